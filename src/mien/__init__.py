@@ -1,0 +1,42 @@
+"""Facial expression recognition: an offline recogniser, and every FER2013 system under one protocol.
+
+``import mien`` loads nothing heavy; each name below is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Expressions": "mien.recognition",
+    "Recognizer": "mien.recognition",
+    "FaceSet": "mien.datasets",
+    "load_dataset": "mien.datasets",
+    "Recipe": "mien.training",
+    "Run": "mien.training",
+    "train": "mien.training",
+    "Result": "mien.results",
+    "evaluate": "mien.evaluation",
+}
+
+__all__ = ["Expressions", "FaceSet", "Recipe", "Recognizer", "Result", "Run", "evaluate", "load_dataset", "train"]
+
+if TYPE_CHECKING:
+    from mien.datasets import FaceSet, load_dataset
+    from mien.evaluation import evaluate
+    from mien.recognition import Expressions, Recognizer
+    from mien.results import Result
+    from mien.training import Recipe, Run, train
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'mien' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

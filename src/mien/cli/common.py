@@ -1,0 +1,43 @@
+"""What every verb shares: where output goes, JSON, tables, progress bars."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+stdout = Console()
+stderr = Console(stderr=True)
+
+
+def complain(sentence: str) -> None:
+    """One clear sentence to standard error, wrapped by the terminal and not by us."""
+    stderr.print(f"[bold red]mien:[/] {_escape(sentence)}", soft_wrap=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """JSON to standard output, for programs: no colours, no wrapping, NaN refused."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))  # noqa: T201
+
+
+def progress() -> Progress:
+    """A progress bar with ETA on standard error; silent when that is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        console=stderr,
+        disable=not stderr.is_terminal,
+        transient=True,
+    )
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,72 @@
+"""Every error that mien raises on purpose. Each message says what is wrong and what to do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class MienError(Exception):
+    """Base of all errors a caller may want to catch."""
+
+
+class InputError(MienError, ValueError):
+    """Something the caller gave cannot be used: a file, an array, an option."""
+
+
+class DataError(InputError):
+    """A data file is broken. Carries the place, so that a person can go and look.
+
+    Args:
+        message: what is wrong and what to do.
+        file: the file, as the caller named it (``archive.zip!/member`` inside an archive).
+        line: 1-based line in that file.
+        column: 1-based column (character) in that line.
+    """
+
+    def __init__(
+        self, message: str, *, file: str | Path | None = None, line: int | None = None, column: int | None = None
+    ) -> None:
+        self.file, self.line, self.column = file, line, column
+        place = ""
+        if file is not None:
+            place = str(file)
+            if line is not None:
+                place += f", line {line}"
+            if column is not None:
+                place += f", column {column}"
+            place += ": "
+        super().__init__(place + message)
+
+
+class UnknownNameError(InputError, KeyError):
+    """A name that no registry holds; the message suggests the nearest ones."""
+
+    __str__ = Exception.__str__  # KeyError would show the repr, quotes and all
+
+
+class RecipeError(InputError):
+    """A recipe with an unknown key or a value that cannot be."""
+
+
+class MissingExtraError(MienError, ImportError):
+    """A part of mien needs packages that are not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        self.extra = extra
+        super().__init__(f"{what} needs packages that are not installed: pip install 'mien[{extra}]'")
+
+
+class BundleError(InputError):
+    """A model file is not a bundle, is damaged, or asks for what this version cannot do."""
+
+
+class SealedSplitError(MienError):
+    """The test split was touched outside an evaluation that the ledger notes."""
+
+
+class ResultError(MienError):
+    """A recorded result does not hold what it claims."""
+
+
+class RunError(MienError):
+    """A run folder is unfinished, damaged, or belongs to another recipe or data set."""
