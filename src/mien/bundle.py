@@ -38,6 +38,8 @@ class InputSpec:
         colour: ``grey`` or ``rgb``; a grey face fed to 3 channels is repeated.
         mean: one value per channel on the 0–1 scale.
         std: likewise.
+        resize: side in pixels that the whole face is brought to before its central ``size`` × ``size`` pixels are
+            taken; 0 means ``size`` (nothing is cut off). A network trained on 40 px crops of 48 px faces has 48 here.
     """
 
     size: int
@@ -45,6 +47,7 @@ class InputSpec:
     colour: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    resize: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", tuple(map(float, self.mean)))
@@ -57,6 +60,13 @@ class InputSpec:
             raise BundleError("mean and std need one value per channel, std above 0")
         if not 8 <= self.size <= 1024:
             raise BundleError(f"an input size of {self.size} px is outside 8–1024")
+        if self.resize and not self.size <= self.resize <= 1024:
+            raise BundleError(f"faces of {self.resize} px hold no crop of {self.size} px")
+
+    @property
+    def face_size(self) -> int:
+        """Side in pixels of the whole face, from which ``size`` is cut."""
+        return self.resize or self.size
 
 
 @dataclass(frozen=True)
