@@ -1,0 +1,20 @@
+"""Data sets: one file each, all of them a `FaceSet` with train, selection and a sealed test split."""
+
+from mien.datasets.duplicates import copies_of, duplicate_groups
+from mien.datasets.faceset import ROLES, UNLABELLED, AllRows, FaceSet, SealedSplit, Split
+from mien.datasets.library import DATASETS, DataSet, import_dataset, load_dataset
+
+__all__ = [
+    "DATASETS",
+    "ROLES",
+    "UNLABELLED",
+    "AllRows",
+    "DataSet",
+    "FaceSet",
+    "SealedSplit",
+    "Split",
+    "copies_of",
+    "duplicate_groups",
+    "import_dataset",
+    "load_dataset",
+]

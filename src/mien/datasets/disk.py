@@ -1,0 +1,78 @@
+"""Face sets on disk: memory-mapped .npy arrays and one JSON file, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from mien.datasets.faceset import FaceSet, Role
+from mien.errors import DataError
+from mien.labels import LABEL_SETS
+from mien.store import atomic_directory
+
+LAYOUT = 1
+"""Raised when the files of a stored face set change their meaning; older ones are imported again."""
+
+_ARRAYS = ("images", "labels", "splits", "groups")
+
+
+def write_face_set(face_set: FaceSet, folder: Path) -> FaceSet:
+    """Store ``face_set`` in ``folder``, replacing what is there, and open it memory-mapped."""
+    with atomic_directory(folder) as part:
+        arrays = (face_set._images, face_set._labels, face_set.splits, face_set.groups)
+        for name, array in zip(_ARRAYS, arrays, strict=True):
+            np.save(part / f"{name}.npy", array, allow_pickle=False)
+        meta = {
+            "layout": LAYOUT,
+            "name": face_set.name,
+            "label_set": face_set.label_set.name,
+            "split_names": face_set.split_names,
+            "roles": face_set.roles,
+            "fingerprint": face_set.fingerprint,
+            "info": face_set.info,
+        }
+        (part / "meta.json").write_text(json.dumps(meta, indent=1, ensure_ascii=False), encoding="utf-8")
+    return open_face_set(folder)
+
+
+def open_face_set(folder: str | Path) -> FaceSet:
+    """Map the face set that `write_face_set` stored in ``folder``.
+
+    Raises:
+        DataError: something else lies there.
+    """
+    folder = Path(folder)
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        if meta["layout"] != LAYOUT:
+            raise ValueError(f"layout {meta['layout']}")
+        images, labels, splits, groups = (_map(folder / f"{name}.npy") for name in _ARRAYS)
+        if not len(images) == len(labels) == len(splits) == len(groups):
+            raise ValueError("arrays of different lengths")
+        label_set = LABEL_SETS[meta["label_set"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"this is no face set that this version of mien can open ({error}); import it again", file=folder
+        ) from error
+    return FaceSet(
+        name=meta["name"],
+        label_set=label_set,
+        split_names=tuple(meta["split_names"]),
+        roles=cast(tuple[Role, ...], tuple(meta["roles"])),
+        fingerprint=meta["fingerprint"],
+        splits=splits,
+        groups=groups,
+        _images=images,
+        _labels=labels,
+        info=meta["info"],
+        _folder=folder,
+    )
+
+
+def _map(path: Path) -> npt.NDArray[Any]:
+    # An empty array cannot be mapped; np.load says so with a ValueError, and a face set is never empty.
+    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))

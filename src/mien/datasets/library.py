@@ -1,0 +1,155 @@
+"""The data sets by name: import once, then open from the cache in milliseconds."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mien.datasets.disk import LAYOUT, open_face_set, write_face_set
+from mien.datasets.drawn import drawn_faces
+from mien.datasets.faceset import FaceSet
+from mien.datasets.fer2013 import read_fer2013
+from mien.datasets.readers import Progress
+from mien.errors import DataError, InputError
+from mien.registry import Registry
+from mien.store import cache_dir, write_text
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set that `load_dataset` knows.
+
+    Attributes:
+        name: what `load_dataset` calls it.
+        title: one line for people.
+        read: turns a source path into a face set in memory; None if it needs no files.
+        make: makes it from options; None if it needs files.
+    """
+
+    name: str
+    title: str
+    read: Callable[[Path, Progress | None], FaceSet] | None = None
+    make: Callable[..., FaceSet] | None = None
+
+
+DATASETS: Registry[DataSet] = Registry("data set")
+DATASETS.add("fer2013", DataSet("fer2013", "FER2013, 35,887 faces of seven expressions (ICML 2013)", read=read_fer2013))
+DATASETS.add("drawn", DataSet("drawn", "drawn faces of the same seven expressions; needs no files", make=drawn_faces))
+
+
+def load_dataset(name: str, path: str | Path | None = None, **options: Any) -> FaceSet:
+    """Open a data set.
+
+    Args:
+        name: one of `DATASETS`, e.g. ``"fer2013"`` or ``"drawn"``.
+        path: the file, folder or archive to import it from. It is read when it is new or has changed, and opened
+            from the cache otherwise. Without a path, the copy imported last is opened.
+        options: of data sets that are made, not read: ``count`` and ``seed`` of the drawn faces.
+
+    Raises:
+        UnknownNameError: there is no such data set.
+        InputError: it was never imported, or an option does not exist.
+        DataError: the source is broken; the message names the place.
+
+    Example:
+        >>> load_dataset("drawn", count=70, seed=1).split_names
+        ('train', 'selection', 'test')
+    """
+    entry = DATASETS[name]
+    if entry.make is not None:
+        if path is not None:
+            raise InputError(f"{name} is made, not read: leave the path away, use count=… and seed=…")
+        try:
+            return entry.make(**options)
+        except TypeError as error:
+            raise InputError(f"{name} does not take these options: {error}") from error
+    if options:
+        raise InputError(f"{name} takes no option {sorted(options)[0]!r}; give the path of its files")
+    if path is not None:
+        return _opened(name, Path(path)) or import_dataset(name, path)
+    folder = _read_index(name).get("latest")
+    if folder is None or not (cache_dir("datasets", name) / folder).is_dir():
+        raise InputError(
+            f"{name} is not imported yet: run `mien data import {name} PATH`, "
+            f"or give the path: mien.load_dataset({name!r}, PATH)"
+        )
+    return open_face_set(cache_dir("datasets", name) / folder)
+
+
+def import_dataset(name: str, path: str | Path, *, progress: Progress | None = None) -> FaceSet:
+    """Read a data set from ``path`` into the cache, also if it was read before, and open it.
+
+    Args:
+        name: one of `DATASETS`.
+        path: a file, folder or archive in any layout the data set travels in.
+        progress: told how much is done.
+
+    Raises:
+        DataError: the source is broken; nothing was written.
+    """
+    entry = DATASETS[name]
+    if entry.read is None:
+        raise InputError(f"{name} needs no import: mien.load_dataset({name!r}) makes it")
+    source = Path(path)
+    if not source.exists():
+        raise DataError("there is no such file or folder; check the path", file=path)
+    state = _state(source)
+    face_set = entry.read(source, progress)
+    # The same rows from another source may carry other remarks (JPEG copies, another order), hence its own folder
+    # unless the remarks agree: what is stored is named by content, so an open face set never changes under its reader.
+    folder = f"{face_set.fingerprint[:16]}-{face_set.info.get('format', 'made').replace(' ', '-')}"
+    stored = write_face_set(face_set, cache_dir("datasets", name) / folder)
+    index = _read_index(name)
+    sources = [known for known in index["sources"] if known["path"] != state["path"]]
+    sources.append({**state, "folder": folder})
+    write_text(
+        cache_dir("datasets", name, "sources.json"),
+        json.dumps({"layout": LAYOUT, "latest": folder, "sources": sources}, indent=1, ensure_ascii=False),
+    )
+    return stored
+
+
+def imported(name: str) -> list[dict[str, Any]]:
+    """What lies in the cache of one data set: path, size, mtime and folder of each source, the latest last."""
+    root = cache_dir("datasets", name)
+    return [known for known in _read_index(name)["sources"] if (root / known["folder"]).is_dir()]
+
+
+def _opened(name: str, source: Path) -> FaceSet | None:
+    if not source.exists():
+        raise DataError("there is no such file or folder; check the path", file=source)
+    state = _state(source)
+    for known in _read_index(name)["sources"]:
+        if all(known[key] == state[key] for key in state):
+            try:
+                return open_face_set(cache_dir("datasets", name) / known["folder"])
+            except DataError:
+                return None
+    return None
+
+
+def _state(source: Path) -> dict[str, Any]:
+    """What tells that a source has changed. A folder counts with the newest of its files and folders."""
+    stat = source.stat()
+    size, newest, count = stat.st_size, stat.st_mtime_ns, 1
+    if source.is_dir():
+        size = 0
+        for folder, _, names in os.walk(source):
+            newest = max(newest, Path(folder).stat().st_mtime_ns)
+            for entry in names:
+                stat = (Path(folder) / entry).stat()
+                size, newest, count = size + stat.st_size, max(newest, stat.st_mtime_ns), count + 1
+    return {"path": str(source.resolve()), "size": size, "mtime_ns": newest, "files": count}
+
+
+def _read_index(name: str) -> dict[str, Any]:
+    empty: dict[str, Any] = {"layout": LAYOUT, "latest": None, "sources": []}
+    try:
+        index: dict[str, Any] = json.loads(cache_dir("datasets", name, "sources.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return empty
+    return index if index.get("layout") == LAYOUT else empty

@@ -1,0 +1,350 @@
+"""The csv files of FER2013: one face per line, its 2,304 pixels as decimal numbers between spaces.
+
+Whole blocks of lines are parsed by NumPy at once. That fast way accepts only lines that are exactly as published;
+any other block is parsed again line by line, which forgives what is harmless (quotes, more than one space,
+empty lines) and otherwise names the line and the column. So the slow way alone defines what is valid.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import IO, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from mien.datasets.faceset import UNLABELLED
+from mien.datasets.readers.table import Progress
+from mien.errors import DataError
+
+SIDE = 48
+PIXELS = SIDE * SIDE
+CLASSES = 7
+USAGES = ("Training", "PublicTest", "PrivateTest")
+
+_BLOCK = 512 << 10
+"""Bytes per block: its temporaries stay in the processor's cache, which is what makes it fast."""
+_LONGEST_LINE = 64 << 10
+"""No valid line is a quarter as long; a longer one means that the file is no such csv."""
+
+_COLUMNS = (
+    ("emotion", "pixels", "usage"),
+    ("emotion", "usage", "pixels"),
+    ("emotion", "pixels"),
+    ("pixels",),
+)
+_USAGE_IDS = {name.encode(): index for index, name in enumerate(USAGES)}
+_AGAIN = "get the file again, or repair that line"
+
+
+@dataclass(frozen=True)
+class CsvFaces:
+    """The content of one csv.
+
+    Attributes:
+        columns: lower-case names in the order of the file.
+        images: uint8 (N, 48, 48), grey, 0–255.
+        labels: uint8 (N,), 0–6; `UNLABELLED` throughout where the file has no column ``emotion``.
+        usage: uint8 (N,), positions in `USAGES`; None where the file has no column ``Usage``.
+        md5: of the whole file, hex.
+    """
+
+    columns: tuple[str, ...]
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.uint8]
+    usage: npt.NDArray[np.uint8] | None
+    md5: str
+
+
+@dataclass(frozen=True)
+class _Rows:
+    images: npt.NDArray[np.uint8]  # (n, 2304)
+    labels: npt.NDArray[np.uint8]
+    usage: npt.NDArray[np.uint8]
+
+
+def read_pixel_csv(stream: IO[bytes], file: str, *, size: int = 0, progress: Progress | None = None) -> CsvFaces:
+    """Read ``fer2013.csv``, ``icml_face_data.csv``, or the challenge's ``train.csv`` or ``test.csv``.
+
+    Args:
+        stream: the bytes of the file; read once, from where it stands, never more than a few blocks in memory.
+        file: how errors call it.
+        size: bytes in the stream, for ``progress``.
+        progress: told the bytes done.
+
+    Raises:
+        DataError: with line and column, at the first thing that is wrong.
+
+    Example:
+        >>> import io
+        >>> line = b"3," + b" ".join([b"7"] * 2304) + b",Training"
+        >>> faces = read_pixel_csv(io.BytesIO(b"emotion,pixels,Usage" + bytes([10]) + line), "tiny.csv")
+        >>> faces.images.shape, faces.labels.tolist(), faces.usage.tolist()
+        ((1, 48, 48), [3], [0])
+    """
+    digest = hashlib.md5(usedforsecurity=False)
+    parts: list[_Rows] = []
+    columns: tuple[str, ...] = ()
+    line, done = 1, 0
+    # The checksum of one block is computed in a second thread while the next one is parsed.
+    with ThreadPoolExecutor(1) as pool:
+        hashing: Future[None] | None = None
+        for block in _blocks(stream, file):
+            if hashing is not None:
+                hashing.result()
+            hashing = pool.submit(digest.update, block)
+            done += len(block)
+            if not columns:
+                head, found, block = block.partition(b"\n")
+                columns = _read_header(head, file)
+                line += 1
+                if not found or not block:
+                    continue
+            if not block.endswith(b"\n"):
+                block += b"\n"
+            rows = _parse_fast(block, columns)
+            parts.append(rows if rows is not None else _parse_lines(block, columns, file, line))
+            line += block.count(b"\n")
+            if progress is not None:
+                progress(done, max(size, done))
+    if not columns:
+        raise DataError("the file is empty; get it again", file=file)
+    count = sum(len(part.labels) for part in parts)
+    if count == 0:
+        raise DataError("there is a header, but no face follows; get the file again", file=file, line=1)
+    return CsvFaces(
+        columns=columns,
+        images=np.concatenate([part.images for part in parts]).reshape(count, SIDE, SIDE),
+        labels=np.concatenate([part.labels for part in parts]),
+        usage=np.concatenate([part.usage for part in parts]) if "usage" in columns else None,
+        md5=digest.hexdigest(),
+    )
+
+
+def _blocks(stream: IO[bytes], file: str) -> Iterator[bytes]:
+    """Pieces of the stream that end with a line; the last one ends with the stream."""
+    rest, lines = b"", 0
+    while data := stream.read(_BLOCK):
+        cut = data.rfind(b"\n") + 1
+        if cut:
+            block = rest + data[:cut]
+            lines += block.count(b"\n")
+            yield block
+            rest = data[cut:]
+        else:
+            rest += data
+        if len(rest) > _LONGEST_LINE and b"\n" not in rest:
+            raise DataError(
+                "this line is longer than any line of FER2013 can be, so this is no such csv; "
+                "give the fer2013.csv or icml_face_data.csv of the challenge",
+                file=file,
+                line=lines + 1,
+            )
+    if rest:
+        yield rest
+
+
+def _read_header(head: bytes, file: str) -> tuple[str, ...]:
+    text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+    columns = tuple(name.strip().strip('"').strip().lower() for name in text.split(","))
+    if columns not in _COLUMNS:
+        shown = text if len(text) <= 60 and text.isprintable() else repr(text[:60]) + "…"
+        raise DataError(
+            f"the header is {shown!r}, but a csv of FER2013 starts with 'emotion,pixels,Usage' "
+            "(or 'emotion, Usage, pixels', 'emotion,pixels', 'pixels'); give one of those files",
+            file=file,
+            line=1,
+            column=1,
+        )
+    return columns
+
+
+def _parse_fast(block: bytes, columns: tuple[str, ...]) -> _Rows | None:
+    """All lines of the block at once, or None if one of them is not exactly as published."""
+    data = np.frombuffer(block, np.uint8)
+    newlines = np.flatnonzero(data == 10)
+    rows = len(newlines)
+    labelled = "emotion" in columns
+    numbers = PIXELS + labelled
+
+    digit = data - np.uint8(48)  # wraps: everything that is no digit becomes 10 or more
+    is_digit = digit < 10
+    pair = is_digit[:-1] & is_digit[1:]
+    ends = np.flatnonzero(is_digit[:-1] > is_digit[1:])  # the last digit of every number
+    if len(ends) != rows * numbers or bool((pair[:-2] & pair[2:]).any()):
+        return None  # not that many numbers, or one of four digits
+    ends = ends.reshape(rows, numbers)
+
+    # Around the pixels: label, commas, usage and line end, checked byte by byte. What is left over must then be
+    # the 2,303 spaces between the pixels of each line, no more and no other character.
+    labels = np.full(rows, UNLABELLED, np.uint8)
+    usage = np.zeros(rows, np.uint8)
+    around, start = 0, 0
+    for row, newline in enumerate(newlines.tolist()):
+        stop = newline - (block[newline - 1] == 13)
+        last = int(ends[row, -1]) + 1  # one past the last pixel
+        left = start
+        if labelled:
+            label = block[start] - 48
+            if not 0 <= label < CLASSES or block[start + 1] != 44:
+                return None
+            labels[row] = label
+            left += 2
+        if columns[-1] == "usage":
+            name = _USAGE_IDS.get(block[last + 1 : stop])
+            if name is None or block[last] != 44:
+                return None
+            usage[row] = name
+        elif last != stop:
+            return None
+        elif columns[1:2] == ("usage",):
+            comma = block.find(b",", left, last)
+            name = _USAGE_IDS.get(block[left:comma])
+            if comma < 0 or name is None:
+                return None
+            usage[row] = name
+            left = comma + 1
+        if not start <= ends[row, 0] < last <= stop:
+            return None
+        around += newline + 1 - last + left - start - labelled  # bytes that are no digit
+        start = newline + 1
+    spaces = int(np.count_nonzero(data == 32))
+    others = len(data) - int(np.count_nonzero(is_digit))
+    if spaces != rows * (PIXELS - 1) or others - around != spaces:
+        return None
+
+    values = (digit * is_digit).astype(np.uint16)
+    tens = values[:-1] * np.uint16(10)
+    hundreds = values[:-2] * pair[1:] * np.uint16(100)
+    # `values` of a character that is no digit is 0, so a one-digit number gets nothing from the space before it;
+    # the hundreds count only where a digit stands between.
+    hundreds *= is_digit[1:-1]
+    values[1:] += tens
+    values[2:] += hundreds
+    pixels = values[ends[:, labelled:]]
+    if pixels.size and pixels.max() > 255:
+        return None
+    return _Rows(pixels.astype(np.uint8), labels, usage)
+
+
+def _parse_lines(block: bytes, columns: tuple[str, ...], file: str, first: int) -> _Rows:
+    """Line by line: forgiving where it is harmless, exact about the place where it is not."""
+    images: list[npt.NDArray[np.uint8]] = []
+    labels: list[int] = []
+    usage: list[int] = []
+    for line, raw in enumerate(block.split(b"\n")[:-1], first):
+        text = raw.rstrip(b"\r").decode("utf-8", "replace")
+        if not text.strip():
+            continue
+        fields = list(_fields(text))
+        if len(fields) != len(columns):
+            _refuse_field_count(fields, columns, file, line, len(text))
+        label, which = UNLABELLED, 0
+        for name, (column, value) in zip(columns, fields, strict=True):
+            if name == "emotion":
+                label = _read_label(value, file, line, column)
+            elif name == "usage":
+                which = _read_usage(value, file, line, column)
+            else:
+                images.append(_read_pixels(value, file, line, column))
+        labels.append(label)
+        usage.append(which)
+    return _Rows(
+        np.array(images, np.uint8).reshape(len(images), PIXELS), np.array(labels, np.uint8), np.array(usage, np.uint8)
+    )
+
+
+def _fields(text: str) -> Iterator[tuple[int, str]]:
+    """1-based column and content of each field, without quotes and outer spaces."""
+    column = 1
+    for field in text.split(","):
+        content = field.strip()
+        offset = len(field) - len(field.lstrip())
+        if len(content) >= 2 and content[0] == content[-1] == '"':
+            content, offset = content[1:-1], offset + 1
+            offset += len(content) - len(content.lstrip())
+            content = content.strip()
+        yield column + offset, content
+        column += len(field) + 1
+
+
+def _refuse_field_count(
+    fields: list[tuple[int, str]], columns: tuple[str, ...], file: str, line: int, length: int
+) -> NoReturn:
+    shown = ", ".join(columns)
+    if len(fields) > len(columns):
+        raise DataError(
+            f"the line has {len(fields)} fields instead of {len(columns)} ({shown}); {_AGAIN}",
+            file=file,
+            line=line,
+            column=fields[len(columns)][0],
+        )
+    pixels = next((len(v.split()) for _, v in fields if len(v.split()) > 1), None)
+    pixels_seen = "" if pixels is None else f" after {pixels:,} of {PIXELS:,} pixels" if pixels < PIXELS else ""
+    raise DataError(
+        f"the line breaks off{pixels_seen}: it has {len(fields)} of {len(columns)} fields ({shown}); "
+        "the file is probably truncated, get it again",
+        file=file,
+        line=line,
+        column=length + 1,
+    )
+
+
+def _read_label(value: str, file: str, line: int, column: int) -> int:
+    if re.fullmatch("[0-6]", value, re.ASCII):
+        return int(value)
+    raise DataError(
+        f"the emotion is {_short(value)}, but FER2013 has the labels 0 to {CLASSES - 1}; {_AGAIN}",
+        file=file,
+        line=line,
+        column=column,
+    )
+
+
+def _read_usage(value: str, file: str, line: int, column: int) -> int:
+    if value in USAGES:
+        return USAGES.index(value)
+    raise DataError(
+        f"the Usage is {_short(value)}, but it can only be {', '.join(USAGES)}; {_AGAIN}",
+        file=file,
+        line=line,
+        column=column,
+    )
+
+
+def _read_pixels(value: str, file: str, line: int, column: int) -> npt.NDArray[np.uint8]:
+    pixels: list[int] = []
+    for number in re.finditer(r"[^ ]+", value):
+        text = number.group()
+        if not re.fullmatch("[0-9]{1,3}", text, re.ASCII) or int(text) > 255:
+            raise DataError(
+                f"pixel {len(pixels) + 1:,} is {_short(text)}, but a pixel is a whole number from 0 to 255; {_AGAIN}",
+                file=file,
+                line=line,
+                column=column + number.start(),
+            )
+        pixels.append(int(text))
+        if len(pixels) > PIXELS:
+            raise DataError(
+                f"the face has more than {PIXELS:,} pixels ({len(value.split()):,}); FER2013 is {SIDE} x {SIDE}; "
+                f"{_AGAIN}",
+                file=file,
+                line=line,
+                column=column + number.start(),
+            )
+    if len(pixels) < PIXELS:
+        raise DataError(
+            f"the face has {len(pixels):,} pixels instead of {PIXELS:,}; {_AGAIN}",
+            file=file,
+            line=line,
+            column=column + len(value),
+        )
+    return np.array(pixels, np.uint8)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 24 else text[:24] + "…")
