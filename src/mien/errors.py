@@ -38,6 +38,10 @@ class DataError(InputError):
         super().__init__(place + message)
 
 
+class DecodeError(InputError):
+    """An image that cannot be read: no image, a damaged one, or one beyond the limits."""
+
+
 class UnknownNameError(InputError, KeyError):
     """A name that no registry holds; the message suggests the nearest ones."""
 

@@ -142,9 +142,7 @@ def resize_faces(faces: NDArray[np.uint8], side: int, colour: str) -> NDArray[np
     """
     faces = np.asarray(faces)
     if faces.dtype != np.uint8 or faces.ndim not in (3, 4) or (faces.ndim == 4 and faces.shape[3] != 3):
-        raise InputError(
-            f"faces are uint8 (N, H, W) grey or (N, H, W, 3) RGB; got {faces.dtype} {tuple(faces.shape)}"
-        )
+        raise InputError(f"faces are uint8 (N, H, W) grey or (N, H, W, 3) RGB; got {faces.dtype} {tuple(faces.shape)}")
     grey = colour == "grey"
     if (faces.ndim == 3) == grey and faces.shape[1] == faces.shape[2] == side:
         return faces
@@ -169,18 +167,22 @@ def _apply(faces: NDArray[np.uint8], transform: Transform, size: int) -> NDArray
         cx, cy = c + transform.shift[0] * side, c + transform.shift[1] * side
         # Pillow wants the inverse: where in the source does an output pixel come from?
         matrix = (cos, -sin, c - cos * cx + sin * cy, sin, cos, c - sin * cx - cos * cy)
-        faces = np.stack([
-            np.asarray(
-                Image.fromarray(np.ascontiguousarray(face)).transform(
-                    (side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
+        faces = np.stack(
+            [
+                np.asarray(
+                    Image.fromarray(np.ascontiguousarray(face)).transform(
+                        (side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
+                    )
                 )
-            )
-            for face in faces
-        ])
+                for face in faces
+            ]
+        )
     if side == size:
         return faces
     if side < size:
-        raise InputError(f"a crop of {size} px does not fit into faces of {side} px; choose a view of at most {side} px")
+        raise InputError(
+            f"a crop of {size} px does not fit into faces of {side} px; choose a view of at most {side} px"
+        )
     low, high, middle = 0, side - size, (side - size) // 2
     top, left = {
         "nw": (low, low),
