@@ -254,4 +254,4 @@ def _from_array(array: NDArray[Any], limits: Limits, name: str) -> NDArray[np.ui
 
 def _damaged(name: str, error: Exception) -> DecodeError:
     reason = str(error).strip() or type(error).__name__
-    return DecodeError(f"{name} cannot be decoded ({reason.splitlines()[0][:120]}); it is damaged or not what it says")
+    return DecodeError(f"{name} cannot be decoded ({reason.splitlines()[0][:120]}); it is damaged or of a kind that Pillow cannot read")
