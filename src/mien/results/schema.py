@@ -1,0 +1,565 @@
+"""A result: a number that was measured, with the predictions that prove it.
+
+Two files lie side by side: ``<id>.json`` says what was measured and what came out, ``<id>.npz`` holds the scores of
+every face. The id is a hash of the whole content, so a changed number is another result. Reading is strict: what is
+not exactly a result is refused with the reason.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mien.errors import ResultError
+from mien.labels import LabelSet
+from mien.results import protocols
+from mien.results.arrays import Array, hash_arrays, read_arrays, write_arrays
+from mien.results.canonical import canonical_json, content_hash, strict_json
+from mien.results.ledger import Ledger, Opening
+from mien.results.protocols import Answers, Protocol
+from mien.results.provenance import source_state
+from mien.results.scoring import SCORES, Calibrated, Scores, calibrate, derive
+from mien.store import write_text
+
+SCHEMA = "mien-result@1"
+KINDS = ("run", "bundle", "ensemble", "classical", "clustering", "submitted")
+LEDGER = "ledger.jsonl"
+MAX_JSON_BYTES = 1 << 20
+_ID_LENGTH = 16
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_+-]|\.(?!\.)){0,79}")
+_HEX = re.compile(r"[0-9a-f]{0,128}")
+_ARRAYS = ("rows", "scores", "labels", "groups", "fit")
+_TEXT_FIELDS = ("protocol", "system", "kind", "views", "scores", "created")
+_HASH_FIELDS = ("recipe_hash", "data_fingerprint", "weights_sha256", "predictions_sha256")
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A measured result. Make one with `Result.build`, read one with `Result.load`.
+
+    Args:
+        id: hash of everything below and of the predictions, 16 hexadecimal digits.
+        protocol: name of the protocol.
+        system: id of the system.
+        kind: run, bundle, ensemble, classical, clustering or submitted.
+        recipe: every training choice, as JSON.
+        recipe_hash: hash of the recipe, hexadecimal.
+        seed: of the training, None where there was none.
+        views: name of the view.
+        extra_data: data beyond the protocol's training split; empty when there is none.
+        data_fingerprint: fingerprint of the face set.
+        weights_sha256: hash of the weights; empty for a submission.
+        commit: of the source that measured, None for an installed package.
+        dirty: whether that source had changes.
+        environment: device, precision, versions.
+        cost: seconds, epochs, parameters, MACs, input.
+        labels: names of the score columns.
+        scores: what the scores are: logits, probabilities, margins or clusters.
+        metrics: see `mien.results.scoring.derive`; accuracies are shares, 0–1.
+        confusion: counts, row = label, column = prediction; of the test split where there is one.
+        created: UTC, ISO 8601 to the second.
+        opening: hash of the ledger's line that opened the test split; None where it was not opened.
+        submission: what an outsider said of their predictions; None for everything measured here.
+        predictions_sha256: hash of the arrays.
+        arrays: the content of the npz: ``selection_rows`` int32 (n,), ``selection_scores`` float16 or float32
+            (n, classes), likewise ``test_…``; a protocol about own data adds ``…_labels``, ``…_groups``, ``…_fit``.
+            Logits are recorded with the highest of each face at 0, which changes no probability.
+    """
+
+    id: str
+    protocol: str
+    system: str
+    kind: str
+    recipe: Mapping[str, Any]
+    recipe_hash: str
+    seed: int | None
+    views: str
+    extra_data: tuple[str, ...]
+    data_fingerprint: str
+    weights_sha256: str
+    commit: str | None
+    dirty: bool | None
+    environment: Mapping[str, Any]
+    cost: Mapping[str, Any]
+    labels: tuple[str, ...]
+    scores: str
+    metrics: Mapping[str, Any]
+    confusion: list[list[int]]
+    created: str
+    opening: str | None
+    submission: Mapping[str, Any] | None
+    predictions_sha256: str
+    arrays: Mapping[str, Array] = field(repr=False)
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        protocol: str,
+        system: str,
+        kind: str,
+        recipe: Mapping[str, Any],
+        recipe_hash: str,
+        seed: int | None,
+        views: str,
+        extra_data: Sequence[str],
+        data_fingerprint: str,
+        weights_sha256: str,
+        environment: Mapping[str, Any],
+        cost: Mapping[str, Any],
+        scores_kind: str,
+        selection_scores: ArrayLike | None,
+        test_scores: ArrayLike | None = None,
+        opening: Opening | None = None,
+        submission: Mapping[str, Any] | None = None,
+        label_set: LabelSet | None = None,
+        answers: tuple[Answers | None, Answers | None] | None = None,
+        created: str | None = None,
+    ) -> Result:
+        """A result from scores: metrics, confusion matrix and id are derived, never given.
+
+        Args:
+            protocol: name; the scores are of its faces, in its order (``mien.results.protocols.get(name).test.rows``).
+            system: id of the system.
+            kind: see the class.
+            recipe: see the class.
+            recipe_hash: see the class.
+            seed: see the class.
+            views: see the class.
+            extra_data: see the class.
+            data_fingerprint: see the class.
+            weights_sha256: see the class.
+            environment: see the class.
+            cost: see the class.
+            scores_kind: logits, probabilities, margins or clusters.
+            selection_scores: float (n, classes) of the selection split; None only under cross-validation or for a
+                submission without it.
+            test_scores: float (n, classes) of the test split; None where it stays sealed.
+            opening: what the ledger gave when the test split was opened.
+            submission: what an outsider said; only for kind submitted.
+            label_set: of the columns; only for a protocol about own data.
+            answers: of selection and test; only for a protocol about own data.
+            created: UTC; now, by default.
+
+        Raises:
+            ResultError: scores that do not fit the protocol, a test split without an opening, a bad field.
+        """
+        known = protocols.get(protocol)
+        names = (known.label_set or label_set or LabelSet("", ())).labels
+        if scores_kind not in SCORES:
+            raise ResultError(f"scores are one of {', '.join(SCORES)}, not {scores_kind!r}")
+        arrays: dict[str, Array] = {}
+        for side, given in (("selection", selection_scores), ("test", test_scores)):
+            if given is not None:
+                expected = _expected(known, side, answers)
+                arrays[f"{side}_rows"] = expected.rows.astype(np.int32)
+                arrays[f"{side}_scores"] = _storable(given, scores_kind, len(expected), len(names), side)
+                if known.answers is None:
+                    arrays[f"{side}_labels"] = expected.labels.astype(np.uint8)
+                    arrays[f"{side}_groups"] = expected.groups.astype(np.int32)
+                    arrays[f"{side}_fit"] = expected.fit.astype(bool)
+        for array in arrays.values():
+            array.setflags(write=False)
+        content: dict[str, Any] = {
+            "schema": SCHEMA,
+            "protocol": protocol,
+            "system": system,
+            "kind": kind,
+            "recipe": dict(recipe),
+            "recipe_hash": recipe_hash,
+            "seed": seed,
+            "views": views,
+            "extra_data": list(extra_data),
+            "data_fingerprint": data_fingerprint,
+            "weights_sha256": weights_sha256,
+            "commit": source_state()[0],
+            "dirty": source_state()[1],
+            "environment": dict(environment),
+            "cost": dict(cost),
+            "labels": list(names),
+            "scores": scores_kind,
+            "created": created or datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "opening": opening.hash if opening else None,
+            "submission": dict(submission) if submission is not None else None,
+            "predictions_sha256": hash_arrays(arrays),
+            "metrics": {},
+            "confusion": [],
+        }
+        try:
+            content = strict_json(canonical_json(content), "the result")
+        except (TypeError, ValueError) as error:
+            raise ResultError(f"recipe, environment and cost hold plain JSON and finite numbers ({error})") from None
+        _check_fields(content, "the result")
+        _check_arrays(content, arrays, "the result")
+        if opening is not None:
+            check_opening(content, opening)
+        content["metrics"], content["confusion"] = _derive(content, arrays)
+        content["id"] = content_hash(content)[:_ID_LENGTH]
+        return _from_content(content, arrays)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write both files under ``folder`` and note the result in its ledger; saving twice changes nothing.
+
+        Args:
+            folder: usually ``results``; the files go to ``<protocol>/<system>/<id>.json`` and ``.npz`` below it.
+
+        Returns:
+            The path of the json.
+
+        Raises:
+            ResultError: the opening of the test split is noted in another ledger than that of this folder.
+        """
+        ledger = Ledger(Path(folder) / LEDGER)
+        if self.opening is not None and self.opening not in {opening.hash for opening in ledger.openings()}:
+            raise ResultError(
+                f"the opening of the test split is not noted in {ledger.path}; save the result beside the ledger that "
+                "noted it"
+            )
+        path = self.path(folder)
+        if not path.exists():
+            write_arrays(path.with_suffix(".npz"), self.arrays)
+            write_text(path, _pretty(self.to_json()))
+        if self.id not in ledger.recorded():
+            ledger.record(self.protocol, self.system, self.id)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Result:
+        """Read a result and check that it is whole: fields, shapes, finite numbers, hashes, the protocol's faces.
+
+        Whether its metrics follow from its predictions is what `recompute` and ``mien results verify`` say.
+
+        Args:
+            path: of the json (the npz of the same name lies beside it).
+
+        Raises:
+            ResultError: naming the file and what is wrong with it.
+        """
+        path = Path(path)
+        try:
+            if path.stat().st_size > MAX_JSON_BYTES:
+                raise ResultError(f"{path} is larger than a result can be ({MAX_JSON_BYTES >> 20} MiB)")
+            text = path.read_bytes()
+        except OSError as error:
+            raise ResultError(f"{path}: {error.strerror or error}; give the .json of a result") from None
+        content = strict_json(text, str(path))
+        if not isinstance(content, dict):
+            raise ResultError(f"{path} is no result: it holds no JSON object")
+        _check_fields(content, str(path), has_id=True)
+        arrays = read_arrays(path.with_suffix(".npz"), [f"{s}_{a}" for s in ("selection", "test") for a in _ARRAYS])
+        if hash_arrays(arrays) != content["predictions_sha256"]:
+            raise ResultError(f"{path.with_suffix('.npz')} was changed: its predictions do not match the recorded hash")
+        expected = content_hash({key: value for key, value in content.items() if key != "id"})[:_ID_LENGTH]
+        if content["id"] != expected:
+            raise ResultError(f"{path} was changed: the hash of its content is {expected}, its id says {content['id']}")
+        if path.stem != content["id"]:
+            raise ResultError(f"{path} was renamed: its id is {content['id']}")
+        _check_arrays(content, arrays, str(path))
+        return _from_content(content, arrays)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of the json file, in reading order."""
+        return {
+            "schema": SCHEMA,
+            "id": self.id,
+            "protocol": self.protocol,
+            "system": self.system,
+            "kind": self.kind,
+            "views": self.views,
+            "seed": self.seed,
+            "metrics": dict(self.metrics),
+            "confusion": self.confusion,
+            "labels": list(self.labels),
+            "extra_data": list(self.extra_data),
+            "scores": self.scores,
+            "recipe": dict(self.recipe),
+            "recipe_hash": self.recipe_hash,
+            "weights_sha256": self.weights_sha256,
+            "data_fingerprint": self.data_fingerprint,
+            "predictions_sha256": self.predictions_sha256,
+            "opening": self.opening,
+            "commit": self.commit,
+            "dirty": self.dirty,
+            "environment": dict(self.environment),
+            "cost": dict(self.cost),
+            "submission": dict(self.submission) if self.submission is not None else None,
+            "created": self.created,
+        }
+
+    def path(self, folder: str | Path) -> Path:
+        """Where the json lies under ``folder``."""
+        return Path(folder).joinpath(*self.protocol.split("/"), self.system, f"{self.id}.json")
+
+    def recompute(self) -> tuple[dict[str, Any], list[list[int]]]:
+        """Metrics and confusion matrix, derived anew from the recorded predictions."""
+        return _derive(self.to_json(), self.arrays)
+
+    @property
+    def selection(self) -> Answers | None:
+        """Labels, groups and slices of the selection split, or None without scores on it."""
+        return _answers(self.to_json(), self.arrays, "selection")
+
+    @property
+    def test(self) -> Answers | None:
+        """Labels, groups and slices of the test split, or None where it stayed sealed."""
+        return _answers(self.to_json(), self.arrays, "test")
+
+    @property
+    def selection_scores(self) -> Scores | None:
+        """Scores of the selection split as recorded, (n, classes)."""
+        return _scores(self.arrays, "selection")
+
+    @property
+    def test_scores(self) -> Scores | None:
+        """Scores of the test split as recorded, (n, classes)."""
+        return _scores(self.arrays, "test")
+
+    def probabilities(self) -> Calibrated | None:
+        """Probabilities of the test faces, raw and calibrated; None without a test or for other scores."""
+        test, scores = self.test, self.test_scores
+        if test is None or scores is None:
+            return None
+        return calibrate(self.scores, test, scores, self.selection, self.selection_scores)
+
+    def __str__(self) -> str:
+        m = self.metrics
+        if "accuracy" not in m:
+            low, high = m["selection_accuracy_ci95"]
+            return f"selection {_percent(m['selection_accuracy'])} [{100 * low:.1f}, {100 * high:.1f}] (never ranked)"
+        low, high = m["accuracy_ci95"]
+        parts = [
+            f"{_percent(m['accuracy'])} [{100 * low:.1f}, {100 * high:.1f}]",
+            f"macro-F1 {_percent(m['macro_f1'])}",
+        ]
+        if "nll" in m:
+            parts.append(f"NLL {m['nll']:.3f}")
+        if "accuracy_clean" in m:
+            parts.append(f"{_percent(m['accuracy_clean'])} on clean@1")
+        return " · ".join(parts)
+
+
+def check_opening(content: Mapping[str, Any], opening: Opening) -> None:
+    """Refuse an opening that was noted for something else than what the result says of itself."""
+    for name in ("protocol", "system", "kind", "recipe_hash", "weights_sha256", "views", "data_fingerprint"):
+        if content[name] != getattr(opening, name):
+            raise ResultError(
+                f"the test split was opened for {name} {getattr(opening, name)!r}, the result says {content[name]!r}"
+            )
+    split = protocols.get(content["protocol"]).test_split
+    if opening.split != split:
+        raise ResultError(f"the opening is of {opening.split}, the result is about {split}")
+
+
+def _expected(protocol: Protocol, side: str, answers: tuple[Answers | None, Answers | None] | None) -> Answers:
+    if protocol.answers is None:
+        own = answers[side == "test"] if answers else None
+    else:
+        if answers is not None:
+            raise ResultError(f"{protocol.name} has its own labels: give no answers")
+        own = protocol.selection if side == "selection" else protocol.test
+    if own is None:
+        raise ResultError(f"{protocol.name} has no {side} faces here, so there can be no scores of them")
+    return own
+
+
+def _storable(given: ArrayLike, kind: str, faces: int, classes: int, side: str) -> Scores:
+    """Scores as float16 where that keeps every decision, else float32."""
+    scores = np.asarray(given, dtype=np.float64)
+    if scores.shape != (faces, classes):
+        raise ResultError(f"the {side} scores are {scores.shape}; the protocol's faces need ({faces}, {classes})")
+    if not np.isfinite(scores).all():
+        raise ResultError(
+            f"the {side} scores hold NaN or infinity in row {int(np.argwhere(~np.isfinite(scores))[0][0])}"
+        )
+    if kind == "probabilities":
+        _check_probabilities(scores, f"the {side} scores")
+    # The decision is that of the scores as they were given.
+    decided = np.asarray(given).argmax(axis=1)
+    if kind == "logits":
+        scores = scores - scores.max(axis=1, keepdims=True)
+    with np.errstate(over="ignore", under="ignore"):
+        half = scores.astype(np.float16)
+    if np.isfinite(half).all() and (half.argmax(axis=1) == decided).all():
+        return half
+    return scores.astype(np.float32)
+
+
+def _check_probabilities(scores: NDArray[np.float64], where: str) -> None:
+    if scores.min() < 0 or np.abs(scores.sum(axis=1) - 1).max() > 0.01:
+        raise ResultError(f"{where} are no probabilities: a row is negative somewhere or does not sum to 1")
+
+
+def _check_fields(content: dict[str, Any], where: str, *, has_id: bool = False) -> None:
+    names = set(Result.__dataclass_fields__) - {"arrays"} | {"schema"}
+    names -= set() if has_id else {"id"}
+    if content.get("schema") != SCHEMA:
+        raise ResultError(f"{where} is no result of schema {SCHEMA!r}; a newer mien may read it")
+    if unknown := sorted(set(content) - names):
+        raise ResultError(f"{where} has unknown fields: {', '.join(map(repr, unknown[:5]))}")
+    if missing := sorted(names - set(content)):
+        raise ResultError(f"{where} lacks fields: {', '.join(missing)}")
+    for name in _TEXT_FIELDS:
+        if not isinstance(content[name], str):
+            raise ResultError(f"{where}: {name} is text, not {content[name]!r:.60}")
+    for name in _HASH_FIELDS:
+        if not isinstance(content[name], str) or not _HEX.fullmatch(content[name]):
+            raise ResultError(f"{where}: {name} is a hexadecimal hash, not {content[name]!r:.60}")
+    if not _NAME.fullmatch(content["system"]):
+        raise ResultError(
+            f"{where}: a system is named with a-z, 0-9, '-', '_', '+', '.', not {content['system']!r:.60}"
+        )
+    protocol = protocols.get(content["protocol"])
+    if content["kind"] not in KINDS:
+        raise ResultError(f"{where}: kind is one of {', '.join(KINDS)}, not {content['kind']!r:.60}")
+    if content["views"] not in protocol.views:
+        raise ResultError(
+            f"{where}: {protocol.name} allows the views {', '.join(protocol.views)}, not {content['views']!r:.60}"
+        )
+    if content["scores"] not in SCORES:
+        raise ResultError(f"{where}: scores are one of {', '.join(SCORES)}, not {content['scores']!r:.60}")
+    for name in ("recipe", "environment", "cost", "metrics"):
+        if not isinstance(content[name], dict):
+            raise ResultError(f"{where}: {name} is an object, not {content[name]!r:.60}")
+    for name in ("extra_data", "labels"):
+        if not isinstance(content[name], list) or not all(isinstance(item, str) for item in content[name]):
+            raise ResultError(f"{where}: {name} is a list of text")
+    if protocol.label_set is not None and tuple(content["labels"]) != protocol.label_set.labels:
+        raise ResultError(
+            f"{where}: the labels of {protocol.name} are {', '.join(protocol.label_set.labels)}, in this order"
+        )
+    if protocol.data_fingerprint is not None and content["data_fingerprint"] != protocol.data_fingerprint:
+        raise ResultError(f"{where} was measured on other data than {protocol.face_set}: another fingerprint")
+    if not isinstance(content["seed"], int | None) or isinstance(content["seed"], bool):
+        raise ResultError(f"{where}: seed is a whole number or null")
+    if not isinstance(content["commit"], str | None) or not isinstance(content["dirty"], bool | None):
+        raise ResultError(f"{where}: commit is text or null, dirty is true, false or null")
+    if not isinstance(content["opening"], str | None):
+        raise ResultError(f"{where}: opening is a hash or null")
+    if (content["submission"] is not None) != (content["kind"] == "submitted") or not isinstance(
+        content["submission"], dict | None
+    ):
+        raise ResultError(f"{where}: a submitted result, and no other, says who submitted it")
+    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", content["created"]):
+        raise ResultError(f"{where}: created is a UTC time like 2026-01-31T12:00:00Z, not {content['created']!r:.60}")
+    _refuse_infinite(content, where)
+
+
+def _refuse_infinite(value: Any, where: str) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ResultError(f"{where} holds NaN or infinity; a result consists of finite numbers")
+    if isinstance(value, Mapping):
+        for item in value.values():
+            _refuse_infinite(item, where)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _refuse_infinite(item, where)
+
+
+def _check_arrays(content: Mapping[str, Any], arrays: Mapping[str, Array], where: str) -> None:
+    protocol, classes = protocols.get(content["protocol"]), len(content["labels"])
+    own = protocol.answers is None
+    sides = [side for side in ("selection", "test") if f"{side}_scores" in arrays]
+    wanted = {f"{side}_{name}" for side in sides for name in (_ARRAYS if own else _ARRAYS[:2])}
+    if not sides or set(arrays) != wanted:
+        raise ResultError(
+            f"{where}: predictions are missing or incomplete; the npz holds {sorted(arrays) or 'nothing'}"
+        )
+    for side in sides:
+        scores, rows = arrays[f"{side}_scores"], arrays[f"{side}_rows"]
+        if scores.dtype not in (np.float16, np.float32) or rows.dtype != np.int32:
+            raise ResultError(f"{where}: {side} scores are float16 or float32, rows int32")
+        if own:
+            _check_own(arrays, side, classes, where)
+            faces = len(rows)
+        else:
+            expected = _expected(protocol, side, None)
+            faces = len(expected)
+            if len(rows) != faces:
+                raise ResultError(
+                    f"{where}: {len(rows)} {side} faces; {protocol.name} has {faces}, none may be left out"
+                )
+            if not np.array_equal(rows, expected.rows):
+                raise ResultError(f"{where}: the {side} rows are not those of {protocol.name}, or in another order")
+        if scores.shape != (faces, classes):
+            raise ResultError(f"{where}: {side} scores are {scores.shape}, the faces need ({faces}, {classes})")
+        if not np.isfinite(scores).all():
+            raise ResultError(f"{where}: the {side} scores hold NaN or infinity")
+        if content["scores"] == "probabilities":
+            _check_probabilities(scores.astype(np.float64), f"{where}: the {side} scores")
+    if protocol.sealed and ("test" in sides) != (content["opening"] is not None):
+        raise ResultError(
+            f"{where}: scores on the sealed {protocol.test_split} need an opening in the ledger, and only they have one"
+        )
+    if protocol.selection_split and "selection" not in sides and content["kind"] != "submitted":
+        raise ResultError(f"{where}: the scores on {protocol.selection_split} are missing; every result records them")
+
+
+def _check_own(arrays: Mapping[str, Array], side: str, classes: int, where: str) -> None:
+    faces = len(arrays[f"{side}_rows"])
+    for name, dtype in (("labels", np.uint8), ("groups", np.int32), ("fit", np.bool_)):
+        array = arrays[f"{side}_{name}"]
+        if array.shape != (faces,) or array.dtype != dtype or not faces:
+            raise ResultError(f"{where}: {side}_{name} is one {np.dtype(dtype).name} per face")
+    if classes < 2 or arrays[f"{side}_labels"].max() >= classes:
+        raise ResultError(f"{where}: a {side} label is none of the {classes} that the result names")
+
+
+def _derive(content: Mapping[str, Any], arrays: Mapping[str, Array]) -> tuple[dict[str, Any], list[list[int]]]:
+    return derive(
+        content["scores"],
+        len(content["labels"]),
+        _answers(content, arrays, "selection"),
+        _scores(arrays, "selection"),
+        _answers(content, arrays, "test"),
+        _scores(arrays, "test"),
+    )
+
+
+def _answers(content: Mapping[str, Any], arrays: Mapping[str, Array], side: str) -> Answers | None:
+    if f"{side}_scores" not in arrays:
+        return None
+    protocol = protocols.get(content["protocol"])
+    if protocol.answers is not None:
+        return protocol.selection if side == "selection" else protocol.test
+    return Answers(
+        split=(protocol.selection_split or "selection") if side == "selection" else protocol.test_split,
+        rows=arrays[f"{side}_rows"].astype(np.int64),
+        labels=arrays[f"{side}_labels"].astype(np.uint8),
+        groups=arrays[f"{side}_groups"].astype(np.int32),
+        fit=arrays[f"{side}_fit"].astype(bool),
+    )
+
+
+def _scores(arrays: Mapping[str, Array], side: str) -> Scores | None:
+    scores: Any = arrays.get(f"{side}_scores")
+    return scores  # type: ignore[no-any-return]
+
+
+def _from_content(content: Mapping[str, Any], arrays: Mapping[str, Array]) -> Result:
+    values = {key: value for key, value in content.items() if key != "schema"}
+    values["extra_data"], values["labels"] = tuple(content["extra_data"]), tuple(content["labels"])
+    return Result(**values, arrays=dict(arrays))
+
+
+def _pretty(content: Mapping[str, Any]) -> str:
+    """JSON with one field per line and a row of numbers on one line: small, and readable in a diff."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    # A line break never stands inside a JSON string, so only lists of numbers are touched.
+    return re.sub(r'\[\n[^\[\]{}"]*\]', lambda found: re.sub(r",?\s*\n\s*", _joint, found[0]), text) + "\n"
+
+
+def _joint(found: re.Match[str]) -> str:
+    return ", " if found[0].startswith(",") else ""
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,222 @@
+"""Do the recorded results hold? Everything is recomputed, nothing is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mien.errors import MienError, ResultError
+from mien.results.ledger import Ledger, Opening
+from mien.results.schema import LEDGER, Result, check_opening
+
+TOLERANCE = 2e-6
+"""Recorded metrics have six decimals; another machine's logarithm may move the last one."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that does not hold.
+
+    Args:
+        file: where, relative to the folder.
+        message: what, and what to do.
+    """
+
+    file: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found.
+
+    Args:
+        results: the results that hold, in order of their path.
+        findings: everything that does not.
+        openings: openings of sealed splits per system.
+        head: hash of the ledger's last line.
+    """
+
+    results: tuple[Result, ...]
+    findings: tuple[Finding, ...]
+    openings: dict[str, int]
+    head: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for programs."""
+        return {
+            "holds": self.holds,
+            "results": [{"id": r.id, "protocol": r.protocol, "system": r.system} for r in self.results],
+            "findings": [{"file": f.file, "message": f.message} for f in self.findings],
+            "openings": self.openings,
+            "ledger_head": self.head,
+        }
+
+
+def paths(folder: str | Path) -> Iterator[Path]:
+    """The json files of all results under a folder, sorted."""
+    yield from sorted(path for path in Path(folder).rglob("*.json") if not path.name.startswith("."))
+
+
+def load_all(folder: str | Path) -> list[Result]:
+    """Every result under ``folder``; the first that cannot be read raises `ResultError`."""
+    return [Result.load(path) for path in paths(folder)]
+
+
+def verify(folder: str | Path, *, systems: Container[str] | None = None, ranked: bool = False) -> Verification:
+    """Recompute every metric of every result under ``folder`` from its predictions, and follow the ledger.
+
+    Args:
+        folder: with ``ledger.jsonl`` and the results below it.
+        systems: ids of known systems; a result of another one is a finding (submissions apart). None: not checked.
+        ranked: also refuse results about own data and results made from changed source; this is what the project's
+            own folder has to pass.
+
+    Raises:
+        ResultError: ``folder`` is no folder.
+
+    Example:
+        >>> import tempfile
+        >>> verify(tempfile.mkdtemp()).holds
+        True
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ResultError(f"{folder} is no folder; results lie in a folder with {LEDGER}")
+    findings: list[Finding] = []
+    ledger = Ledger(folder / LEDGER)
+    openings: dict[str, Opening] = {}
+    recorded: dict[str, dict[str, Any]] = {}
+    counts: dict[str, int] = {}
+    head = ""
+    try:
+        openings = {opening.hash: opening for opening in ledger.openings()}
+        recorded, counts, head = ledger.recorded(), ledger.counts(), ledger.head()
+        ledger_holds = True
+    except MienError as error:
+        findings.append(Finding(LEDGER, str(error)))
+        ledger_holds = False
+    good: list[Result] = []
+    seen: set[str] = set()
+    used: dict[str, str] = {}
+    for path in paths(folder):
+        name = path.relative_to(folder).as_posix()
+        seen.add(path.stem)
+        try:
+            result = Result.load(path)
+            if path != result.path(folder):
+                raise ResultError(f"belongs at {result.path(folder).relative_to(folder).as_posix()}")
+            _check_metrics(result)
+            if ledger_holds:
+                _check_ledger(result, openings, recorded, used)
+            if systems is not None and result.kind != "submitted" and result.system not in systems:
+                raise ResultError(f"no system is called {result.system!r}; a result needs its system in the registry")
+            if ranked:
+                _check_ranked(result)
+        except MienError as error:
+            findings.append(Finding(name, str(error).removeprefix(f"{path}: ").removeprefix(f"{path} ")))
+        else:
+            good.append(result)
+    findings += _missing(recorded, seen)
+    findings += _strays(folder)
+    return Verification(tuple(good), tuple(findings), counts, head)
+
+
+def difference(a: Result, b: Result) -> dict[str, tuple[Any, Any]]:
+    """What differs between two results: field (``metrics.accuracy``, …) → the two values.
+
+    ``decisions`` counts the test (or selection) faces on which they disagree, where both have the same faces.
+    """
+    first, second = _flat(a.to_json()), _flat(b.to_json())
+    found = {
+        key: (first.get(key), second.get(key)) for key in sorted({*first, *second}) if first.get(key) != second.get(key)
+    }
+    for side in ("test", "selection"):
+        x, y = getattr(a, f"{side}_scores"), getattr(b, f"{side}_scores")
+        if x is not None and y is not None and np.array_equal(a.arrays[f"{side}_rows"], b.arrays[f"{side}_rows"]):
+            disagree = int((x.argmax(axis=1) != y.argmax(axis=1)).sum())
+            if disagree:
+                found[f"{side}_decisions"] = (disagree, len(x))
+    return found
+
+
+def _check_metrics(result: Result) -> None:
+    metrics, confusion = result.recompute()
+    if set(metrics) != set(result.metrics):
+        odd = sorted(set(metrics) ^ set(result.metrics))
+        raise ResultError(f"metrics: {', '.join(odd)} should not be there, or are missing")
+    for name, value in metrics.items():
+        if not _close(value, result.metrics[name]):
+            raise ResultError(f"metrics.{name} says {result.metrics[name]!r}, the predictions give {value!r}")
+    if confusion != result.confusion:
+        raise ResultError("the confusion matrix is not the one that the predictions give")
+
+
+def _close(a: Any, b: Any) -> bool:
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(_close(x, y) for x, y in zip(a, b, strict=True))
+    if a is None or b is None:
+        return a is b
+    if isinstance(b, bool) or not isinstance(b, int | float):
+        return False
+    return bool(abs(a - b) <= TOLERANCE * max(1.0, abs(a)))
+
+
+def _check_ledger(
+    result: Result, openings: dict[str, Opening], recorded: dict[str, dict[str, Any]], used: dict[str, str]
+) -> None:
+    if result.opening is not None:
+        if result.opening not in openings:
+            raise ResultError(
+                f"the ledger notes no opening {result.opening[:16]}…, so the test split was never opened for it"
+            )
+        check_opening(result.to_json(), openings[result.opening])
+        if result.opening in used:
+            raise ResultError(f"shares its opening with {used[result.opening]}; each result has its own")
+        used[result.opening] = result.id
+    line = recorded.get(result.id)
+    if line is None:
+        raise ResultError(
+            "the ledger does not list it among the recorded results; save it with mien, do not copy files"
+        )
+    if (line["protocol"], line["system"]) != (result.protocol, result.system):
+        raise ResultError("the ledger lists it under another protocol or system")
+
+
+def _check_ranked(result: Result) -> None:
+    if result.protocol.startswith("own/"):
+        raise ResultError("is about own data; the project's results are about public protocols")
+
+
+def _missing(recorded: dict[str, dict[str, Any]], seen: set[str]) -> list[Finding]:
+    return [
+        Finding(
+            f"{line['protocol']}/{line['system']}/{id}.json",
+            "was recorded and is gone; put it back, or note why with `mien results withdraw`",
+        )
+        for id, line in recorded.items()
+        if id not in seen
+    ]
+
+
+def _strays(folder: Path) -> list[Finding]:
+    return [
+        Finding(path.relative_to(folder).as_posix(), "are predictions without a result; remove them")
+        for path in sorted(folder.rglob("*.npz"))
+        if not path.with_suffix(".json").exists()
+    ]
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict) and value:
+        return {k: v for key, item in value.items() for k, v in _flat(item, f"{prefix}{key}.").items()}
+    return {prefix.rstrip("."): value}
