@@ -53,7 +53,7 @@ class InputSpec:
         object.__setattr__(self, "mean", tuple(map(float, self.mean)))
         object.__setattr__(self, "std", tuple(map(float, self.std)))
         if self.channels not in (1, 3) or self.colour not in ("grey", "rgb"):
-            raise BundleError(f"an input has 1 or 3 channels and is grey or rgb, not {self.channels} and {self.colour!r}")
+            raise BundleError(f"an input has 1 or 3 channels, grey or rgb, not {self.channels} and {self.colour!r}")
         if (self.channels == 1) != (self.colour == "grey") and self.colour == "rgb":
             raise BundleError("an rgb input has 3 channels")
         if len(self.mean) != self.channels or len(self.std) != self.channels or min(self.std) <= 0:
@@ -184,7 +184,7 @@ def read_bundle(source: str | Path | bytes) -> Bundle:
         source: path of the file, or its bytes.
 
     Raises:
-        BundleError: not ONNX, no card, a damaged file (hash), or a malformed card.
+        BundleError: not ONNX, an unsafe graph (`check_graph`), no card, a damaged file (hash), or a malformed card.
     """
     where = "the model" if isinstance(source, bytes) else str(source)
     if isinstance(source, bytes):
@@ -196,8 +196,10 @@ def read_bundle(source: str | Path | bytes) -> Bundle:
                 raise BundleError(f"{path} is larger than an ONNX file can be (2 GiB)")
             data = path.read_bytes()
         except OSError as error:
-            raise BundleError(f"{path}: {error.strerror or error}; give the path of an exported bundle (.onnx)") from None
+            reason = error.strerror or error
+            raise BundleError(f"{path}: {reason}; give the path of an exported bundle (.onnx)") from None
     body, metadata = _split(data, where)
+    check_graph(data, where)
     if _KEY not in metadata:
         raise BundleError(f"{where} is an ONNX file but no bundle: it has no card; export it with `mien export`")
     try:
@@ -218,6 +220,7 @@ def write_bundle(path: str | Path, model: bytes, card: BundleCard) -> Bundle:
         The bundle as written, its card with ``sha256`` filled in.
     """
     body, metadata = _split(model, "the model")
+    check_graph(model, "the model")
     card = replace(card, sha256=hashlib.sha256(body).hexdigest())
     kept = {key: value for key, value in metadata.items() if not key.startswith("mien.")}
     kept[_KEY] = json.dumps(card.to_json(), ensure_ascii=False, sort_keys=True)
@@ -227,7 +230,67 @@ def write_bundle(path: str | Path, model: bytes, card: BundleCard) -> Bundle:
     return Bundle(card, data)
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def check_graph(model: bytes, where: str = "the model") -> None:
+    """Refuse what makes an ONNX file more than a description of arithmetic.
+
+    That is data in other files, whose paths a stranger chose, and operators that onnxruntime does not bring along and
+    would need a library for. Subgraphs and functions are looked into as well.
+
+    Args:
+        model: an ONNX file.
+        where: what to call it in messages.
+
+    Raises:
+        BundleError: it refers to other files, uses unknown operators, or is no ONNX model.
+    """
+    local: set[str] = set()  # domains of functions that the model itself defines
+    domains: dict[str, str] = {}
+    # Numbers are those of onnx.proto3. A stack instead of recursion: depth is the stranger's choice too.
+    stack: list[tuple[str, memoryview]] = [("model", memoryview(model))]
+    try:
+        while stack:
+            kind, data = stack.pop()
+            inner = _MESSAGES[kind]
+            domain = name = ""
+            for number, _, payload, end in _fields(data):
+                if number in inner:
+                    stack.append((inner[number], data[payload:end]))
+                elif kind == "tensor" and (number == 13 or (number == 14 and _varint(data, payload)[0] != 0)):
+                    raise BundleError(f"{where} keeps weights in other files; save it with all of them inside")
+                elif kind == "node" and number == 7:
+                    domain = bytes(data[payload:end]).decode()
+                elif kind == "node" and number == 4:
+                    name = bytes(data[payload:end]).decode()
+                elif kind == "function" and number == 10:
+                    local.add(bytes(data[payload:end]).decode())
+            if kind == "node":
+                domains.setdefault(domain, name)
+                # It names a file with a compiled graph for an accelerator.
+                if name == "EPContext":
+                    raise BundleError(f"{where} contains a graph compiled for one machine; export it again")
+    except (ValueError, UnicodeDecodeError) as error:
+        if isinstance(error, BundleError):
+            raise
+        raise BundleError(f"{where} is no ONNX model, or a truncated one") from None
+    for domain, name in domains.items():
+        if domain not in _DOMAINS and domain not in local:
+            raise BundleError(f"{where} uses the operator {name!r} of {domain!r}, which needs a foreign library")
+
+
+# Which fields of a message hold messages that are looked into.
+_MESSAGES: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 25: "function"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node", 11: "attribute"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {},
+}
+_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"}
+
+
+def _varint(data: bytes | memoryview, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         if at >= len(data) or shift > 63:
@@ -239,7 +302,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+def _fields(data: bytes | memoryview) -> Iterator[tuple[int, int, int, int]]:
     """(field number, start of the field, start of its payload, end) of a protocol buffer's outermost message."""
     at = 0
     while at < len(data):

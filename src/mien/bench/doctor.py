@@ -1,0 +1,145 @@
+"""What this installation has, what it lacks for which verb, and whether its models are the released ones."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.resources
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import mien
+from mien.errors import MienError
+from mien.store import cache_dir
+from mien.store.cpu import cpu_count
+
+# The detector as the build leaves it; a test compares this with hatch_build.py.
+DETECTOR_SHA256 = "aaa78a8ea061937f85e3229444af93ab01f7c654457649fc4e7023736b19c248"
+
+# What a verb needs beyond the core.
+VERB_EXTRAS: dict[str, tuple[str, ...]] = {
+    "predict": (),
+    "data import": (),
+    "data audit": ("audit",),
+    "results verify": (),
+    "compare": (),
+    "train": ("train",),
+    "evaluate": ("train",),
+    "export": ("train",),
+}
+_CORE = ("numpy", "onnxruntime", "pillow", "rich", "typer")
+# Those that decide how fast int8 and fp32 networks run.
+_FEATURES = ("avx2", "fma", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp", "i8mm")
+
+
+def diagnose() -> dict[str, Any]:
+    """Look at this installation; nothing is changed, nothing is downloaded, no heavy package is imported.
+
+    Returns:
+        JSON values: ``mien``, ``python``, ``platform``, ``packages`` (name → version or None), ``extras`` (name →
+        missing packages), ``verbs`` (name → missing extras), ``cpu`` (``threads``, ``features``), ``cache`` (``path``,
+        ``exists``, ``writable``), ``models`` (name → ``ok``, ``sha256``, ``message``), ``ok`` (recognition works).
+    """
+    extras = _extras()
+    packages = {name: _version(name) for name in sorted({*_CORE, *(p for names in extras.values() for p in names)})}
+    missing = {extra: [name for name in names if packages[name] is None] for extra, names in extras.items()}
+    models = {"default bundle": _default_bundle(), "centerface": _detector()}
+    cache = cache_dir()
+    return {
+        "mien": mien.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": packages,
+        "extras": missing,
+        "verbs": {verb: [e for e in needed if missing.get(e)] for verb, needed in VERB_EXTRAS.items()},
+        "cpu": {"name": _cpu_name(), "threads": cpu_count(), "features": _cpu_features()},
+        "cache": {"path": str(cache), "exists": cache.is_dir(), "writable": _writable(cache)},
+        "models": models,
+        "ok": all(model["ok"] for model in models.values()) and all(packages[name] for name in _CORE),
+    }
+
+
+def _extras() -> dict[str, list[str]]:
+    """Extra → names of the packages it brings, extras within extras included; from the installed metadata."""
+    try:
+        requirements = importlib.metadata.requires("mien") or []
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+    direct: dict[str, list[str]] = {}
+    for requirement in requirements:
+        wanted = re.match(r"([A-Za-z0-9._-]+)(?:\[([^\]]*)\])?.*?extra == ['\"]([^'\"]+)['\"]", requirement)
+        if wanted:
+            name, within, extra = wanted.groups()
+            names = [f"[{e.strip()}]" for e in (within or "").split(",")] if name == "mien" else [name.lower()]
+            direct.setdefault(extra, []).extend(names)
+
+    def resolved(extra: str, seen: tuple[str, ...]) -> set[str]:
+        found: set[str] = set()
+        for name in direct.get(extra, []):
+            if not name.startswith("["):
+                found.add(name)
+            elif name[1:-1] not in seen:
+                found |= resolved(name[1:-1], (*seen, name[1:-1]))
+        return found
+
+    return {extra: sorted(resolved(extra, (extra,))) for extra in direct}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _default_bundle() -> dict[str, Any]:
+    from mien.recognition.default import default_bundle
+
+    try:
+        bundle = default_bundle()
+    except MienError as error:
+        return {"ok": False, "sha256": None, "message": str(error)}
+    sha256 = hashlib.sha256(bundle.model).hexdigest()
+    return {"ok": True, "sha256": sha256, "message": f"{bundle.card.name}, {len(bundle.model) / 1e6:.1f} MB"}
+
+
+def _detector() -> dict[str, Any]:
+    try:
+        model = importlib.resources.files("mien.faces").joinpath("centerface.onnx").read_bytes()
+    except OSError:
+        return {"ok": False, "sha256": None, "message": "the file is missing; reinstall mien with pip install"}
+    sha256 = hashlib.sha256(model).hexdigest()
+    if sha256 != DETECTOR_SHA256:
+        return {"ok": False, "sha256": sha256, "message": "this is not the released file; reinstall mien"}
+    return {"ok": True, "sha256": sha256, "message": f"{len(model) / 1e6:.1f} MB"}
+
+
+def _cpu_name() -> str:
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_features() -> list[str]:
+    """Empty where the system does not tell."""
+    flags = set((_cpuinfo("flags") or _cpuinfo("Features")).split())
+    return [name for name in _FEATURES if name in flags]
+
+
+def _cpuinfo(key: str) -> str:
+    if sys.platform != "linux":
+        return ""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == key), "")
+
+
+def _writable(folder: Path) -> bool:
+    """Whether the folder, or the nearest one above it that exists, can be written to."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return os.access(folder, os.W_OK)
