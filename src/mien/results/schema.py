@@ -354,9 +354,9 @@ def check_opening(content: Mapping[str, Any], opening: Opening) -> None:
             raise ResultError(
                 f"the test split was opened for {name} {getattr(opening, name)!r}, the result says {content[name]!r}"
             )
-    split = protocols.get(content["protocol"]).test_split
-    if opening.split != split:
-        raise ResultError(f"the opening is of {opening.split}, the result is about {split}")
+    protocol = protocols.get(content["protocol"])
+    if protocol.face_set is not None and opening.split != protocol.test_split:
+        raise ResultError(f"the opening is of {opening.split}, the result is about {protocol.test_split}")
 
 
 def _expected(protocol: Protocol, side: str, answers: tuple[Answers | None, Answers | None] | None) -> Answers:
@@ -437,7 +437,7 @@ def _check_fields(content: dict[str, Any], where: str, *, has_id: bool = False) 
             f"{where}: the labels of {protocol.name} are {', '.join(protocol.label_set.labels)}, in this order"
         )
     if protocol.data_fingerprint is not None and content["data_fingerprint"] != protocol.data_fingerprint:
-        raise ResultError(f"{where} was measured on other data than {protocol.face_set}: another fingerprint")
+        raise ResultError(f"{where} was measured on other data: its fingerprint is not that of the official {protocol.face_set}")
     if not isinstance(content["seed"], int | None) or isinstance(content["seed"], bool):
         raise ResultError(f"{where}: seed is a whole number or null")
     if not isinstance(content["commit"], str | None) or not isinstance(content["dirty"], bool | None):

@@ -21,6 +21,9 @@ from mien.results.arrays import read_arrays
 NONE = 255
 """Stands for "no label" where a vote gave none."""
 
+FER2013_FINGERPRINT = "351bbeb8534d4052447c3bc99d1aa6affb812b326a98b39a8fb9547f74a3082d"
+"""Fingerprint of the official FER2013 as a face set: its images, labels and splits in the order of its csv."""
+
 _MEMBERS = ("labels", "splits", "copies", "ferplus_plurality", "ferplus_clear", "ferplus_majority")
 
 

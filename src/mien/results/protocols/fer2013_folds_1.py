@@ -26,7 +26,7 @@ def folds() -> NDArray[np.uint8]:
 
     Example:
         >>> np.bincount(folds()).tolist()
-        [5742, 5742, 5742, 5742, 5741]
+        [5741, 5742, 5742, 5742, 5742]
     """
     known = facts.load("fer2013")
     rows = known.rows("Training")
@@ -74,4 +74,5 @@ PROTOCOL = Protocol(
     test_split="Training",
     sealed=False,
     answers=_answers,
+    data_fingerprint=facts.FER2013_FINGERPRINT,
 )

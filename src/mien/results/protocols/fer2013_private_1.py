@@ -43,4 +43,5 @@ PROTOCOL = Protocol(
     test_split="PrivateTest",
     sealed=True,
     answers=_answers,
+    data_fingerprint=facts.FER2013_FINGERPRINT,
 )
