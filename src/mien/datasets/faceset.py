@@ -312,7 +312,12 @@ class SealedSplit:
                 f"the ledger notes an opening of the data {opening.data_fingerprint[:12]}…, but this face set is "
                 f"{self.fingerprint[:12]}…; open the split of the face set that is evaluated"
             )
-        return Split(self.face_set, self.name, "test", self.rows)
+        split = Split(self.face_set, self.name, "test", self.rows)
+        if len(split) and bool((split.labels == UNLABELLED).all()):
+            raise DataError(
+                f"the split {self.name!r} of this copy of {self.face_set.name} has no labels to measure with"
+            )
+        return split
 
     def _sealed(self) -> SealedSplitError:
         return SealedSplitError(
