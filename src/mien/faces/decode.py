@@ -253,5 +253,5 @@ def _from_array(array: NDArray[Any], limits: Limits, name: str) -> NDArray[np.ui
 
 
 def _damaged(name: str, error: Exception) -> DecodeError:
-    reason = str(error).strip() or type(error).__name__
-    return DecodeError(f"{name} cannot be decoded ({reason.splitlines()[0][:120]}); it is damaged or of a kind that Pillow cannot read")
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+    return DecodeError(f"{name} cannot be decoded ({reason}); it is damaged or of a kind that Pillow cannot read")
