@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import standin
 from PIL import Image
 
+import standin
 from mien.bundle import InputSpec, read_bundle
 from mien.errors import BundleError, InputError, UnknownNameError
 from mien.faces.detect import Detections
@@ -78,8 +78,14 @@ def test_nothing_in_nothing_out(classifier: Recognizer) -> None:
 
 @pytest.mark.parametrize(
     "crops",
-    [np.zeros((2, 48, 48), np.float32), np.zeros((48, 48), np.uint8), np.zeros((48, 48, 3), np.uint8), [[1, 2], [3, 4]]]
-    + [np.zeros((2, 48, 48, 4), np.uint8), np.zeros((2, 0, 48), np.uint8)],
+    [
+        np.zeros((2, 48, 48), np.float32),
+        np.zeros((48, 48), np.uint8),
+        np.zeros((48, 48, 3), np.uint8),
+        [[1, 2], [3, 4]],
+        np.zeros((2, 48, 48, 4), np.uint8),
+        np.zeros((2, 0, 48), np.uint8),
+    ],
 )
 def test_what_are_no_crops_is_refused(classifier: Recognizer, crops: object) -> None:
     with pytest.raises(InputError):
@@ -222,7 +228,7 @@ def test_predict_many_is_lazy(classifier: Recognizer) -> None:
 
 
 def test_views_without_a_temperature_are_refused(bundle_path: Path, classifier: Recognizer) -> None:
-    with pytest.raises(InputError, match="not calibrated for view 'rot8'; choose from: .*flip"):
+    with pytest.raises(InputError, match=r"not calibrated for view 'rot8'; choose from: .*flip"):
         Recognizer(bundle_path, views="rot8")
     with pytest.raises(InputError, match="tencrop@40"):
         classifier.classify(noise(1), views="tencrop@40")

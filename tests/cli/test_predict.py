@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import standin
+from mien.cli import main
+
+ASTRONAUT = Path(__file__).parents[2] / "examples" / "astronaut.jpg"
+
+
+@pytest.fixture
+def crops(tmp_path: Path) -> dict[str, str]:
+    """Label → file with one face of it."""
+    paths = {}
+    for label in ("happy", "sad", "fear"):
+        paths[label] = str(tmp_path / f"{label}.png")
+        Image.fromarray(standin.face(label, 96)).save(paths[label])
+    return paths
+
+
+def run(*arguments: str | Path) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    return int(stop.value.code or 0)
+
+
+@pytest.fixture
+def predict(bundle_path: Path) -> list[str | Path]:
+    return ["predict", "--model", bundle_path, "--detector", "none"]
+
+
+def test_json_is_a_list_with_one_object_per_file(
+    predict: list[str], crops: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*predict, *crops.values(), "--json") == 0
+    out, err = capsys.readouterr()
+    entries = json.loads(out)
+    assert err == ""
+    assert [entry["file"] for entry in entries] == list(crops.values())
+    assert [entry["faces"][0]["label"] for entry in entries] == list(crops)
+    for entry in entries:
+        assert list(entry) == ["file", "status", "width", "height", "faces"]
+        assert (entry["status"], entry["width"], entry["height"]) == ("ok", 96, 96)
+        (face,) = entry["faces"]
+        assert list(face) == ["box", "score", "label", "confidence", "decided", "probabilities", "landmarks"]
+
+
+def test_the_table_names_what_was_found(
+    predict: list[str], crops: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert run(*predict, crops["happy"], crops["sad"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == [
+        "file",
+        "face",
+        "box",
+        "(x1",
+        "y1",
+        "x2",
+        "y2)",
+        "expression",
+        "confidence",
+        "runner-up",
+    ]
+    assert "0 0 96 96" in lines[1]
+    assert "happy" in lines[1]
+    assert "sad" in lines[2]
+
+
+@pytest.mark.skipif(not ASTRONAUT.exists(), reason="examples/ is not part of an installed package")
+def test_the_embedded_detector_finds_the_astronaut(
+    bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("predict", "--model", bundle_path, ASTRONAUT, "--json", "--draw", tmp_path / "out") == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    (face,) = entry["faces"]
+    assert face["score"] > 0.4
+    assert len(face["landmarks"]) == 5
+    with Image.open(tmp_path / "out" / "astronaut.faces.png") as drawn, Image.open(ASTRONAUT) as original:
+        assert drawn.size == original.size
+        assert not np.array_equal(np.asarray(drawn), np.asarray(original))
+
+
+def test_a_photograph_without_a_face_is_no_error(
+    bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (120, 90), (90, 120, 60)).save(tmp_path / "lawn.png")
+    assert run("predict", "--model", bundle_path, tmp_path / "lawn.png", "--json") == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert (entry["status"], entry["width"], entry["height"], entry["faces"]) == ("no face", 120, 90, [])
+    assert run("predict", "--model", bundle_path, tmp_path / "lawn.png") == 0
+    assert "no face" in capsys.readouterr().out
+
+
+def test_a_file_that_is_no_image_stops_nothing(
+    predict: list[str], crops: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.jpg").write_text("no image")
+    files = [tmp_path / "notes.jpg", crops["happy"], tmp_path / "missing.png", tmp_path]
+    assert run(*predict, *files, "--json") == 2
+    out, err = capsys.readouterr()
+    assert [entry["status"] for entry in json.loads(out)] == ["error", "ok", "error", "error"]
+    complaints = err.strip().splitlines()
+    assert len(complaints) == 3
+    assert "notes.jpg" in complaints[0]
+    assert "missing.png" in complaints[1]
+    assert "Traceback" not in err
+
+
+def test_csv_to_a_file_and_to_standard_output(
+    predict: list[str], crops: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "deep" / "faces.csv"
+    assert run(*predict, *crops.values(), "--csv", target) == 0
+    assert "happy" in capsys.readouterr().out  # the table is printed as well
+    assert run(*predict, *crops.values(), "--csv", "-") == 0
+    printed = capsys.readouterr().out
+    assert printed == target.read_text()
+    assert [row["label"] for row in csv.DictReader(io.StringIO(printed))] == list(crops)
+
+
+def test_json_and_csv_cannot_share_standard_output(
+    predict: list[str], crops: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*predict, crops["sad"], "--json", "--csv", "-") == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "--csv" in err
+
+
+def test_drawings_have_names_of_their_own_beside_the_inputs(
+    predict: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [tmp_path / "a" / "x.png", tmp_path / "b" / "x.png"]
+    for file, label in zip(files, ("happy", "sad"), strict=True):
+        file.parent.mkdir()
+        Image.fromarray(standin.face(label, 96)).save(file)
+    before = files[0].read_bytes()
+    assert run(*predict, *files, "--draw", tmp_path / "a") == 0
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["x-2.faces.png", "x.faces.png", "x.png"]
+    assert files[0].read_bytes() == before
+    assert "wrote" in capsys.readouterr().err
+
+
+def test_standard_input(
+    predict: list[str], crops: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(Path(crops["fear"]).read_bytes())))
+    assert run(*predict, "-", "--json") == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert (entry["file"], entry["faces"][0]["label"]) == ("-", "fear")
+
+
+def test_min_confidence_and_views(
+    predict: list[str], crops: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*predict, crops["happy"], "--json", "--views", "flip") == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert 0.4 < entry["faces"][0]["confidence"] < 0.6  # happy and its mirror image, surprise or fear
+    assert run(*predict, crops["happy"], "--json", "--views", "flip", "--min-confidence", "0.9") == 0
+    assert json.loads(capsys.readouterr().out)[0]["faces"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--views", "rot8"], "not calibrated"),
+        (["--views", "flop"], "flip"),
+        (["--detector", "centreface"], "centerface"),
+        (["--model", "missing.onnx"], "missing.onnx"),
+        (["--min-confidence", "3"], "min-confidence"),
+    ],
+)
+def test_impossible_options_are_one_sentence_and_status_2(
+    predict: list[str],
+    crops: dict[str, str],
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(*predict, crops["sad"], *arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_without_files_the_usage_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("predict") == 2
+    assert "FILES" in capsys.readouterr().err

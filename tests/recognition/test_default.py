@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+import standin
+from mien.errors import BundleError
+from mien.recognition import Recognizer, default
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that stands for the installed package."""
+    monkeypatch.setattr(default, "files", lambda name: tmp_path)
+    standin.write(tmp_path / default.MODEL)
+    digest = hashlib.sha256((tmp_path / default.MODEL).read_bytes()).hexdigest()
+    (tmp_path / default.PIN).write_text(json.dumps({"sha256": digest}))
+    return tmp_path
+
+
+def test_the_pinned_bundle_is_used(package: Path) -> None:
+    assert default.default_bundle().card.name == "standin"
+    assert Recognizer().card.name == "standin"
+
+
+@pytest.mark.parametrize("name", [default.MODEL, default.PIN])
+def test_a_missing_file_is_an_error_that_helps(package: Path, name: str) -> None:
+    (package / name).unlink()
+    with pytest.raises(BundleError, match="reinstall mien"):
+        Recognizer()
+
+
+@pytest.mark.parametrize("pin", ["", "[]", "{}", "null"])
+def test_a_damaged_pin(package: Path, pin: str) -> None:
+    (package / default.PIN).write_text(pin)
+    with pytest.raises(BundleError, match="damaged"):
+        default.default_bundle()
+
+
+def test_another_bundle_in_its_place_is_refused(package: Path) -> None:
+    standin.write(package / default.MODEL, name="another")  # a bundle, and intact, but not the released one
+    with pytest.raises(BundleError, match="not the released"):
+        default.default_bundle()
