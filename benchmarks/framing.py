@@ -25,7 +25,7 @@ from PIL import Image
 
 import mien
 from mien.bundle import Framing, read_bundle
-from mien.faces import Detections, crop_faces, open_detector, open_session
+from mien.faces import Detections, Detector, crop_faces, open_detector, open_session
 from mien.faces.detect import intersection_over_union
 from mien.faces.views import get_view
 
@@ -110,6 +110,8 @@ def main() -> None:
     top = report["fine"][0]
     filters = [Framing(top["margin"], top["shift"], top["align"], name) for name in FILTERS]
     report["filters"] = show("filter", [judge(framing) for framing in filters], bool(classifier))
+    chosen = Framing(top["margin"], top["shift"], top["align"], "area")
+    report["borders"] = borders(everything, faces, detector, chosen)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1))
 
@@ -180,6 +182,39 @@ def box_statistics(everything: list[tuple[int, Scene, Detections]]) -> dict[str,
         roll.append(math.degrees(math.atan2(by - ay, bx - ax)) - scene.roll)
     figures = {"margin": margin, "shift": shift, "roll_error": roll}
     return {f"{name}_p{p}": round(float(np.percentile(v, p)), 3) for name, v in figures.items() for p in (10, 50, 90)}
+
+
+def borders(
+    everything: list[tuple[int, Scene, Detections]], faces: np.ndarray, detector: Detector, framing: Framing
+) -> dict[str, dict[str, float]]:
+    """A picture that ends within the face: continue its last pixels, or stretch what there is?
+
+    The left or right 5–25 % of the face's square are cut away; the crops are compared with the whole face.
+    """
+    rng, owners = np.random.default_rng(11), []
+    crops: dict[str, list[np.ndarray]] = {"continued": [], "stretched": []}
+    for index, scene, _ in everything[: len(faces)]:
+        share, left = rng.uniform(0.05, 0.25), bool(rng.integers(2))
+        cut = round(scene.box[0] + share * scene.side if left else scene.box[2] - share * scene.side)
+        image = np.ascontiguousarray(scene.image[:, cut:] if left else scene.image[:, :cut])
+        found = detector.detect(image)
+        expected = (scene.box[0] - cut, scene.box[1], scene.box[2] - cut, scene.box[3]) if left else scene.box
+        overlap = intersection_over_union(found.boxes, [expected])[:, 0]
+        if not len(overlap) or overlap.max() <= 0.2:
+            continue
+        found = found[[int(overlap.argmax())]]
+        owners.append(index)
+        crops["continued"].append(crop_faces(image, found.boxes, size=48, framing=framing)[0])
+        x1, y1, x2, y2 = found.boxes[0].tolist()
+        side = framing.margin * max(x2 - x1, y2 - y1)
+        x, y = (x1 + x2) / 2, (y1 + y2) / 2 + framing.shift * side
+        square = np.array([x - side / 2, y - side / 2, x + side / 2, y + side / 2])
+        inside = square.clip(0, [image.shape[1], image.shape[0]] * 2)
+        picture = Image.fromarray(image).convert("L").resize((48, 48), Image.Resampling.BOX, box=tuple(inside))
+        crops["stretched"].append(np.asarray(picture))
+    figures = {name: agreement(np.stack(rows), faces[owners]) for name, rows in crops.items()}
+    print(f"\n{len(owners)} faces cut by the picture's border:", json.dumps(figures))
+    return figures
 
 
 def show(title: str, rows: list[dict[str, Any]], classified: bool) -> list[dict[str, Any]]:

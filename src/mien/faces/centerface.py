@@ -115,7 +115,9 @@ def shrink(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.floa
     """float32 (1, 3, height, width), RGB, 0–255: what CenterFace and YuNet take."""
     from PIL import Image
 
-    picture = Image.fromarray(np.ascontiguousarray(image))
+    # Of a very large image every second, third, … pixel is enough: four per side remain to be averaged.
+    step = max(1, min(image.shape[0] // (4 * height), image.shape[1] // (4 * width)))
+    picture = Image.fromarray(np.ascontiguousarray(image[::step, ::step]))
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
     return np.asarray(picture).transpose(2, 0, 1)[None].astype(np.float32)

@@ -44,7 +44,7 @@ class YuNet:
         model: str | Path,
         *,
         long_side: int = 640,
-        threshold: float = 0.6,
+        threshold: float = 0.7,
         overlap: float = 0.3,
         threads: int | None = None,
     ) -> None:
