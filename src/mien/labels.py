@@ -30,9 +30,7 @@ class LabelSet:
         try:
             return self.labels.index(label)
         except ValueError:
-            raise InputError(
-                f"{label!r} is no label of {self.name!r}; {suggestion(label, self.labels)}"
-            ) from None
+            raise InputError(f"{label!r} is no label of {self.name!r}; {suggestion(label, self.labels)}") from None
 
     def __getitem__(self, index: int) -> str:
         return self.labels[index]
@@ -44,9 +42,7 @@ class LabelSet:
 FER2013 = LabelSet("fer2013", ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"))
 """The seven expressions of FER2013 in the ids of its csv (0–6)."""
 
-FERPLUS = LabelSet(
-    "ferplus", ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt")
-)
+FERPLUS = LabelSet("ferplus", ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt"))
 """The eight expressions of FER+ in the column order of its vote file."""
 
 LABEL_SETS: Registry[LabelSet] = Registry("label set")
@@ -76,9 +72,7 @@ class LabelMapping:
 
     def ids(self) -> tuple[int | None, ...]:
         """For each source id the target id, or None."""
-        return tuple(
-            None if (to := self.pairs[label]) is None else self.target.id(to) for label in self.source.labels
-        )
+        return tuple(None if (to := self.pairs[label]) is None else self.target.id(to) for label in self.source.labels)
 
 
 FERPLUS_TO_FER2013 = LabelMapping(

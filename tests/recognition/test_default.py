@@ -8,6 +8,7 @@ import pytest
 
 import standin
 from mien.errors import BundleError
+from mien.labels import FER2013
 from mien.recognition import Recognizer, default
 
 
@@ -44,3 +45,24 @@ def test_another_bundle_in_its_place_is_refused(package: Path) -> None:
     standin.write(package / default.MODEL, name="another")  # a bundle, and intact, but not the released one
     with pytest.raises(BundleError, match="not the released"):
         default.default_bundle()
+
+
+SHIPPED = Path(default.__file__).parent / default.MODEL
+
+
+@pytest.mark.skipif(not SHIPPED.exists(), reason="the default bundle is not in this checkout")
+def test_the_shipped_bundle_says_what_it_is() -> None:
+    card = default.default_bundle().card
+    assert SHIPPED.stat().st_size <= 5_000_000
+    assert card.labelset() == FER2013
+    assert card.licence == "MIT"
+    assert 0 < card.threshold < 1
+    assert card.results["one"]
+    assert card.recipe_hash
+
+
+@pytest.mark.skipif(not SHIPPED.exists(), reason="the default bundle is not in this checkout")
+def test_the_shipped_bundle_sees_the_astronaut_smile() -> None:
+    faces = Recognizer().predict(Path(__file__).parents[2] / "examples" / "astronaut.jpg")
+    assert faces.labels == ["happy"]
+    assert faces.decided.all()

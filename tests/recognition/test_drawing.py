@@ -4,6 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from mien.errors import InputError
@@ -113,6 +115,17 @@ def test_odd_sizes_and_boxes_are_drawn_all_the_same(size: tuple[int, int]) -> No
     ]
     for confidence in (0.9, 0.3):
         assert faces_at(boxes, size, confidence=confidence).draw(canvas(size)).size == size
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_any_boxes_can_be_drawn(data: st.DataObject) -> None:
+    size = (data.draw(st.integers(1, 300)), data.draw(st.integers(1, 300)))
+    edge = st.floats(-50, 350, width=32)
+    corners = data.draw(st.lists(st.tuples(edge, edge, st.floats(0.5, 400), st.floats(0.5, 400)), max_size=8))
+    boxes = [[x, y, x + w, y + h] for x, y, w, h in corners]
+    confidence = data.draw(st.sampled_from([0.3, 1.0]))
+    assert faces_at(boxes, size, confidence=confidence).draw(canvas(size)).size == size
 
 
 def test_type_grows_with_the_image() -> None:

@@ -54,6 +54,16 @@ def invented_result(folder, *, system="vggnet", seed=0, skill=0.7, protocol="fer
 
 
 @pytest.fixture(scope="session")
+def invent():
+    return invented_result
+
+
+@pytest.fixture(scope="session")
+def invent_scores():
+    return invented_scores
+
+
+@pytest.fixture(scope="session")
 def recorded(tmp_path_factory):
     """A folder with four results of two systems; tests only read it."""
     folder = tmp_path_factory.mktemp("results")

@@ -31,6 +31,7 @@ VERB_EXTRAS: dict[str, tuple[str, ...]] = {
     "evaluate": ("train",),
     "export": ("train",),
 }
+_FOR_DEVELOPERS = ("test", "dev")
 _CORE = ("numpy", "onnxruntime", "pillow", "rich", "typer")
 # Those that decide how fast int8 and fp32 networks run.
 _FEATURES = ("avx2", "fma", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp", "i8mm")
@@ -86,7 +87,7 @@ def _extras() -> dict[str, list[str]]:
                 found |= resolved(name[1:-1], (*seen, name[1:-1]))
         return found
 
-    return {extra: sorted(resolved(extra, (extra,))) for extra in direct}
+    return {extra: sorted(resolved(extra, (extra,))) for extra in direct if extra not in _FOR_DEVELOPERS}
 
 
 def _version(package: str) -> str | None:

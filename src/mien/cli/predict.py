@@ -40,10 +40,12 @@ def predict(
     from mien.cli.common import complain, print_json, stderr
     from mien.errors import InputError
     from mien.recognition import Recognizer
-    from mien.recognition.files import DrawingFolder, recognize_files
+    from mien.recognition.files import DrawingFolder, is_input, recognize_files
 
     if as_json and csv == "-":
         raise InputError("--json and --csv - both want standard output; give --csv a path")
+    if csv is not None and csv != "-" and is_input(csv, files):
+        raise InputError(f"--csv {csv} would overwrite one of the images; choose another path")
     recognizer = Recognizer(model, detector=None if detector == "none" else detector, views=views)
     folder = None if draw is None else DrawingFolder(draw, files)
     records: list[FileRecord] = []
@@ -85,6 +87,7 @@ def _write_csv(target: str, records: list[FileRecord], label_set: LabelSet) -> N
 
 
 def _print_table(records: list[FileRecord]) -> None:
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -92,19 +95,17 @@ def _print_table(records: list[FileRecord]) -> None:
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("file", overflow="fold")
-    table.add_column("face", justify="right")
-    table.add_column("box (x1 y1 x2 y2)")
-    table.add_column("expression")
-    table.add_column("confidence", justify="right")
-    table.add_column("runner-up")
+    for name in ("face", "box", "expression", "confidence", "runner-up"):
+        table.add_column(name, justify="right" if name in ("face", "confidence") else "left", no_wrap=True)
     for record in records:
-        name = Text(record.file)
+        file = Text(record.file)
         if not record.faces:
-            table.add_row(name, "", "", Text("" if record.status == "ok" else record.status, style="dim"))
+            table.add_row(file, "", "", Text("" if record.status == "ok" else record.status, style="dim"))
             continue
         for number, face in enumerate(record.faces, 1):
             box = "" if face.box is None else " ".join(f"{value:.0f}" for value in face.box)
-            label = Text(face.label) if face.decided else Text(f"{face.label}? (undecided)", style="dim")
+            label = Text(face.label) if face.decided else Text(f"{face.label}?", style="dim")
             second = f"{face.runner_up} {100 * face.probabilities[face.runner_up]:.0f} %"
-            table.add_row(name, str(number), box, label, f"{100 * face.confidence:.0f} %", second)
-    stdout.print(table)
+            table.add_row(file, str(number), box, label, f"{100 * face.confidence:.0f} %", second)
+    # A file or a pipe has no width to keep to.
+    (stdout if stdout.is_terminal else Console(width=1000)).print(table)

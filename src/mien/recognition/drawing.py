@@ -7,6 +7,7 @@ Pillow's own are not smoothed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -166,9 +167,9 @@ class _Layout:
         height = mark.box.y2 - mark.box.y1
         box = mark.box
         border = Rect(0, 0, *self.size).grown(-2)
-        for font in range(round(min(mark.font * 0.85, height / rows / 1.45)), _SMALLEST - 1, -1):
-            if font < 0.55 * mark.font:
-                return
+        # A panel that has to be searched with a magnifying glass is clutter.
+        smallest = max(_SMALLEST + 1, 0.55 * mark.font, 0.0125 * (self.size[0] * self.size[1]) ** 0.5)
+        for font in range(round(min(mark.font * 0.85, height / rows / 1.45)), math.ceil(smallest) - 1, -1):
             w, h = _panel_size(font, label_set)
             gap = 2 * mark.stroke + 0.3 * font
             for x in (box.x2 + gap, box.x1 - gap - w):
@@ -331,8 +332,8 @@ def _outline(
 
 def _tile(rect: Rect) -> tuple[int, int, int, int]:
     """Left, top, width, height of the whole pixels that hold ``rect``, one more on each side."""
-    left, top = int(rect.x1 // 1) - 1, int(rect.y1 // 1) - 1
-    return left, top, int(-(-rect.x2 // 1)) + 1 - left, int(-(-rect.y2 // 1)) + 1 - top
+    left, top = math.floor(rect.x1) - 1, math.floor(rect.y1) - 1
+    return left, top, math.ceil(rect.x2) + 1 - left, math.ceil(rect.y2) + 1 - top
 
 
 def _scaled(rect: Rect, left: int, top: int, smooth: int) -> tuple[float, float, float, float]:

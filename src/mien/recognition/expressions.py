@@ -78,7 +78,7 @@ class Expressions:
         (['happy', 'sad'], [True, False], ['surprise', 'angry'])
         >>> faces[faces.confidence > 0.8]
         Expressions: 1 face, fer2013
-          0  happy       90.0 %  then surprise 10.0 %
+          0  happy      90.0 %  then surprise 10.0 %
         >>> faces[0].label, len(faces[:0])
         ('happy', 0)
     """

@@ -137,6 +137,16 @@ class DrawingFolder:
         return path
 
 
+def is_input(path: str | Path, inputs: Iterable[str | Path]) -> bool:
+    """Whether writing to ``path`` would destroy one of the inputs; links are followed.
+
+    Example:
+        >>> is_input("./a.jpg", ["a.jpg", "-"]), is_input("a.csv", ["a.jpg"])
+        (True, False)
+    """
+    return _identity(path) in {_identity(file) for file in inputs if str(file) != STDIN}
+
+
 def _identity(path: str | Path) -> tuple[int, int] | str:
     """Equal for two names of one file, links included."""
     try:

@@ -79,9 +79,11 @@ class Recognizer:
         self._bundle = model
         self._threads = threads or cpu_count()
         # The usual one waits until it is needed; any other name or object is checked now.
-        self._detector: str | Detector | None = (
-            detector if detector in (None, "centerface") else open_detector(detector)
-        )
+        self._detector: str | Detector | None
+        if detector is None or (isinstance(detector, str) and detector == "centerface"):
+            self._detector = detector
+        else:
+            self._detector = open_detector(detector, threads=self._threads)
         self._network: Network | None = None
         self.label_set: LabelSet = model.card.labelset()
         self.threshold = model.card.threshold if threshold is None else float(threshold)

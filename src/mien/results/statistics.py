@@ -107,9 +107,11 @@ def paired_bootstrap(
 ) -> Difference:
     """Compare two systems on the same faces, over several seeds each: both groups and seeds are resampled.
 
-    Each resample draws groups of equal images (the same for both systems) and, for each system, as many of its seeds
-    as there are. A resampled seed's deviation from its system's mean is widened by √(s / (s - 1)), without which few
-    seeds would seem to vary less than they do. A system with one seed counts as that very run.
+    Each resample draws groups of equal images, the same for both systems, and takes each system's mean over its seeds
+    on them; to that it adds the mean deviation of as many seeds, drawn from each system's own. Seeds differ partly
+    because each errs on other faces of this sample, which resampling faces covers already, so that part is taken out
+    of their deviations; and they are widened by √(s / (s - 1)), without which few seeds would seem to vary less than
+    they do. A system with one seed counts as that very run.
 
     Args:
         correct_a: bool (seeds of A, n).
@@ -125,19 +127,14 @@ def paired_bootstrap(
         >>> round(d.difference, 3), d.low > 0, d.p < 0.05
         (0.1, True, True)
     """
-    a, b = (
-        np.atleast_2d(np.asarray(correct_a, dtype=np.float64)),
-        np.atleast_2d(np.asarray(correct_b, dtype=np.float64)),
-    )
+    a, b = (np.atleast_2d(np.asarray(side, dtype=np.float64)) for side in (correct_a, correct_b))
     if a.shape[1] != b.shape[1]:
         raise InputError(f"two systems are compared on the same faces, not on {a.shape[1]} and {b.shape[1]}")
-    sums, sizes = _per_group(np.vstack([a, b]).T, groups)
+    sums = np.column_stack(_per_group((a.mean(axis=0) - b.mean(axis=0))[:, None], groups))
+    drawn = np.concatenate([counts @ sums for counts in _resampled(len(sums), replicates, seed)])
     draw = integers(seed + 1)
-    differences = []
-    for counts in _resampled(len(sizes), replicates, seed):
-        means = (counts @ sums) / (counts @ sizes)[:, None]
-        differences.append(_over_seeds(means[:, : len(a)], draw) - _over_seeds(means[:, len(a) :], draw))
-    spread = np.concatenate(differences)
+    spread = drawn[:, 0] / drawn[:, 1]
+    spread += _seed_deviation(a, groups, replicates, draw) - _seed_deviation(b, groups, replicates, draw)
     low, high = np.quantile(spread, [(1 - level) / 2, (1 + level) / 2])
     tail = min(int((spread <= 0).sum()), int((spread >= 0).sum()))
     p = min(1.0, 2 * (tail + 1) / (replicates + 1))
@@ -185,16 +182,21 @@ def rank_intervals(
     return [(1 + b, len(scores) - w) for b, w in zip(better, worse, strict=True)]
 
 
-def _over_seeds(means: NDArray[np.float64], draw: Callable[..., NDArray[np.int64]]) -> NDArray[np.float64]:
-    """Mean over seeds drawn with replacement, (replicates,), from means (replicates, seeds)."""
-    rounds, seeds = means.shape
-    if seeds == 1:
-        return means[:, 0]
-    centre = means.mean(axis=1)
-    chosen = draw(seeds, rounds, seeds)
-    resampled = np.take_along_axis(means, chosen, axis=1).mean(axis=1)
-    result: NDArray[np.float64] = centre + (resampled - centre) * np.sqrt(seeds / (seeds - 1))
-    return result
+def _seed_deviation(
+    correct: NDArray[np.float64], groups: ArrayLike, replicates: int, draw: Callable[..., NDArray[np.int64]]
+) -> NDArray[np.float64]:
+    """How far a mean over as many seeds would lie from this one, for reasons other than the sample of faces."""
+    seeds, faces = correct.shape
+    deviation = correct.mean(axis=1) - correct.mean()
+    variance = (deviation**2).sum() / (seeds - 1) if seeds > 1 else 0.0
+    if variance == 0:
+        return np.zeros(replicates)
+    residual = correct - correct.mean(axis=0) - deviation[:, None]
+    by_group, _ = _per_group(residual.T, groups)
+    of_faces = (by_group**2).sum() / ((seeds - 1) * faces**2)
+    scale = np.sqrt(max(0.0, 1 - of_faces / variance) * seeds / (seeds - 1))
+    drawn: NDArray[np.float64] = deviation[draw(seeds, replicates, seeds)].mean(axis=1) * scale
+    return drawn
 
 
 def _per_group(values: NDArray[np.float64], groups: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

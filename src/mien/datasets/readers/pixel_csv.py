@@ -173,11 +173,12 @@ def _parse_fast(block: bytes, columns: tuple[str, ...]) -> _Rows | None:
 
     digit = data - np.uint8(48)  # wraps: everything that is no digit becomes 10 or more
     is_digit = digit < 10
+    one = is_digit.view(np.uint8)
     pair = is_digit[:-1] & is_digit[1:]
-    ends = np.flatnonzero(is_digit[:-1] > is_digit[1:])  # the last digit of every number
-    if len(ends) != rows * numbers or bool((pair[:-2] & pair[2:]).any()):
+    last_digits = np.flatnonzero(is_digit[:-1] > is_digit[1:])
+    if len(last_digits) != rows * numbers or bool((pair[:-2] & pair[2:]).any()):
         return None  # not that many numbers, or one of four digits
-    ends = ends.reshape(rows, numbers)
+    ends = last_digits.reshape(rows, numbers)
 
     # Around the pixels: label, commas, usage and line end, checked byte by byte. What is left over must then be
     # the 2,303 spaces between the pixels of each line, no more and no other character.
@@ -217,18 +218,19 @@ def _parse_fast(block: bytes, columns: tuple[str, ...]) -> _Rows | None:
     if spaces != rows * (PIXELS - 1) or others - around != spaces:
         return None
 
-    values = (digit * is_digit).astype(np.uint16)
-    tens = values[:-1] * np.uint16(10)
-    hundreds = values[:-2] * pair[1:] * np.uint16(100)
-    # `values` of a character that is no digit is 0, so a one-digit number gets nothing from the space before it;
-    # the hundreds count only where a digit stands between.
-    hundreds *= is_digit[1:-1]
-    values[1:] += tens
+    # Bytes all along, since they are the fastest. What is no digit has the value 0; hundreds count only where a digit
+    # follows them, so that no number borrows from the one before it.
+    values = digit * one
+    hundreds = values[:-2] * one[1:-1]
+    if hundreds.max(initial=0) > 2:
+        return None  # 300 or more
+    hundreds *= np.uint8(100)
+    values[1:] += values[:-1] * np.uint8(10)
     values[2:] += hundreds
+    if bool((values[2:] < hundreds).any()):
+        return None  # 256 to 299, which wrapped
     pixels = values[ends[:, labelled:]]
-    if pixels.size and pixels.max() > 255:
-        return None
-    return _Rows(pixels.astype(np.uint8), labels, usage)
+    return _Rows(pixels, labels, usage)
 
 
 def _parse_lines(block: bytes, columns: tuple[str, ...], file: str, first: int) -> _Rows:

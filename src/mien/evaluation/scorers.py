@@ -1,0 +1,80 @@
+"""Anything that gives logits for faces: a trained network in torch, or a bundle in onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mien.faces.views import get_view
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from mien.bundle import Bundle, InputSpec
+
+Logits = Callable[["NDArray[np.float32]"], "NDArray[np.float32]"]
+
+
+def score(
+    faces: NDArray[np.uint8],
+    spec: InputSpec,
+    logits: Logits,
+    view: str = "one",
+    batch: int = 256,
+    progress: Callable[[int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Scores of all faces under a named view, in batches of bounded memory.
+
+    Args:
+        faces: uint8 (N, H, W) grey or (N, H, W, 3) RGB; a memory map is read batch by batch.
+        spec: what the network takes.
+        logits: float32 (n, channels, S, S) → float32 (n, classes).
+        view: name of the view.
+        batch: faces per call of ``logits``.
+        progress: called with the number of faces done since its last call.
+
+    Returns:
+        float32 (N, classes).
+    """
+    chosen = get_view(view)
+    parts = []
+    for start in range(0, len(faces), batch):
+        parts.append(chosen.scores(np.asarray(faces[start : start + batch]), spec, logits))
+        if progress:
+            progress(len(parts[-1]))
+    if not parts:
+        return np.zeros((0, 0), np.float32)
+    return np.concatenate(parts)
+
+
+def torch_logits(module: torch.nn.Module, *, precision: str = "fp32", channels_last: bool = True) -> Logits:
+    """A network in evaluation mode on the device where it is; bf16 means autocast."""
+    import torch
+
+    device = next(module.parameters()).device
+
+    @torch.no_grad()
+    def logits(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        training = module.training
+        module.eval()
+        tensor = torch.from_numpy(images).to(device)
+        if channels_last:
+            tensor = tensor.to(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            out = module(tensor)
+        module.train(training)
+        scores: NDArray[np.float32] = out.float().cpu().numpy()
+        return scores
+
+    return logits
+
+
+def bundle_logits(bundle: Bundle, threads: int | None = None) -> Logits:
+    """A bundle's own session, the one that recognition uses."""
+    from mien.recognition.network import Network
+
+    network = Network(bundle, threads=threads)
+    return network.logits

@@ -1,0 +1,66 @@
+"""Published systems, one file each, and the table that says which file holds which.
+
+The table is the one place that fixes the ids. Files are imported when a system of theirs is asked for, so that
+listing names costs nothing and a broken plug-in breaks nobody else.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from mien.errors import MissingExtraError, UnknownNameError
+from mien.registry import suggestion
+from mien.systems.card import Card, Paper
+
+_HOME = {
+    "vggnet": "mien.systems.vggnet",
+    "compact": "mien.systems.compact",
+}
+
+__all__ = ["Card", "Paper", "card", "create", "names"]
+
+
+def names() -> list[str]:
+    """Ids of all systems, in the order of the table."""
+    return list(_HOME)
+
+
+def card(name: str) -> Card:
+    """The card of a system; an unknown name raises `UnknownNameError` with the nearest ones."""
+    cards: dict[str, Card] = _module(name).CARDS
+    return cards[name]
+
+
+def create(name: str, *, classes: int = 7, channels: int | None = None, **options: object) -> System:
+    """A system with fresh weights, drawn from torch's global generator.
+
+    Args:
+        name: id of the system.
+        classes: number of outputs.
+        channels: 1 or 3; the card's own where it is not given.
+        **options: architecture options of the card; an unknown one raises `RecipeError`.
+
+    Example:
+        >>> create("compact", classes=7).card.id
+        'compact'
+    """
+    from mien.systems.base import build
+
+    return build(card(name), classes=classes, channels=channels, options=options)
+
+
+def _module(name: str) -> object:
+    if name not in _HOME:
+        raise UnknownNameError(f"no system is called {name!r}; {suggestion(name, _HOME)}")
+    try:
+        return importlib.import_module(_HOME[name])
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("torch", "torchvision", "timm"):
+            raise MissingExtraError("a system", "train") from error
+        raise
+
+
+from typing import TYPE_CHECKING  # noqa: E402
+
+if TYPE_CHECKING:
+    from mien.systems.base import System

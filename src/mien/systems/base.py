@@ -1,0 +1,78 @@
+"""The class that every neural system derives from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from mien.errors import InputError, RecipeError
+from mien.registry import suggestion
+
+if TYPE_CHECKING:
+    from mien.systems.card import Card
+
+Criterion = Callable[[Tensor, Tensor], Tensor]
+"""(logits (N, C), target probabilities (N, C)) → scalar."""
+
+
+class System(nn.Module):
+    """A neural system. Subclasses take ``classes`` and ``channels`` and the options of their card, by keyword.
+
+    ``forward(images)`` maps float32 (N, channels, S, S), normalised, to logits (N, classes). Where `embed` is
+    defined, ``forward`` is ``head(embed(images))`` and features, explanations and adaptation use it.
+    """
+
+    card: Card
+    options: dict[str, object]
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Penultimate features, float32 (N, D)."""
+        raise NotImplementedError(f"{type(self).__name__} has no penultimate features")
+
+    def loss(self, images: Tensor, targets: Tensor, criterion: Criterion) -> dict[str, Tensor]:
+        """Terms whose sum is minimised. Systems with auxiliary terms override it.
+
+        Args:
+            images: float (N, channels, S, S), normalised.
+            targets: float (N, classes), rows sum to 1 (smoothed and mixed by the recipe).
+            criterion: the recipe's loss.
+        """
+        return {"loss": criterion(self(images), targets)}
+
+
+def build(card: Card, *, classes: int, channels: int | None, options: Mapping[str, object]) -> System:
+    """Make the module of ``card``; see `mien.systems.create`."""
+    for name in options:
+        if name not in card.options:
+            raise RecipeError(f"{card.id} has no option {name!r}; {suggestion(name, card.options)}")
+    if classes < 2:
+        raise InputError(f"a system tells at least 2 expressions apart, not {classes}")
+    channels = card.input.channels if channels is None else channels
+    if channels not in (1, 3):
+        raise InputError(f"{card.id} takes images of 1 or 3 channels, not {channels}")
+    chosen = {**card.options, **options}
+    module = card.module(classes=classes, channels=channels, **chosen)
+    module.card, module.options = card, {"classes": classes, "channels": channels, **dict(options)}
+    return module
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of trainable values."""
+    return sum(p.numel() for p in module.parameters())
+
+
+@torch.no_grad()
+def count_macs(module: nn.Module, channels: int, size: int) -> int:
+    """Multiply-accumulates of convolutions and linear layers for one face of ``size`` px."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    training = module.training
+    module.eval()
+    parameter = next(module.parameters())
+    with FlopCounterMode(display=False) as counter:
+        module(torch.zeros(1, channels, size, size, device=parameter.device, dtype=parameter.dtype))
+    module.train(training)
+    return int(counter.get_total_flops()) // 2

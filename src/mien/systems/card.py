@@ -1,0 +1,60 @@
+"""What is known of a system before it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mien.bundle import InputSpec
+
+if TYPE_CHECKING:
+    from mien.systems.base import System
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a system comes from. Empty fields are unknown, never guessed."""
+
+    title: str = ""
+    authors: tuple[str, ...] = ()
+    year: int = 0
+    venue: str = ""
+    url: str = ""
+    code: tuple[str, ...] = ()
+    code_licence: str = ""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One system of the registry.
+
+    Args:
+        id: its name on the command line, in results and in paths.
+        title: its name in tables.
+        module: the `System` class.
+        paper: where it comes from.
+        input: what the network takes in the ``mien`` recipe (a recipe may say otherwise).
+        parameters: number of parameters for seven classes at that input, checked by a test.
+        options: architecture options and their defaults.
+        recipes: recipe name → nested mapping over the default recipe, in the shape of its TOML.
+        extra_data: data beyond FER2013 that the source used.
+        unused: parameters that get no gradient → the reason.
+        views: the view that the source reports.
+    """
+
+    id: str
+    title: str
+    module: type[System]
+    input: InputSpec
+    parameters: int
+    paper: Paper = Paper()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    extra_data: tuple[str, ...] = ()
+    unused: Mapping[str, str] = field(default_factory=dict)
+    views: tuple[str, ...] = ("one",)
+
+
+FER2013_GREY = {"mean": (0.5077,), "std": (0.2550,)}
+"""Mean and standard deviation of the Training faces on the 0–1 scale, as `InputSpec` takes them."""

@@ -1,0 +1,125 @@
+"""VGGNet on FER2013 (Khaireddin & Chen 2021).
+
+Paper: Y. Khaireddin, Z. Chen, "Facial Emotion Recognition: State of the Art Performance on FER2013",
+arXiv 2105.03588. Public code: github.com/usef-kh/fer (MIT), `models/vgg.py`, `train.py`, `data/fer2013.py`.
+Known from the code: architecture, parameter count (29,890,759), augmentation, optimiser, schedule, ten-crop test.
+Reconstructed: nothing in the network. The paper's final phase (low learning rate with cosine restarts, training on
+the validation faces too) is not in the code that was read and would break the protocol; it is left out.
+
+Deviations:
+- The public loader names PrivateTest "val" and drives learning rate and checkpoint with it. Here PublicTest does.
+- `faithful` feeds ten crops per face as the code does (`augment.crops = "ten"`), so a batch of 64 faces is 640 crops.
+- Dropout stands before the ReLU, as in the code, and has p = 0.1, its hyper-parameter, not the class default of 0.2.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mien.bundle import InputSpec
+from mien.systems.base import System
+from mien.systems.card import FER2013_GREY, Card, Paper
+
+
+class VGGNet(System):
+    """Four stages of two 3×3 convolutions, then two hidden layers of 4,096 units.
+
+    Args:
+        classes: number of outputs.
+        channels: 1 or 3.
+        width: channels of the first stage; it doubles three times.
+        hidden: units of the two hidden layers.
+        dropout: probability of the dropouts in the head.
+    """
+
+    def __init__(
+        self, *, classes: int, channels: int, width: int = 64, hidden: int = 4096, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        stages: list[nn.Module] = []
+        incoming = channels
+        for outgoing in (width, 2 * width, 4 * width, 8 * width):
+            for _ in range(2):
+                stages += [nn.Conv2d(incoming, outgoing, 3, padding=1), nn.BatchNorm2d(outgoing), nn.ReLU(inplace=True)]
+                incoming = outgoing
+            stages.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*stages)
+        self.hidden = nn.Sequential(
+            nn.Linear(incoming * 2 * 2, hidden),
+            nn.Dropout(dropout),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, hidden),
+            nn.Dropout(dropout),
+            nn.ReLU(inplace=True),
+        )
+        self.head = nn.Linear(hidden, classes)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """float32 (N, hidden)."""
+        features: Tensor = self.hidden(torch.flatten(self.features(images), 1))
+        return features
+
+    def forward(self, images: Tensor) -> Tensor:
+        """float (N, channels, 40, 40) → logits (N, classes)."""
+        logits: Tensor = self.head(self.embed(images))
+        return logits
+
+
+_AUGMENT = {
+    "scale": [0.8, 1.2],
+    "aspect": [0.75, 1.333],
+    "translate": 0.2,
+    "translate_probability": 0.5,
+    "rotate": 10.0,
+    "rotate_probability": 0.5,
+    "erase_probability": 0.5,
+    "outside": "black",
+}
+
+CARDS = {
+    "vggnet": Card(
+        id="vggnet",
+        title="VGGNet",
+        module=VGGNet,
+        input=InputSpec(40, 1, "grey", **FER2013_GREY, resize=48),
+        parameters=29_890_759,
+        paper=Paper(
+            title="Facial Emotion Recognition: State of the Art Performance on FER2013",
+            authors=("Yousif Khaireddin", "Zhuofa Chen"),
+            year=2021,
+            url="https://arxiv.org/abs/2105.03588",
+            code=("https://github.com/usef-kh/fer",),
+            code_licence="MIT",
+        ),
+        options={"width": 64, "hidden": 4096, "dropout": 0.1},
+        recipes={
+            "faithful": {
+                "epochs": 300,
+                "batch_size": 64,
+                "input": {"mean": [0.0], "std": [1.0]},
+                "augment": {**_AUGMENT, "crops": "ten"},
+                "optim": {
+                    "name": "sgd",
+                    "lr": 0.01,
+                    "momentum": 0.9,
+                    "nesterov": True,
+                    "weight_decay": 1e-4,
+                    "decay_norms": True,
+                },
+                "schedule": {"name": "plateau", "factor": 0.75, "patience": 5},
+            },
+            "mien": {
+                "epochs": 120,
+                "batch_size": 128,
+                "augment": {**_AUGMENT, "crops": "random", "mixup": 0.2},
+                "optim": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
+                "schedule": {"name": "cosine", "warmup": 1.0},
+                "loss": {"smoothing": 0.1},
+                "ema": 0.999,
+                "system": {"dropout": 0.4},
+            },
+        },
+        views=("tencrop@40",),
+    )
+}

@@ -1,0 +1,156 @@
+"""Augmentation of whole batches on the device: one resampling, then grey values, then mixing.
+
+All geometry (flip, rotation, scale, aspect, shift, crop, resizing to the network's input) is one affine map per face
+and one bilinear lookup, so a face is interpolated once, whatever is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mien.bundle import InputSpec
+
+if TYPE_CHECKING:
+    from mien.training.recipe import Augment
+
+_CORNERS = ((-1, -1), (1, -1), (-1, 1), (1, 1), (0, 0))
+
+
+def augment(faces: Tensor, recipe: Augment, spec: InputSpec, generator: torch.Generator) -> Tensor:
+    """Draw one variant (five or ten with those crops) of each face.
+
+    Args:
+        faces: uint8 (N, H, W) grey or (N, H, W, 3) RGB, 0–255, on the training device.
+        recipe: what varies and how much.
+        spec: what the network takes.
+        generator: the only source of randomness, on the same device.
+
+    Returns:
+        float32 (K·N, channels, size, size), normalised; all first crops come first, then all second ones, …
+        K is 1, 5 or 10.
+    """
+    count, device = len(faces), faces.device
+
+    def uniform(low: float, high: float, probability: float = 1.0, otherwise: float = 0.0) -> Tensor:
+        drawn = torch.rand(count, device=device, generator=generator) * (high - low) + low
+        if probability >= 1:
+            return drawn
+        return torch.where(torch.rand(count, device=device, generator=generator) < probability, drawn, otherwise)
+
+    def sign(probability: float) -> Tensor:
+        return 1 - 2 * (torch.rand(count, device=device, generator=generator) < probability).float()
+
+    # The map from output coordinates to source coordinates; both run from -1 to 1 over the face.
+    angle = uniform(-math.radians(recipe.rotate), math.radians(recipe.rotate), recipe.rotate_probability)
+    window = uniform(*recipe.scale).sqrt()
+    aspect = (uniform(math.log(recipe.aspect[0]), math.log(recipe.aspect[1])) / 2).exp()
+    shift = 2 * recipe.translate
+    shift_x = uniform(-shift, shift, recipe.translate_probability)
+    shift_y = uniform(-shift, shift, recipe.translate_probability)
+    width, height = window * aspect * sign(recipe.flip), window / aspect * sign(recipe.vertical_flip)
+    cos, sin = angle.cos(), angle.sin()
+    theta = torch.stack(
+        [torch.stack([cos * width, -sin * height, shift_x], 1), torch.stack([sin * width, cos * height, shift_y], 1)], 1
+    )
+    # A crop is a window in output coordinates: fold it into the map instead of cutting afterwards.
+    size, face = spec.size, spec.face_size
+    share, room = size / face, 1 - size / face
+    if recipe.crops == "random":
+        offsets = [torch.stack([uniform(-room, room), uniform(-room, room)], 1)] if room else [_zeros(count, device)]
+    elif recipe.crops == "centre":
+        offsets = [_zeros(count, device)]
+    else:
+        offsets = [torch.tensor(corner, device=device).float().mul(room).expand(count, 2) for corner in _CORNERS]
+    linear = theta[:, :, :2]
+    maps = [
+        torch.cat([linear * share, (theta[:, :, 2] + (linear @ o[:, :, None])[:, :, 0])[:, :, None]], 2)
+        for o in offsets
+    ]
+    if recipe.crops == "ten":
+        mirror = torch.tensor([-1.0, 1.0, 1.0], device=device)
+        maps += [m * mirror for m in maps]
+
+    pixels = faces[:, None].float() if faces.ndim == 3 else faces.permute(0, 3, 1, 2).float()
+    pixels = pixels / 255
+    if spec.colour == "grey" and pixels.shape[1] == 3:
+        pixels = (pixels * torch.tensor([0.299, 0.587, 0.114], device=device)[None, :, None, None]).sum(1, keepdim=True)
+    out = torch.cat([_sample(pixels, m, size, recipe.outside) for m in maps])
+
+    if recipe.brightness or recipe.contrast:
+        repeat = len(maps)
+        gain = uniform(1 - recipe.contrast, 1 + recipe.contrast).repeat(repeat)[:, None, None, None]
+        offset = uniform(-recipe.brightness, recipe.brightness).repeat(repeat)[:, None, None, None]
+        out = (out - 0.5) * gain + 0.5 + offset
+    if recipe.erase_probability:
+        out = _erase(out, recipe, generator)
+    mean = torch.tensor(spec.mean, device=device)[None, :, None, None]
+    std = torch.tensor(spec.std, device=device)[None, :, None, None]
+    return (out - mean) / std
+
+
+def mix(
+    images: Tensor, targets: Tensor, recipe: Augment, generator: torch.Generator, draw: random.Random
+) -> tuple[Tensor, Tensor]:
+    """Mixup (Zhang et al. 2018) or CutMix (Yun et al. 2019) within a batch, one ratio per batch.
+
+    Args:
+        images: float (N, C, S, S).
+        targets: float (N, classes).
+        recipe: the two α; with both above 0 each batch draws one of the two.
+        generator: draws partners, on the device of ``images``.
+        draw: draws ratio and rectangle.
+    """
+    if not recipe.mixup and not recipe.cutmix:
+        return images, targets
+    cut = bool(recipe.cutmix) and (not recipe.mixup or draw.random() < 0.5)
+    alpha = recipe.cutmix if cut else recipe.mixup
+    ratio = draw.betavariate(alpha, alpha)
+    partners = torch.randperm(len(images), device=images.device, generator=generator)
+    if cut:
+        side = images.shape[-1]
+        half = side * math.sqrt(1 - ratio) / 2
+        x, y = draw.uniform(0, side), draw.uniform(0, side)
+        left, right = max(0, round(x - half)), min(side, round(x + half))
+        top, bottom = max(0, round(y - half)), min(side, round(y + half))
+        images = images.clone()
+        images[:, :, top:bottom, left:right] = images[partners][:, :, top:bottom, left:right]
+        ratio = 1 - (right - left) * (bottom - top) / side**2
+    else:
+        images = torch.lerp(images[partners], images, ratio)
+    return images, torch.lerp(targets[partners], targets, ratio)
+
+
+def _zeros(count: int, device: torch.device) -> Tensor:
+    return torch.zeros(count, 2, device=device)
+
+
+def _sample(pixels: Tensor, theta: Tensor, size: int, outside: str) -> Tensor:
+    grid = functional.affine_grid(theta, [len(pixels), pixels.shape[1], size, size], align_corners=False)
+    padding = "border" if outside == "edge" else "zeros"
+    return functional.grid_sample(pixels, grid, mode="bilinear", padding_mode=padding, align_corners=False)
+
+
+def _erase(images: Tensor, recipe: Augment, generator: torch.Generator) -> Tensor:
+    """Fill one rectangle per image with one random grey (Zhong et al. 2020, "Random Erasing")."""
+    count, _, height, width = images.shape
+
+    def uniform(low: float, high: float) -> Tensor:
+        drawn = torch.rand(count, device=images.device, generator=generator)
+        return (drawn * (high - low) + low)[:, None, None]
+
+    area = uniform(*recipe.erase_area)
+    aspect = uniform(math.log(0.3), math.log(1 / 0.3)).exp()
+    h, w = (area * aspect).sqrt() * height, (area / aspect).sqrt() * width
+    h, w = h.clamp(max=height - 1), w.clamp(max=width - 1)
+    top, left = uniform(0, 1) * (height - h), uniform(0, 1) * (width - w)
+    grey, chosen = uniform(0, 1), uniform(0, 1) < recipe.erase_probability
+    rows = torch.arange(height, device=images.device)[None, :, None] + 0.5
+    columns = torch.arange(width, device=images.device)[None, None, :] + 0.5
+    inside = (rows > top) & (rows < top + h) & (columns > left) & (columns < left + w) & chosen
+    return torch.where(inside[:, None], grey[:, None], images)

@@ -1,0 +1,136 @@
+"""Optimisers, learning rates over time, losses and the moving average of weights: small parts of the loop."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mien.systems.base import Criterion
+
+if TYPE_CHECKING:
+    from mien.training.recipe import Loss, Optim, Schedule
+
+
+def make_optimizer(module: nn.Module, recipe: Optim) -> torch.optim.Optimizer:
+    """The optimiser of a recipe; without ``decay_norms``, biases and normalisation weights are not decayed."""
+    decayed = [p for p in module.parameters() if p.ndim > 1 or recipe.decay_norms]
+    others = [p for p in module.parameters() if not (p.ndim > 1 or recipe.decay_norms)]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}]
+    if others:
+        groups.append({"params": others, "weight_decay": 0.0})
+    if recipe.name == "sgd":
+        return torch.optim.SGD(groups, recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov)
+    adaptive = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "radam": torch.optim.RAdam}[recipe.name]
+    made: torch.optim.Optimizer = adaptive(groups, lr=recipe.lr, betas=recipe.betas)
+    return made
+
+
+def learning_rate(schedule: Schedule, time: float, epochs: int, history: Sequence[float]) -> float:
+    """The factor on the recipe's learning rate.
+
+    A pure function of time and of what selection has shown so far: nothing has to be saved to resume.
+
+    Args:
+        schedule: the recipe's schedule.
+        time: epochs done, with fractions.
+        epochs: epochs planned.
+        history: selection accuracy after each finished epoch (for ``plateau``).
+
+    Example:
+        >>> from mien.training.recipe import Schedule
+        >>> [round(learning_rate(Schedule(name="cosine", warmup=1), t, 11, []), 3) for t in (0.5, 1, 6, 11)]
+        [0.5, 1.0, 0.5, 0.0]
+    """
+    if schedule.name == "onecycle":
+        share = min(1.0, time / epochs)
+        if share < schedule.rise:
+            return _cosine(1 / 25, 1, share / schedule.rise)
+        return _cosine(1, schedule.final, (share - schedule.rise) / (1 - schedule.rise))
+    if time < schedule.warmup:
+        return time / schedule.warmup
+    if schedule.name == "cosine":
+        return _cosine(1, schedule.final, (time - schedule.warmup) / max(1e-9, epochs - schedule.warmup))
+    if schedule.name == "step":
+        times = 0 if time < schedule.after else 1 + math.floor((time - schedule.after) / schedule.every)
+        return float(schedule.factor**times)
+    if schedule.name == "plateau":
+        best, stale, times = -math.inf, 0, 0
+        for value in history:
+            if value > best:
+                best, stale = value, 0
+            else:
+                stale += 1
+                if stale > schedule.patience:
+                    stale, times = 0, times + 1
+        return float(schedule.factor**times)
+    return 1.0
+
+
+def make_criterion(recipe: Loss, labels: Tensor, classes: int) -> Criterion:
+    """The recipe's loss over soft targets; class weights come from the training labels.
+
+    Focal loss: Lin et al. 2017, equation 5, with soft targets.
+    """
+    weights = torch.ones(classes, device=labels.device)
+    if recipe.class_weights == "balanced":
+        counts = torch.bincount(labels.long(), minlength=classes).clamp(min=1)
+        weights = labels.numel() / (classes * counts.float())
+
+    def criterion(logits: Tensor, targets: Tensor) -> Tensor:
+        logs = functional.log_softmax(logits.float(), 1)
+        terms = -targets * logs * weights
+        if recipe.name == "focal":
+            terms = terms * (1 - logs.exp()) ** recipe.gamma
+        return terms.sum(1).mean()
+
+    return criterion
+
+
+def soft_targets(labels: Tensor, classes: int, smoothing: float) -> Tensor:
+    """Labels (N,) → float (N, classes), rows sum to 1.
+
+    The right class keeps ``1 - smoothing`` and the others share ``smoothing``, as in both public codes that use it
+    on FER2013; PyTorch's own smoothing gives the right class a share of it as well.
+    """
+    off = smoothing / (classes - 1)
+    return functional.one_hot(labels.long(), classes).float() * (1 - smoothing - off) + off
+
+
+class MovingAverage:
+    """Exponential moving average of parameters and buffers, with a warm-up.
+
+    Args:
+        module: what is averaged.
+        decay: largest decay per step; after t steps it is at most (1 + t) / (10 + t).
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Move towards ``module`` after its step number ``step`` (from 0)."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        floats: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for ours, theirs in zip(_state(self.module), _state(module), strict=True):
+            if ours.is_floating_point():
+                floats[0].append(ours)
+                floats[1].append(theirs)
+            else:
+                ours.copy_(theirs)
+        torch._foreach_lerp_(floats[0], floats[1], 1 - decay)
+
+
+def _state(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * min(1.0, max(0.0, share)))) / 2

@@ -1,0 +1,119 @@
+"""A run: one training in one folder.
+
+``run.json`` says what was trained on what, ``recipe.toml`` how, ``log.jsonl`` how it went epoch by epoch,
+``checkpoint.safetensors`` lets it go on, and ``weights.safetensors`` holds the outcome.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mien.errors import RunError
+from mien.labels import LABEL_SETS, LabelSet
+from mien.store import write_text
+from mien.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from mien.bundle import Bundle
+    from mien.evaluation.scorers import Logits
+    from mien.systems.base import System
+
+SCHEMA = "mien-run@1"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training, finished or not. `mien.train` makes one, `Run.open` reads one.
+
+    Attributes:
+        folder: where it lies.
+        recipe: how it was trained.
+        info: what ``run.json`` says: system, seed, data fingerprint, status, weights hash, cost, …
+    """
+
+    folder: Path
+    recipe: Recipe
+    info: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """Read a run folder; raises `RunError` if it is none."""
+        folder = Path(folder)
+        try:
+            info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            recipe = Recipe.from_toml(folder / "recipe.toml")
+        except (OSError, json.JSONDecodeError, UnicodeDecodeError):
+            raise RunError(f"{folder} is no run folder; `mien train` makes one (it holds a run.json)") from None
+        if not isinstance(info, dict) or info.get("schema") != SCHEMA:
+            raise RunError(f"{folder}/run.json is not of schema {SCHEMA!r}")
+        if info.get("recipe_hash") != recipe.hash:
+            raise RunError(f"{folder}: recipe.toml was changed after the run started; its hash does not match run.json")
+        return cls(folder, recipe, info)
+
+    @property
+    def system(self) -> str:
+        """Id of the system."""
+        return self.recipe.system_id
+
+    @property
+    def seed(self) -> int:
+        """Seed of the training."""
+        return int(self.info["seed"])
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training ran to its end."""
+        return self.info.get("status") == "finished"
+
+    @property
+    def label_set(self) -> LabelSet:
+        """What its outputs mean."""
+        return LABEL_SETS[self.info["label_set"]]
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """One entry per finished epoch."""
+        path = self.folder / "log.jsonl"
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+    def module(self, device: str = "cpu") -> System:
+        """The network with the run's weights, in evaluation mode.
+
+        Raises:
+            RunError: the run is unfinished, or the weights do not fit or are not those that ``run.json`` names.
+        """
+        from mien import systems
+        from mien.training.weights import hash_weights, load_strictly, load_tensors
+
+        path = self.folder / "weights.safetensors"
+        if not path.exists():
+            raise RunError(f"{self.folder} has no weights yet; finish it with `mien train --resume {self.folder}`")
+        state, _ = load_tensors(path)
+        if hash_weights(state) != self.info.get("weights_sha256"):
+            raise RunError(f"{path} does not hold the weights that run.json names; restore the file or train again")
+        module = systems.create(
+            self.system, classes=len(self.label_set), channels=self.recipe.input.channels, **self.recipe.system
+        )
+        load_strictly(module, state, str(path))
+        return module.to(device).eval()
+
+    def logits(self, device: str = "cpu") -> Logits:
+        """The network as a function from normalised float32 faces to float32 logits, in full precision."""
+        from mien.evaluation.scorers import torch_logits
+
+        return torch_logits(self.module(device))
+
+    def export(self, path: str | Path, **options: Any) -> Bundle:
+        """Write the run as a bundle; see `mien.export.export_run`."""
+        import importlib
+
+        # Export stands above training; the method is a convenience of the public API, so it looks upwards by name.
+        exported: Bundle = importlib.import_module("mien.export").export_run(self, path, **options).bundle
+        return exported
+
+    def save_info(self) -> None:
+        """Write ``run.json``, whole or not at all."""
+        write_text(self.folder / "run.json", json.dumps(self.info, indent=2, ensure_ascii=False) + "\n")
