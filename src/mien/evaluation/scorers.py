@@ -1,4 +1,4 @@
-"""Anything that gives logits for faces: a trained network in torch, or a bundle in onnxruntime."""
+"""From faces to scores under a named view, in batches of bounded memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from mien.bundle import Bundle, InputSpec
+    from mien.bundle import InputSpec
 
 Logits = Callable[["NDArray[np.float32]"], "NDArray[np.float32]"]
 
@@ -70,11 +70,3 @@ def torch_logits(module: torch.nn.Module, *, precision: str = "fp32", channels_l
         return scores
 
     return logits
-
-
-def bundle_logits(bundle: Bundle, threads: int | None = None) -> Logits:
-    """A bundle's own session, the one that recognition uses."""
-    from mien.recognition.network import Network
-
-    network = Network(bundle, threads=threads)
-    return network.logits

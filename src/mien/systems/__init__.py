@@ -7,10 +7,14 @@ listing names costs nothing and a broken plug-in breaks nobody else.
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING, Any
 
 from mien.errors import MissingExtraError, UnknownNameError
 from mien.registry import suggestion
 from mien.systems.card import Card, Paper
+
+if TYPE_CHECKING:
+    from mien.systems.base import System
 
 _HOME = {
     "vggnet": "mien.systems.vggnet",
@@ -27,8 +31,8 @@ def names() -> list[str]:
 
 def card(name: str) -> Card:
     """The card of a system; an unknown name raises `UnknownNameError` with the nearest ones."""
-    cards: dict[str, Card] = _module(name).CARDS
-    return cards[name]
+    found: Card = _module(name).CARDS[name]
+    return found
 
 
 def create(name: str, *, classes: int = 7, channels: int | None = None, **options: object) -> System:
@@ -49,7 +53,7 @@ def create(name: str, *, classes: int = 7, channels: int | None = None, **option
     return build(card(name), classes=classes, channels=channels, options=options)
 
 
-def _module(name: str) -> object:
+def _module(name: str) -> Any:
     if name not in _HOME:
         raise UnknownNameError(f"no system is called {name!r}; {suggestion(name, _HOME)}")
     try:
@@ -58,9 +62,3 @@ def _module(name: str) -> object:
         if (error.name or "").partition(".")[0] in ("torch", "torchvision", "timm"):
             raise MissingExtraError("a system", "train") from error
         raise
-
-
-from typing import TYPE_CHECKING  # noqa: E402
-
-if TYPE_CHECKING:
-    from mien.systems.base import System

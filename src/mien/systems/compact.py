@@ -19,9 +19,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from mien.bundle import InputSpec
 from mien.systems.base import System
-from mien.systems.card import FER2013_GREY, Card
+from mien.systems.card import Card, grey
 
 
 class Block(nn.Module):
@@ -47,6 +46,7 @@ class Block(nn.Module):
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Float (N, incoming, S, S) → (N, outgoing, S / stride, S / stride)."""
         out: Tensor = self.activation(self.body(images) + self.shortcut(images))
         return out
 
@@ -93,7 +93,7 @@ class Compact(System):
         return features
 
     def forward(self, images: Tensor) -> Tensor:
-        """float (N, channels, S, S) → logits (N, classes); S is a multiple of 8 from 24 px."""
+        """Float (N, channels, S, S) → logits (N, classes); S is a multiple of 8 from 24 px."""
         logits: Tensor = self.head(self.dropout(self.embed(images)))
         return logits
 
@@ -103,7 +103,7 @@ CARDS = {
         id="compact",
         title="Compact",
         module=Compact,
-        input=InputSpec(48, 1, "grey", **FER2013_GREY),
+        input=grey(48),
         parameters=1_501_447,
         options={"widths": (32, 64, 160), "depths": (2, 3, 3), "dropout": 0.0},
         recipes={

@@ -17,9 +17,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mien.bundle import InputSpec
 from mien.systems.base import System
-from mien.systems.card import FER2013_GREY, Card, Paper
+from mien.systems.card import Card, Paper, grey
 
 
 class VGGNet(System):
@@ -61,7 +60,7 @@ class VGGNet(System):
         return features
 
     def forward(self, images: Tensor) -> Tensor:
-        """float (N, channels, 40, 40) → logits (N, classes)."""
+        """Float (N, channels, 40, 40) → logits (N, classes)."""
         logits: Tensor = self.head(self.embed(images))
         return logits
 
@@ -82,7 +81,7 @@ CARDS = {
         id="vggnet",
         title="VGGNet",
         module=VGGNet,
-        input=InputSpec(40, 1, "grey", **FER2013_GREY, resize=48),
+        input=grey(40, resize=48),
         parameters=29_890_759,
         paper=Paper(
             title="Facial Emotion Recognition: State of the Art Performance on FER2013",

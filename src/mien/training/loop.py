@@ -21,9 +21,10 @@ from torch import Tensor
 
 from mien import systems
 from mien.errors import InputError, RunError, SealedSplitError
-from mien.evaluation.provenance import commit, environment
+from mien.evaluation.environment import environment
 from mien.evaluation.scorers import score, torch_logits
 from mien.results import metrics
+from mien.results.provenance import source_state
 from mien.store import write_text
 from mien.systems.base import System, count_macs, count_parameters
 from mien.training.augmentation import augment, mix
@@ -117,7 +118,7 @@ def _start(folder: Path, recipe: Recipe, train: Split, selection: Split, seed: i
         if run.info["data_fingerprint"] != train.fingerprint and run.info["train_rows"] != _rows_hash(train):
             raise RunError(f"{folder} was trained on other data; give that data set or another folder")
         return run
-    revision, dirty = commit()
+    revision, dirty = source_state()
     info = {
         "schema": SCHEMA,
         "status": "running",
@@ -158,8 +159,9 @@ class _Loop:
         self.run, self.recipe, self.selection = run, run.recipe, selection
         self.classes = len(train.label_set)
         self.notify = on_progress or (lambda progress: None)
-        precision = {"bf16": "bf16-mixed", "fp32": "32-true"}[self.recipe.precision]
-        self.fabric = Fabric(accelerator=device, devices=1, precision=precision)
+        self.fabric = Fabric(
+            accelerator=device, devices=1, precision="bf16-mixed" if self.recipe.precision == "bf16" else "32-true"
+        )
         self.device = self.fabric.device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed)

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.errors import RunError
+from mien.evaluation.subjects import Subject
 from mien.labels import LABEL_SETS, LabelSet
 from mien.store import write_text
 from mien.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from mien.bundle import Bundle
-    from mien.evaluation.scorers import Logits
     from mien.systems.base import System
 
 SCHEMA = "mien-run@1"
@@ -100,11 +100,26 @@ class Run:
         load_strictly(module, state, str(path))
         return module.to(device).eval()
 
-    def logits(self, device: str = "cpu") -> Logits:
-        """The network as a function from normalised float32 faces to float32 logits, in full precision."""
+    def subject(self, device: str = "cpu") -> Subject:
+        """What `mien.evaluate` works with: the network in full precision, and where it comes from."""
+        from mien.evaluation.environment import environment
         from mien.evaluation.scorers import torch_logits
 
-        return torch_logits(self.module(device))
+        return Subject(
+            system=self.system,
+            kind="run",
+            label_set=self.label_set,
+            input=self.recipe.input,
+            logits=torch_logits(self.module(device), channels_last=self.recipe.channels_last),
+            recipe=self.recipe.to_dict(),
+            recipe_hash=self.recipe.hash,
+            seed=self.seed,
+            weights_sha256=self.info["weights_sha256"],
+            extra_data=tuple(self.info.get("extra_data", ())),
+            environment=environment(device.partition(":")[0], "fp32"),
+            cost=self.info["cost"],
+            trained_on=self.info["data_fingerprint"],
+        )
 
     def export(self, path: str | Path, **options: Any) -> Bundle:
         """Write the run as a bundle; see `mien.export.export_run`."""

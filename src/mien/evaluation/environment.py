@@ -1,10 +1,9 @@
-"""Where a number comes from: versions, device, commit."""
+"""What a number was measured on: device, precision, versions."""
 
 from __future__ import annotations
 
 import functools
 import platform
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -34,24 +33,6 @@ def environment(device: str = "cpu", precision: str = "fp32", threads: int | Non
     if threads:
         out["threads"] = threads
     return out
-
-
-@functools.cache
-def commit() -> tuple[str, bool]:
-    """The commit that this package runs from and whether files differ from it; ("", False) outside a checkout."""
-    here = Path(mien.__file__).resolve().parent
-
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=True, timeout=10)
-        return done.stdout.strip()
-
-    try:
-        root = Path(git("rev-parse", "--show-toplevel"))
-        if not (root / "src" / "mien").is_dir():
-            return "", False
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", str(here)))
-    except (OSError, subprocess.SubprocessError):
-        return "", False
 
 
 @functools.cache

@@ -1,0 +1,153 @@
+"""Run a run or a bundle over a split under a named view. The only code that opens a test split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mien.bundle import read_bundle
+from mien.datasets import SealedSplit, Split, copies_of
+from mien.errors import DataError, InputError, RunError
+from mien.evaluation.scorers import score
+from mien.evaluation.subjects import subject_of
+from mien.faces.views import get_view
+from mien.results import Answers, Ledger, Result, protocols
+
+if TYPE_CHECKING:
+    from mien.datasets import FaceSet
+
+OWN = "own/test@1"
+
+
+def evaluate(
+    subject: Any,
+    split: Split | SealedSplit,
+    *,
+    views: str = "one",
+    results: str | Path = "results",
+    protocol: str | None = None,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> Result:
+    """Measure a run or a bundle.
+
+    Given ``data.selection``, only that split is scored and the test split stays sealed. Given ``data.test``, the
+    ledger notes the opening first; then both are scored, because temperature and ensembles are fitted on selection.
+
+    Args:
+        subject: a `mien.Run`, a `mien.bundle.Bundle`, or the path of a bundle (``.onnx``).
+        split: ``data.selection`` or ``data.test``.
+        views: name of the view.
+        results: folder of the ledger; ``result.save(results)`` puts the result there.
+        protocol: name; by default the one that the face set's fingerprint belongs to, else ``own/test@1``.
+        device: of a run; bundles run on the CPU.
+        progress: called with (faces done, faces in all).
+
+    Returns:
+        The result, not yet saved.
+
+    Raises:
+        InputError: another label set, a view that the protocol does not allow, an unknown protocol.
+        DataError: a face set that is not the one the protocol is about.
+        RunError: an unfinished run.
+    """
+    if isinstance(subject, str | Path):
+        if Path(subject).is_dir():
+            raise InputError(f"{subject} is a folder; open a run with mien.Run.open({str(subject)!r}) and give that")
+        subject = read_bundle(subject)
+    if split.role == "train":
+        raise InputError("an evaluation is of the selection or the test split; give data.selection or data.test")
+    if getattr(subject, "finished", True) is False:
+        raise RunError(f"{subject.folder} is unfinished ({subject.info['status']}); finish it with --resume first")
+    face_set = split.face_set
+    known = protocols.get(protocol or _protocol_of(face_set))
+    if known.data_fingerprint is not None and known.data_fingerprint != face_set.fingerprint:
+        raise DataError(
+            f"protocol {known.name} is about the official {known.face_set}; this copy differs from it "
+            f"(`mien data check {face_set.name}` says how); leave out the protocol to measure on it as your own data"
+        )
+    get_view(views)
+    if views not in known.views:
+        raise InputError(f"protocol {known.name} allows the views {', '.join(known.views)}, not {views!r}")
+    prepared = subject_of(subject, device)
+    if prepared.label_set.labels != face_set.label_set.labels:
+        raise InputError(
+            f"the labels differ: {prepared.system} tells {', '.join(prepared.label_set.labels)}; "
+            f"{face_set.name} has {', '.join(face_set.label_set.labels)}"
+        )
+    selection = face_set.selection
+    opening, test = None, None
+    if isinstance(split, SealedSplit):
+        ledger = Ledger(Path(results) / "ledger.jsonl")
+        opening = ledger.open_split(
+            protocol=known.name,
+            split=split.name,
+            system=prepared.system,
+            kind=prepared.kind,
+            recipe_hash=prepared.recipe_hash,
+            weights_sha256=prepared.weights_sha256,
+            views=views,
+            data_fingerprint=face_set.fingerprint,
+        )
+        test = split.open(opening)
+
+    total = len(selection) + (len(test) if test else 0)
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress:
+            progress(done, total)
+
+    def scores(faces: Split) -> Any:
+        return score(faces.images, prepared.input, prepared.logits, views, progress=advance)
+
+    return Result.build(
+        protocol=known.name,
+        system=prepared.system,
+        kind=prepared.kind,
+        recipe=prepared.recipe,
+        recipe_hash=prepared.recipe_hash,
+        seed=prepared.seed,
+        views=views,
+        extra_data=prepared.extra_data,
+        data_fingerprint=face_set.fingerprint,
+        weights_sha256=prepared.weights_sha256,
+        environment=prepared.environment,
+        cost=prepared.cost,
+        scores_kind="logits",
+        selection_scores=scores(selection),
+        test_scores=scores(test) if test else None,
+        opening=opening,
+        label_set=face_set.label_set if known.label_set is None else None,
+        answers=_own_answers(face_set, test) if known.answers is None else None,
+    )
+
+
+def _protocol_of(face_set: FaceSet) -> str:
+    """The first protocol with a selection split that is about exactly this face set."""
+    for name in protocols.names():
+        candidate = protocols.get(name)
+        about = candidate.data_fingerprint == face_set.fingerprint
+        if about and candidate.selection_split and candidate.label_set == face_set.label_set:
+            return name
+    return OWN
+
+
+def _own_answers(face_set: FaceSet, test: Split | None) -> tuple[Answers, Answers | None]:
+    train, selection = face_set.train, face_set.selection
+
+    def answers(split: Split, *before: Split) -> Answers:
+        return Answers(
+            split=split.name,
+            rows=split.rows,
+            labels=np.asarray(split.labels),
+            groups=np.asarray(split.groups),
+            fit=~copies_of(split.groups, np.concatenate([other.groups for other in before])),
+        )
+
+    return answers(selection, train), answers(test, train) if test else None

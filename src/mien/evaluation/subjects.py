@@ -1,0 +1,82 @@
+"""What can be evaluated, and what an evaluation has to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mien.bundle import Bundle, InputSpec
+from mien.labels import LabelSet
+
+if TYPE_CHECKING:
+    from mien.evaluation.scorers import Logits
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained thing under evaluation. A run and a bundle each turn into one.
+
+    Args:
+        system: id of the system.
+        kind: as in results: ``run``, ``bundle``, …
+        label_set: meaning of the outputs.
+        input: what the network takes.
+        logits: the network: float32 (n, channels, S, S) → float32 (n, classes).
+        recipe: every training choice.
+        recipe_hash: its hash.
+        seed: of the training; None where there is none.
+        weights_sha256: hash of the weights, or of the bundle's graph.
+        extra_data: data beyond the training split.
+        environment: device, precision and versions of this evaluation.
+        cost: seconds, epochs, params, macs, input.
+        trained_on: fingerprint of the face set it was trained on; empty if unknown.
+    """
+
+    system: str
+    kind: str
+    label_set: LabelSet
+    input: InputSpec
+    logits: Logits
+    recipe: Mapping[str, Any]
+    recipe_hash: str
+    seed: int | None
+    weights_sha256: str
+    extra_data: tuple[str, ...] = ()
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    cost: Mapping[str, Any] = field(default_factory=dict)
+    trained_on: str = ""
+
+
+def subject_of(given: Any, device: str = "cpu") -> Subject:
+    """Turn a bundle, a run, or anything with a method ``subject(device)`` into a `Subject`."""
+    if isinstance(given, Subject):
+        return given
+    if isinstance(given, Bundle):
+        return _bundle_subject(given)
+    made: Subject = given.subject(device)
+    return made
+
+
+def _bundle_subject(bundle: Bundle) -> Subject:
+    from mien.evaluation.environment import environment
+    from mien.recognition.network import shared_network
+    from mien.store.cpu import cpu_count
+
+    card, threads = bundle.card, cpu_count()
+    training = card.notes.get("training", {})
+    return Subject(
+        system=card.system,
+        kind="bundle",
+        label_set=card.labelset(),
+        input=card.input,
+        logits=shared_network(bundle, threads).logits,
+        recipe=training.get("recipe", {}),
+        recipe_hash=card.recipe_hash,
+        seed=training.get("seed"),
+        weights_sha256=card.sha256,
+        extra_data=card.extra_data,
+        environment=environment("cpu", card.precision, threads),
+        cost={**training.get("cost", {}), "bytes": len(bundle.model)},
+        trained_on=training.get("data_fingerprint", ""),
+    )
