@@ -73,10 +73,13 @@ def main() -> None:
         seconds = time.perf_counter() - began
         share = len(found) / len(faces)
         report[f"found_{canvas}"] = share
-        print(f"{canvas:6} canvas: {len(found)} of {len(faces)} faces found ({100 * share:.1f} %), {seconds:.0f} s")
+        print(
+            f"{canvas:6} canvas: {len(found)} of {len(faces)} faces found ({100 * share:.1f} %), {seconds:.0f} s",
+            flush=True,
+        )
         everything += found
     report["box"] = box_statistics(everything)
-    print("box against face square:", json.dumps(report["box"]))
+    print("box against face square:", json.dumps(report["box"]), flush=True)
 
     classifier = Classifier(options.bundle, options.threads) if options.bundle else None
     if classifier:
