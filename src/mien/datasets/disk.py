@@ -23,7 +23,7 @@ _ARRAYS = ("images", "labels", "splits", "groups")
 def write_face_set(face_set: FaceSet, folder: Path) -> FaceSet:
     """Store ``face_set`` in ``folder``, replacing what is there, and open it memory-mapped."""
     with atomic_directory(folder) as part:
-        arrays = (face_set._images, face_set._labels, face_set.splits, face_set.groups)
+        arrays: tuple[npt.NDArray[Any], ...] = (face_set._images, face_set._labels, face_set.splits, face_set.groups)
         for name, array in zip(_ARRAYS, arrays, strict=True):
             np.save(part / f"{name}.npy", array, allow_pickle=False)
         meta = {

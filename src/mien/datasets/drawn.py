@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mien.datasets.drawn_scene import FACE_TRAITS, PERSON_TRAITS, render
+from mien.datasets.drawn_scene import FACE_TRAITS, PERSON_TRAITS, Field, render
 from mien.datasets.faceset import ROLES, FaceSet
 from mien.errors import InputError
 from mien.labels import FER2013
@@ -20,31 +20,22 @@ SIDE = 48
 _FACES_PER_PERSON = 7
 _CHUNK = 32
 
-# What each expression does to a face, at full strength. All amounts are signed and without unit; 0 is at rest.
-#   inner, outer   the inner and outer end of the brow goes up
-#   lid            the upper lid opens (or sinks)
-#   squint         the lower lid rises
-#   corner         the corners of the mouth go up
-#   open           the jaw drops
-#   wide           the mouth widens
-#   lip            the upper lip rises
-#   teeth          how much of the opening shows teeth
-#   wrinkle        furrows between the brows and beside the nose
-#   fold           the folds from the nose to the corners of the mouth
-#   press          lips pressed thin
-_PROTOTYPES: dict[str, dict[str, float]] = {
-    "angry": dict(inner=-1.0, outer=0.35, lid=-0.15, squint=0.55, corner=-0.35, wide=-0.1, wrinkle=1.0, press=1.0),
-    "disgust": dict(
-        inner=-0.6, outer=-0.3, lid=-0.4, squint=0.8, corner=-0.45, open=0.15, lip=1.0, wrinkle=0.6, fold=1.0, teeth=0.6
-    ),
-    "fear": dict(inner=1.0, outer=0.1, lid=0.8, squint=0.1, corner=-0.35, open=0.45, wide=0.45, teeth=0.5, wrinkle=0.3),
-    "happy": dict(
-        inner=0.05, outer=0.1, lid=-0.1, squint=0.5, corner=1.0, open=0.45, wide=0.6, lip=0.3, teeth=1.0, fold=0.5
-    ),
-    "sad": dict(inner=0.85, outer=-0.75, lid=-0.55, squint=0.1, corner=-0.95, wide=-0.25, press=0.2),
-    "surprise": dict(inner=0.95, outer=0.95, lid=1.0, corner=-0.05, open=1.1, wide=-0.45),
-    "neutral": {},
-}
+# What each expression does to a face, at full strength; 0 is at rest. One column per label of FER2013, in its order.
+_PROTOTYPES: dict[str, tuple[float, ...]] = {
+    #              angry  disgust     fear    happy      sad surprise  neutral
+    "inner":   ( -1.00,   -0.60,    1.00,    0.05,    0.85,    0.95,    0.00),  # the inner end of the brow goes up
+    "outer":   (  0.35,   -0.30,    0.10,    0.10,   -0.75,    0.95,    0.00),  # the outer end of the brow goes up
+    "lid":     ( -0.15,   -0.40,    0.80,   -0.10,   -0.55,    1.00,    0.00),  # the upper lid opens, or sinks
+    "squint":  (  0.55,    0.80,    0.10,    0.50,    0.10,    0.00,    0.00),  # the lower lid rises
+    "corner":  ( -0.35,   -0.45,   -0.35,    1.00,   -0.95,   -0.05,    0.00),  # the corners of the mouth go up
+    "open":    (  0.00,    0.15,    0.45,    0.45,    0.00,    1.10,    0.00),  # the jaw drops
+    "wide":    ( -0.10,    0.00,    0.45,    0.60,   -0.25,   -0.45,    0.00),  # the mouth widens
+    "lip":     (  0.00,    1.00,    0.00,    0.30,    0.00,    0.00,    0.00),  # the upper lip rises
+    "teeth":   (  0.00,    0.60,    0.50,    1.00,    0.00,    0.00,    0.00),  # how much of the opening shows teeth
+    "wrinkle": (  1.00,    0.60,    0.30,    0.00,    0.00,    0.00,    0.00),  # furrows beside the nose, frown lines
+    "fold":    (  0.00,    1.00,    0.00,    0.50,    0.00,    0.00,    0.00),  # folds from nose to mouth
+    "press":   (  1.00,    0.00,    0.00,    0.00,    0.20,    0.00,    0.00),  # lips pressed thin
+}  # fmt: skip
 
 
 def drawn_faces(count: int = 3500, seed: int = 0) -> FaceSet:
@@ -120,12 +111,10 @@ def _people(random: np.random.Generator, count: int) -> npt.NDArray[np.void]:
     return people
 
 
-def _expression(labels: npt.NDArray[np.integer], strength: npt.NDArray[np.float32]) -> npt.NDArray[np.void]:
+def _expression(labels: npt.NDArray[np.integer], strength: Field) -> npt.NDArray[np.void]:
     faces = np.zeros(len(labels), [(name, np.float32) for name in FACE_TRAITS])
-    for label, name in enumerate(FER2013.labels):
-        mine = labels == label
-        for trait, amount in _PROTOTYPES[name].items():
-            faces[trait][mine] = amount * strength[mine]
+    for trait, amounts in _PROTOTYPES.items():
+        faces[trait] = np.array(amounts, np.float32)[labels] * strength
     faces["light_y"] = -0.5
     faces["light"] = 1.0
     return faces
@@ -153,7 +142,7 @@ def _faces(random: np.random.Generator, labels: npt.NDArray[np.uint8]) -> npt.ND
     return faces
 
 
-def _photograph(random: np.random.Generator, grey: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+def _photograph(random: np.random.Generator, grey: Field) -> npt.NDArray[np.uint8]:
     """Blur, contrast and noise of a small camera; grey float32 (N, H, W), 0–1."""
     count = len(grey)
     blurred = _blur(grey)
@@ -167,7 +156,7 @@ def _photograph(random: np.random.Generator, grey: npt.NDArray[np.float32]) -> n
     return _to_bytes((mixed - 0.5) * gain + 0.5 + offset + noise)
 
 
-def _blur(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _blur(images: Field) -> Field:
     for axis in (1, 2):
         before = np.concatenate([images.take([0], axis), images.take(range(images.shape[axis] - 1), axis)], axis)
         after = np.concatenate([images.take(range(1, images.shape[axis]), axis), images.take([-1], axis)], axis)
@@ -175,5 +164,5 @@ def _blur(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return images
 
 
-def _to_bytes(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+def _to_bytes(values: Field) -> npt.NDArray[np.uint8]:
     return (values.clip(0, 1) * 255 + 0.5).astype(np.uint8)

@@ -6,10 +6,13 @@ A distance is negative inside a shape; the edge is blended over one pixel, which
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-Field = npt.NDArray[np.float32]  # (N, H, W), or (N, 1, 1) for a number per face
+Field = npt.NDArray[np.floating[Any]]  # usually (N, H, W), or (N, 1, 1) for a number per face
 
 PERSON_TRAITS = (
     "width", "jaw", "forehead", "eye_gap", "eye_size", "eye_height", "brow_height", "brow_weight", "brow_tilt",
@@ -95,7 +98,7 @@ class _Painter:
 
     # ---- tools
 
-    def blend(self, cover: Field, colour: npt.NDArray[np.floating]) -> None:
+    def blend(self, cover: Field, colour: Field) -> None:
         """Put ``colour`` (3,) or (N, 1, 1, 3) or (N, H, W, 3) over the canvas where ``cover`` is 1."""
         self.canvas += cover[..., None] * (colour.astype(np.float32) - self.canvas)
 
@@ -332,11 +335,11 @@ def _curve(x: Field, y: Field, *points: float) -> Field:
         ((1 - t) ** 2 * x0 + 2 * t * (1 - t) * x1 + t * t * x2, (1 - t) ** 2 * y0 + 2 * t * (1 - t) * y1 + t * t * y2)
         for t in (index / 6 for index in range(7))
     ]
-    pieces = [_segment(x, y, *a, *b) for a, b in zip(steps[:-1], steps[1:], strict=True)]
+    pieces = [_segment(x, y, *a, *b) for a, b in pairwise(steps)]
     return np.asarray(np.minimum.reduce(pieces), np.float32)
 
 
-def _palette(colours: npt.NDArray[np.floating], position: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+def _palette(colours: Field, position: Field) -> npt.NDArray[np.float32]:
     """Colours (N, 1, 1, 3) at positions 0–1 along a row of colours."""
     place = position.clip(0, 1) * (len(colours) - 1)
     channels = [np.interp(place, np.arange(len(colours)), colours[:, channel]) for channel in range(3)]

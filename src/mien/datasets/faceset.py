@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ UNLABELLED = 255
 """The label of a face whose label is not known, or not to be seen."""
 
 UInt8 = npt.NDArray[np.uint8]
+Number = TypeVar("Number", bound=np.generic)
 
 
 class AllRows(NamedTuple):
@@ -243,8 +244,8 @@ class Split:
         return self.face_set.fingerprint
 
     def counts(self) -> dict[str, int]:
-        """Faces per expression."""
-        counts = np.bincount(self.labels, minlength=len(self.label_set))
+        """Faces per expression; those without a label are not counted."""
+        counts = np.bincount(self.labels, minlength=UNLABELLED + 1)
         return {label: int(counts[index]) for index, label in enumerate(self.label_set.labels)}
 
     def subset(self, which: npt.ArrayLike) -> Split:
@@ -364,13 +365,13 @@ def _check(
         raise InputError(f"split {splits.max()} does not exist: there are {len(split_names)}")
 
 
-def _frozen(array: npt.NDArray[Any]) -> Any:
+def _frozen(array: npt.NDArray[Number]) -> npt.NDArray[Number]:
     view = array.view()
     view.flags.writeable = False
     return view
 
 
-def _take(array: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> Any:
+def _take(array: npt.NDArray[Number], rows: npt.NDArray[np.int64]) -> npt.NDArray[Number]:
     if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and bool((np.diff(rows) == 1).all()):
         return array[rows[0] : rows[-1] + 1]
     return _frozen(array[rows])

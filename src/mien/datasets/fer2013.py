@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from mien.datasets.readers.pixel_csv import USAGES, CsvFaces, read_pixel_csv
 from mien.datasets.readers.sources import Source, open_source
 from mien.errors import DataError
 from mien.labels import FER2013
-from mien.store.archives import Member
+from mien.store.archives import Member, Readable
 
 T = TypeVar("T")
 
@@ -54,7 +54,10 @@ def read_fer2013(path: Path, progress: Progress | None = None) -> FaceSet:
     Raises:
         DataError: the source is broken, or in no layout that is known; the message names the place.
     """
-    table, order = restore_order(_read_table(open_source(path), path, progress))
+    try:
+        table, order = restore_order(_read_table(open_source(path), path, progress))
+    except OSError as error:
+        raise DataError(f"it cannot be read ({error}); check the file and its rights", file=path) from error
     notes = list(table.notes)
     if "not as published" in order:
         notes.append("The order of the rows differs from the published one, so row numbers mean nothing elsewhere.")
@@ -110,7 +113,7 @@ def _csv(source: Source, member: Member, progress: Progress | None) -> CsvFaces:
     )
 
 
-def _one(source: Source, member: Member, read: Callable[[IO[bytes], str], T]) -> T:
+def _one(source: Source, member: Member, read: Callable[[Readable, str], T]) -> T:
     for found, stream in source.read(lambda name: name == member.name):
         return read(stream, source.label(found.name))
     raise DataError("the file went away while it was read", file=source.label(member.name))

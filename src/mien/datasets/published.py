@@ -81,7 +81,7 @@ def restore_order(table: FaceTable) -> tuple[FaceTable, str]:
     if table.rows is not None:
         order = np.argsort(table.rows, kind="stable")
         if (table.rows < len(facts.load("fer2013"))).all():
-            return _taken(table, order), "by the row numbers in the file names"
+            return _taken(table, order), "as published, by the row numbers in the file names"
     matched = _match_content(table)
     if matched is None:
         published = table.format.startswith("folders")
@@ -153,8 +153,8 @@ def _match_content(table: FaceTable) -> tuple[npt.NDArray[np.int64], npt.NDArray
         mine, theirs = table.splits, known.splits
     else:
         mine, theirs = training.astype(np.uint8), (known.splits == 0).astype(np.uint8)
-    got = (checksums(table.images), table.labels, mine)
-    want = (published_checksums(), known.labels, theirs)
+    got: tuple[npt.NDArray[Any], ...] = (checksums(table.images), table.labels, mine)
+    want: tuple[npt.NDArray[Any], ...] = (published_checksums(), known.labels, theirs)
     from_order, to_order = np.lexsort(got), np.lexsort(want)
     if not all(bool((g[from_order] == w[to_order]).all()) for g, w in zip(got, want, strict=True)):
         return None

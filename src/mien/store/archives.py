@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, Protocol, cast
 
 from mien.errors import DataError
 
@@ -48,6 +48,13 @@ class Member:
     size: int
 
 
+class Readable(Protocol):
+    """A stream that can be read once, from front to back."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to ``size`` bytes, all that is left for -1, nothing at the end."""
+
+
 _DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -76,7 +83,7 @@ class Archive:
         """
         return [member for member, _ in self._walk(lambda name: False)]
 
-    def read(self, wanted: Callable[[str], bool]) -> Iterator[tuple[Member, IO[bytes]]]:
+    def read(self, wanted: Callable[[str], bool]) -> Iterator[tuple[Member, Readable]]:
         """The wanted files in the order of the archive, each with a stream that is good until the next one.
 
         Raises:
@@ -90,10 +97,10 @@ class Archive:
         """How messages call a member."""
         return f"{self.path}!/{name}"
 
-    def _walk(self, wanted: Callable[[str], bool]) -> Iterator[tuple[Member, IO[bytes] | None]]:
+    def _walk(self, wanted: Callable[[str], bool]) -> Iterator[tuple[Member, Readable | None]]:
         return self._walk_zip(wanted) if self.kind == "zip" else self._walk_tar(wanted)
 
-    def _walk_zip(self, wanted: Callable[[str], bool]) -> Iterator[tuple[Member, IO[bytes] | None]]:
+    def _walk_zip(self, wanted: Callable[[str], bool]) -> Iterator[tuple[Member, Readable | None]]:
         with self._honest(), zipfile.ZipFile(self.path) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
             self._check_count(len(entries))
@@ -117,10 +124,10 @@ class Archive:
                     # zipfile stops at the size that the directory states, and compares the checksum there.
                     yield member, _Reader(stream, self, member.name)
 
-    def _walk_tar(self, wanted: Callable[[str], bool]) -> Iterator[tuple[Member, IO[bytes] | None]]:
+    def _walk_tar(self, wanted: Callable[[str], bool]) -> Iterator[tuple[Member, Readable | None]]:
         packed = self.path.stat().st_size
         with self._honest(), self._unpacked_tar() as plain:
-            bounded = _Reader(plain, self, None, packed)
+            bounded = cast(Any, _Reader(plain, self, None, packed))  # a tar stream calls nothing but `read`
             with tarfile.open(fileobj=bounded, mode="r|") as archive:
                 total = count = 0
                 for entry in archive:
@@ -212,7 +219,7 @@ def open_archive(path: str | Path, limits: ArchiveLimits | None = None) -> Archi
 class _Reader:
     """A stream that counts what comes out of it and turns damage into a `DataError`."""
 
-    def __init__(self, stream: IO[bytes], archive: Archive, name: str | None, packed: int | None = None) -> None:
+    def __init__(self, stream: Readable, archive: Archive, name: str | None, packed: int | None = None) -> None:
         self._stream, self._archive, self._name, self._packed, self._count = stream, archive, name, packed, 0
 
     def read(self, size: int = -1) -> bytes:
@@ -227,10 +234,3 @@ class _Reader:
         elif self._count > self._archive.limits.member_bytes:
             self._archive._check_size(self._name or "", self._count, self._count)
         return data
-
-    def readline(self, size: int = -1) -> bytes:
-        with self._archive._honest():
-            return self._stream.readline(size)
-
-    def close(self) -> None:
-        pass

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import dataclass
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +22,7 @@ from mien.datasets.readers.table import FaceTable, Progress
 from mien.errors import DataError
 from mien.labels import FER2013
 from mien.registry import suggestion
-from mien.store.archives import Member
+from mien.store.archives import Member, Readable
 
 MERGED = "Test"
 """The name of a test split that is PublicTest and PrivateTest in one."""
@@ -164,7 +163,7 @@ def _split_names(pictures: list[_Picture]) -> tuple[str, ...]:
     return ("Training", MERGED) if "Training" in seen else (MERGED,)
 
 
-def _decode(stream: IO[bytes], file: str) -> tuple[npt.NDArray[np.uint8], bool]:
+def _decode(stream: Readable, file: str) -> tuple[npt.NDArray[np.uint8], bool]:
     data = stream.read(_LARGEST + 1)
     if len(data) > _LARGEST:
         raise DataError(f"it has more than {_LARGEST:,} bytes, a face of FER2013 about 2,000; take it out", file=file)

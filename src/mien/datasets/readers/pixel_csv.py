@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import IO, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from mien.datasets.faceset import UNLABELLED
 from mien.datasets.readers.table import Progress
 from mien.errors import DataError
+from mien.store.archives import Readable
 
 SIDE = 48
 PIXELS = SIDE * SIDE
@@ -67,7 +68,7 @@ class _Rows:
     usage: npt.NDArray[np.uint8]
 
 
-def read_pixel_csv(stream: IO[bytes], file: str, *, size: int = 0, progress: Progress | None = None) -> CsvFaces:
+def read_pixel_csv(stream: Readable, file: str, *, size: int = 0, progress: Progress | None = None) -> CsvFaces:
     """Read ``fer2013.csv``, ``icml_face_data.csv``, or the challenge's ``train.csv`` or ``test.csv``.
 
     Args:
@@ -125,7 +126,7 @@ def read_pixel_csv(stream: IO[bytes], file: str, *, size: int = 0, progress: Pro
     )
 
 
-def _blocks(stream: IO[bytes], file: str) -> Iterator[bytes]:
+def _blocks(stream: Readable, file: str) -> Iterator[bytes]:
     """Pieces of the stream that end with a line; the last one ends with the stream."""
     rest, lines = b"", 0
     while data := stream.read(_BLOCK):
@@ -218,10 +219,10 @@ def _parse_fast(block: bytes, columns: tuple[str, ...]) -> _Rows | None:
     if spaces != rows * (PIXELS - 1) or others - around != spaces:
         return None
 
-    # Bytes all along, since they are the fastest. What is no digit has the value 0; hundreds count only where a digit
-    # follows them, so that no number borrows from the one before it.
+    # Bytes all along, since they are the fastest. What is no digit has the value 0; hundreds count only where two
+    # digits follow, so that no number borrows from the one before it.
     values = digit * one
-    hundreds = values[:-2] * one[1:-1]
+    hundreds = values[:-2] * pair.view(np.uint8)[1:]
     if hundreds.max(initial=0) > 2:
         return None  # 300 or more
     hundreds *= np.uint8(100)

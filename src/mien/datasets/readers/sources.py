@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
-from mien.store.archives import Archive, Member, open_archive
+from mien.errors import DataError
+from mien.store.archives import Archive, Member, Readable, open_archive
 
 
 class Source(Protocol):
@@ -15,7 +16,7 @@ class Source(Protocol):
     def members(self) -> list[Member]:
         """Every file, its name relative to the source with ``/`` between the parts."""
 
-    def read(self, wanted: Callable[[str], bool]) -> Iterator[tuple[Member, IO[bytes]]]:
+    def read(self, wanted: Callable[[str], bool]) -> Iterator[tuple[Member, Readable]]:
         """The wanted files in any order; a stream is good until the next one."""
 
     def label(self, name: str) -> str:
@@ -36,7 +37,7 @@ class FolderSource:
             key=lambda member: member.name,
         )
 
-    def read(self, wanted: Callable[[str], bool]) -> Iterator[tuple[Member, IO[bytes]]]:
+    def read(self, wanted: Callable[[str], bool]) -> Iterator[tuple[Member, Readable]]:
         """The wanted files, by name."""
         for member in self.members():
             if wanted(member.name):
@@ -58,7 +59,7 @@ class FileSource:
         """The file."""
         return [Member(self.path.name, self.path.stat().st_size)]
 
-    def read(self, wanted: Callable[[str], bool]) -> Iterator[tuple[Member, IO[bytes]]]:
+    def read(self, wanted: Callable[[str], bool]) -> Iterator[tuple[Member, Readable]]:
         """The file, if wanted."""
         for member in self.members():
             if wanted(member.name):
@@ -71,7 +72,13 @@ class FileSource:
 
 
 def open_source(path: Path) -> Source:
-    """What lies at ``path``; an npz is a file, not an archive."""
+    """What lies at ``path``; an npz is a file, not an archive.
+
+    Raises:
+        DataError: nothing lies there.
+    """
+    if not path.exists():
+        raise DataError("there is no such file or folder; check the path", file=path)
     if path.is_dir():
         return FolderSource(path)
     archive: Archive | None = None if path.suffix.lower() == ".npz" else open_archive(path)

@@ -1,0 +1,125 @@
+"""``mien data``: list, info, import, check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(help="Import data sets, look at them, check them.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="Data set, e.g. fer2013; `mien data list` shows all.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
+
+
+@app.command("list")
+def list_(json: Json = False) -> None:
+    """The data sets that mien knows, and from where they were imported."""
+    from rich.table import Table
+
+    from mien.cli.common import print_json, stdout
+    from mien.datasets.report import list_datasets
+
+    entries = list_datasets()
+    if json:
+        print_json(entries)
+        return
+    table = Table("name", "what", "imported from")
+    for entry in entries:
+        sources = "\n".join(entry["imported"]) or ("not imported" if entry["needs_files"] else "needs no files")
+        table.add_row(entry["name"], entry["title"], sources)
+    stdout.print(table)
+
+
+@app.command()
+def info(name: Name, json: Json = False) -> None:
+    """What is in a data set: splits, classes, duplicates, origin."""
+    from mien.datasets import load_dataset
+    from mien.datasets.report import describe
+
+    _show(describe(load_dataset(name)), json)
+
+
+@app.command("import")
+def import_(
+    name: Name,
+    path: Annotated[Path, typer.Argument(help="File, folder, zip or tar.gz.")],
+    json: Json = False,
+) -> None:
+    """Read a data set into the cache, where it opens in milliseconds from then on."""
+    from mien.cli.common import progress
+    from mien.datasets import import_dataset
+    from mien.datasets.report import describe
+
+    with progress() as bar:
+        task = bar.add_task("reading", total=None)
+        face_set = import_dataset(
+            name, path, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    _show(describe(face_set), json)
+
+
+@app.command()
+def check(
+    name: Name,
+    path: Annotated[Path | None, typer.Argument(help="Check this source without importing it.")] = None,
+    json: Json = False,
+) -> None:
+    """Compare a copy with the published data set, image by image; exit status 1 if anything differs."""
+    from mien.cli.common import print_json, stdout
+    from mien.datasets.report import check as check_dataset
+
+    report = check_dataset(name, path)
+    if json:
+        print_json(report)
+    elif report["findings"]:
+        for finding in report["findings"]:
+            stdout.print(f"- {finding}", soft_wrap=True, highlight=False, markup=False)
+    else:
+        stdout.print(f"{name}: every image, label and split is as published.", highlight=False)
+    raise typer.Exit(1 if report["findings"] else 0)
+
+
+def _show(report: dict[str, Any], json: bool) -> None:
+    from rich.table import Table
+
+    from mien.cli.common import print_json, stdout
+
+    if json:
+        print_json(report)
+        return
+    counts: dict[str, dict[str, int]] = report["counts"]
+    published: dict[str, dict[str, int]] = report.get("published", {})
+    table = Table("", *(f"{split['name']}\n({split['role']})" for split in report["splits"]))
+    for label in report["labels"]:
+        names = [split["name"] for split in report["splits"]]
+        table.add_row(
+            label, *(_count(counts.get(name, {}).get(label), published.get(name, {}).get(label)) for name in names)
+        )
+    table.add_section()
+    table.add_row("faces", *(f"{split['faces']:,}" for split in report["splits"]))
+    table.add_row("copies of a face in another split", *(f"{s['copies_in_other_splits']:,}" for s in report["splits"]))
+    stdout.print(table)
+    official = report.get("official_file") or "as published" if report.get("official_content") else "differs"
+    facts = {
+        "faces": f"{report['faces']:,}, {report['distinct_images']:,} distinct images",
+        "content": None if "official_content" not in report else official,
+        "images that differ": None if "images_differ" not in report else f"{report['images_differ']:,}",
+        "order of rows": report.get("order"),
+        "format": report.get("format"),
+        "source": report.get("source"),
+        "fingerprint": report["fingerprint"],
+        "stored in": report["folder"],
+    }
+    for what, value in facts.items():
+        if value is not None:
+            stdout.print(f"{what + ':':20}{value}", soft_wrap=True, highlight=False, markup=False)
+    for note in report.get("notes", ()):
+        stdout.print(f"note: {note}", soft_wrap=True, highlight=False, style="yellow", markup=False)
+
+
+def _count(mine: int | None, published: int | None) -> str:
+    if mine is None:
+        return "sealed"
+    return f"{mine:,}" if published in (None, mine) else f"{mine:,} (not {published:,})"

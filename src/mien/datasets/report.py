@@ -1,0 +1,104 @@
+"""What a person wants to know about a data set: what is imported, what is in it, what is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mien.datasets.duplicates import copies_of
+from mien.datasets.faceset import FaceSet, Split, fingerprint
+from mien.datasets.library import DATASETS, imported, load_dataset
+from mien.datasets.published import Comparison, compare
+from mien.errors import InputError
+from mien.store import cache_dir
+
+
+def list_datasets() -> list[dict[str, Any]]:
+    """Every data set with the sources it was imported from; the last is the one that opens without a path."""
+    return [
+        {
+            "name": name,
+            "title": entry.title,
+            "needs_files": entry.read is not None,
+            "imported": [known["path"] for known in imported(name)] if entry.read is not None else [],
+            "folder": str(cache_dir("datasets", name)) if entry.read is not None else None,
+        }
+        for name, entry in DATASETS.items()
+    ]
+
+
+def describe(face_set: FaceSet) -> dict[str, Any]:
+    """Size, splits, exact duplicates and origin of a face set, JSON-able; nothing that its test split hides."""
+    splits, counts = [], {}
+    for name, role in zip(face_set.split_names, face_set.roles, strict=True):
+        rows = face_set.rows(name)
+        if role != "test":
+            counts[name] = Split(face_set, name, role, rows).counts()
+        others = face_set.groups[face_set.splits != face_set.split_names.index(name)]
+        splits.append(
+            {
+                "name": name,
+                "role": role,
+                "faces": len(rows),
+                "copies_in_other_splits": int(copies_of(face_set.groups[rows], others).sum()),
+            }
+        )
+    return {
+        "name": face_set.name,
+        "faces": len(face_set),
+        "distinct_images": len(np.unique(face_set.groups)),
+        "image_shape": list(face_set.image_shape),
+        "labels": list(face_set.label_set.labels),
+        "splits": splits,
+        "counts": counts,
+        "fingerprint": face_set.fingerprint,
+        "folder": None if face_set._folder is None else str(face_set._folder),
+        **face_set.info,
+    }
+
+
+def check(name: str, path: str | Path | None = None) -> dict[str, Any]:
+    """Read a data set again and compare it with what was published.
+
+    Args:
+        name: one of `DATASETS`.
+        path: a source to read without importing it; without it, the imported copy is verified.
+
+    Returns:
+        ``describe`` plus ``findings``: a list of sentences, empty when nothing is wrong.
+
+    Raises:
+        DataError: the source is broken.
+        InputError: nothing is imported, or the data set has nothing to check.
+    """
+    entry = DATASETS[name]
+    if entry.read is None:
+        raise InputError(f"{name} is made, not read: there is nothing to check")
+    face_set = load_dataset(name) if path is None else entry.read(Path(path), None)
+    findings = []
+    images, labels, splits = face_set._images, face_set._labels, face_set.splits
+    if fingerprint(images, labels, splits, face_set.label_set, face_set.split_names) != face_set.fingerprint:
+        findings.append(f"The stored arrays were changed after the import: run `mien data import {name} PATH` again.")
+    comparison = compare(face_set, face_set.info.get("md5"))
+    findings += _differences(comparison) + list(face_set.info.get("notes", ()))
+    return {**describe(face_set), **comparison.as_dict(), "findings": findings}
+
+
+def _differences(comparison: Comparison) -> list[str]:
+    if comparison.official_content:
+        return []
+    findings = []
+    for split, classes in comparison.published.items():
+        mine = comparison.counts.get(split)
+        if mine is None:
+            findings.append(f"There is no split {split} ({sum(classes.values()):,} faces as published).")
+        elif mine != classes:
+            wrong = [f"{mine.get(label, 0):,} {label} (not {n:,})" for label, n in classes.items() if mine[label] != n]
+            findings.append(f"{split} has {', '.join(wrong) or 'faces without a label'}.")
+    if comparison.images_differ:
+        findings.append(f"{comparison.images_differ:,} images are not those that were published.")
+    if not findings:
+        findings.append("All counts and images are those published, but their order, labels or splits are not.")
+    return findings
