@@ -112,6 +112,7 @@ def test_odd_sizes_and_boxes_are_drawn_all_the_same(size: tuple[int, int]) -> No
         [0, 0, width, height],
         [-5, -5, width / 2 + 0.1, height / 2 + 0.1],
         [width - 0.5, height - 0.5, width + 9, height + 9],
+        [width + 5, 0, width + 9, height],  # beyond the border
     ]
     for confidence in (0.9, 0.3):
         assert faces_at(boxes, size, confidence=confidence).draw(canvas(size)).size == size

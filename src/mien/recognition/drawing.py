@@ -129,7 +129,10 @@ class _Layout:
 
     def __init__(self, faces: Expressions, size: tuple[int, int]) -> None:
         self.size = size
-        self.marks = [_Mark(face, faces.label_set, size) for face in faces]
+        whole = Rect(0, 0, *size)
+        # Of a face beyond the border nothing is to be seen.
+        seen = [face for face in faces if face.box is not None and whole.overlap(Rect(*face.box)) > 0]
+        self.marks = [_Mark(face, faces.label_set, size) for face in seen]
         # Large faces are drawn first, so that small ones in front of them stay visible.
         self.marks.sort(key=lambda mark: -(mark.box.x2 - mark.box.x1) * (mark.box.y2 - mark.box.y1))
         self.taken: list[Rect] = []
