@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 import zipfile
 
 import numpy as np
@@ -22,9 +23,15 @@ def result(folder, invent):
     return invent(folder)
 
 
+@pytest.fixture(scope="module")
+def template(folder, result):
+    return result.save(folder)
+
+
 @pytest.fixture
-def saved(tmp_path, invent):
-    return invent(tmp_path).save(tmp_path)
+def saved(tmp_path, folder, template):
+    shutil.copytree(folder, tmp_path / "results")
+    return tmp_path / "results" / template.relative_to(folder)
 
 
 def rewrite(path, change, *, rehash=False):

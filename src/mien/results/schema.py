@@ -437,7 +437,9 @@ def _check_fields(content: dict[str, Any], where: str, *, has_id: bool = False) 
             f"{where}: the labels of {protocol.name} are {', '.join(protocol.label_set.labels)}, in this order"
         )
     if protocol.data_fingerprint is not None and content["data_fingerprint"] != protocol.data_fingerprint:
-        raise ResultError(f"{where} was measured on other data: its fingerprint is not that of the official {protocol.face_set}")
+        raise ResultError(
+            f"{where} was measured on other data: its fingerprint is not that of the official {protocol.face_set}"
+        )
     if not isinstance(content["seed"], int | None) or isinstance(content["seed"], bool):
         raise ResultError(f"{where}: seed is a whole number or null")
     if not isinstance(content["commit"], str | None) or not isinstance(content["dirty"], bool | None):
