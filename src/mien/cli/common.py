@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 stdout = Console()
 stderr = Console(stderr=True)
@@ -20,6 +22,14 @@ def complain(sentence: str) -> None:
 def print_json(value: Any) -> None:
     """JSON to standard output, for programs: no colours, no wrapping, NaN refused."""
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))  # noqa: T201
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table of plain text to standard output; brackets in a cell are brackets, not markup."""
+    table = Table(*map(_escape, columns))
+    for row in rows:
+        table.add_row(*map(_escape, row))
+    stdout.print(table, highlight=False)
 
 
 def progress() -> Progress:

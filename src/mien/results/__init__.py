@@ -8,7 +8,7 @@ from __future__ import annotations
 from mien.results.ledger import Ledger, Opening
 from mien.results.protocols import Answers, Protocol
 from mien.results.schema import Result
-from mien.results.verification import Finding, Verification, difference, load_all, verify
+from mien.results.verification import Finding, Verification, difference, load_all, measured_differs, verify
 
 __all__ = [
     "Answers",
@@ -20,5 +20,6 @@ __all__ = [
     "Verification",
     "difference",
     "load_all",
+    "measured_differs",
     "verify",
 ]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mien.errors import ResultError
 from mien.labels import LabelSet
@@ -25,21 +24,15 @@ from mien.results import protocols
 from mien.results.arrays import Array, hash_arrays, read_arrays, write_arrays
 from mien.results.canonical import canonical_json, content_hash, strict_json
 from mien.results.ledger import Ledger, Opening
-from mien.results.protocols import Answers, Protocol
+from mien.results.protocols import Answers
 from mien.results.provenance import source_state
 from mien.results.scoring import SCORES, Calibrated, Scores, calibrate, derive
+from mien.results.validation import ARRAYS, SCHEMA, check_arrays, check_fields, check_opening, expected, storable
 from mien.store import write_text
 
-SCHEMA = "mien-result@1"
-KINDS = ("run", "bundle", "ensemble", "classical", "clustering", "submitted")
 LEDGER = "ledger.jsonl"
 MAX_JSON_BYTES = 1 << 20
 _ID_LENGTH = 16
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_+-]|\.(?!\.)){0,79}")
-_HEX = re.compile(r"[0-9a-f]{0,128}")
-_ARRAYS = ("rows", "scores", "labels", "groups", "fit")
-_TEXT_FIELDS = ("protocol", "system", "kind", "views", "scores", "created")
-_HASH_FIELDS = ("recipe_hash", "data_fingerprint", "weights_sha256", "predictions_sha256")
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,13 +153,13 @@ class Result:
         arrays: dict[str, Array] = {}
         for side, given in (("selection", selection_scores), ("test", test_scores)):
             if given is not None:
-                expected = _expected(known, side, answers)
-                arrays[f"{side}_rows"] = expected.rows.astype(np.int32)
-                arrays[f"{side}_scores"] = _storable(given, scores_kind, len(expected), len(names), side)
+                faces = expected(known, side, answers)
+                arrays[f"{side}_rows"] = faces.rows.astype(np.int32)
+                arrays[f"{side}_scores"] = storable(given, scores_kind, len(faces), len(names), side)
                 if known.answers is None:
-                    arrays[f"{side}_labels"] = expected.labels.astype(np.uint8)
-                    arrays[f"{side}_groups"] = expected.groups.astype(np.int32)
-                    arrays[f"{side}_fit"] = expected.fit.astype(bool)
+                    arrays[f"{side}_labels"] = faces.labels.astype(np.uint8)
+                    arrays[f"{side}_groups"] = faces.groups.astype(np.int32)
+                    arrays[f"{side}_fit"] = faces.fit.astype(bool)
         for array in arrays.values():
             array.setflags(write=False)
         content: dict[str, Any] = {
@@ -198,8 +191,8 @@ class Result:
             content = strict_json(canonical_json(content), "the result")
         except (TypeError, ValueError) as error:
             raise ResultError(f"recipe, environment and cost hold plain JSON and finite numbers ({error})") from None
-        _check_fields(content, "the result")
-        _check_arrays(content, arrays, "the result")
+        check_fields(content, "the result")
+        check_arrays(content, arrays, "the result")
         if opening is not None:
             check_opening(content, opening)
         content["metrics"], content["confusion"] = _derive(content, arrays)
@@ -254,16 +247,16 @@ class Result:
         content = strict_json(text, str(path))
         if not isinstance(content, dict):
             raise ResultError(f"{path} is no result: it holds no JSON object")
-        _check_fields(content, str(path), has_id=True)
-        arrays = read_arrays(path.with_suffix(".npz"), [f"{s}_{a}" for s in ("selection", "test") for a in _ARRAYS])
+        check_fields(content, str(path), has_id=True)
+        arrays = read_arrays(path.with_suffix(".npz"), [f"{s}_{a}" for s in ("selection", "test") for a in ARRAYS])
         if hash_arrays(arrays) != content["predictions_sha256"]:
             raise ResultError(f"{path.with_suffix('.npz')} was changed: its predictions do not match the recorded hash")
-        expected = content_hash({key: value for key, value in content.items() if key != "id"})[:_ID_LENGTH]
-        if content["id"] != expected:
-            raise ResultError(f"{path} was changed: the hash of its content is {expected}, its id says {content['id']}")
+        hashed = content_hash({key: value for key, value in content.items() if key != "id"})[:_ID_LENGTH]
+        if content["id"] != hashed:
+            raise ResultError(f"{path} was changed: the hash of its content is {hashed}, its id says {content['id']}")
         if path.stem != content["id"]:
             raise ResultError(f"{path} was renamed: its id is {content['id']}")
-        _check_arrays(content, arrays, str(path))
+        check_arrays(content, arrays, str(path))
         return _from_content(content, arrays)
 
     def to_json(self) -> dict[str, Any]:
@@ -345,174 +338,6 @@ class Result:
         if "accuracy_clean" in m:
             parts.append(f"{_percent(m['accuracy_clean'])} on clean@1")
         return " · ".join(parts)
-
-
-def check_opening(content: Mapping[str, Any], opening: Opening) -> None:
-    """Refuse an opening that was noted for something else than what the result says of itself."""
-    for name in ("protocol", "system", "kind", "recipe_hash", "weights_sha256", "views", "data_fingerprint"):
-        if content[name] != getattr(opening, name):
-            raise ResultError(
-                f"the test split was opened for {name} {getattr(opening, name)!r}, the result says {content[name]!r}"
-            )
-    protocol = protocols.get(content["protocol"])
-    if protocol.face_set is not None and opening.split != protocol.test_split:
-        raise ResultError(f"the opening is of {opening.split}, the result is about {protocol.test_split}")
-
-
-def _expected(protocol: Protocol, side: str, answers: tuple[Answers | None, Answers | None] | None) -> Answers:
-    if protocol.answers is None:
-        own = answers[side == "test"] if answers else None
-    else:
-        if answers is not None:
-            raise ResultError(f"{protocol.name} has its own labels: give no answers")
-        own = protocol.selection if side == "selection" else protocol.test
-    if own is None:
-        raise ResultError(f"{protocol.name} has no {side} faces here, so there can be no scores of them")
-    return own
-
-
-def _storable(given: ArrayLike, kind: str, faces: int, classes: int, side: str) -> Scores:
-    """Scores as float16 where that keeps every decision, else float32."""
-    scores = np.asarray(given, dtype=np.float64)
-    if scores.shape != (faces, classes):
-        raise ResultError(f"the {side} scores are {scores.shape}; the protocol's faces need ({faces}, {classes})")
-    if not np.isfinite(scores).all():
-        raise ResultError(
-            f"the {side} scores hold NaN or infinity in row {int(np.argwhere(~np.isfinite(scores))[0][0])}"
-        )
-    if kind == "probabilities":
-        _check_probabilities(scores, f"the {side} scores")
-    # The decision is that of the scores as they were given.
-    decided = np.asarray(given).argmax(axis=1)
-    if kind == "logits":
-        scores = scores - scores.max(axis=1, keepdims=True)
-    with np.errstate(over="ignore", under="ignore"):
-        half = scores.astype(np.float16)
-    if np.isfinite(half).all() and (half.argmax(axis=1) == decided).all():
-        return half
-    return scores.astype(np.float32)
-
-
-def _check_probabilities(scores: NDArray[np.float64], where: str) -> None:
-    if scores.min() < 0 or np.abs(scores.sum(axis=1) - 1).max() > 0.01:
-        raise ResultError(f"{where} are no probabilities: a row is negative somewhere or does not sum to 1")
-
-
-def _check_fields(content: dict[str, Any], where: str, *, has_id: bool = False) -> None:
-    names = set(Result.__dataclass_fields__) - {"arrays"} | {"schema"}
-    names -= set() if has_id else {"id"}
-    if content.get("schema") != SCHEMA:
-        raise ResultError(f"{where} is no result of schema {SCHEMA!r}; a newer mien may read it")
-    if unknown := sorted(set(content) - names):
-        raise ResultError(f"{where} has unknown fields: {', '.join(map(repr, unknown[:5]))}")
-    if missing := sorted(names - set(content)):
-        raise ResultError(f"{where} lacks fields: {', '.join(missing)}")
-    for name in _TEXT_FIELDS:
-        if not isinstance(content[name], str):
-            raise ResultError(f"{where}: {name} is text, not {content[name]!r:.60}")
-    for name in _HASH_FIELDS:
-        if not isinstance(content[name], str) or not _HEX.fullmatch(content[name]):
-            raise ResultError(f"{where}: {name} is a hexadecimal hash, not {content[name]!r:.60}")
-    if not _NAME.fullmatch(content["system"]):
-        raise ResultError(
-            f"{where}: a system is named with a-z, 0-9, '-', '_', '+', '.', not {content['system']!r:.60}"
-        )
-    protocol = protocols.get(content["protocol"])
-    if content["kind"] not in KINDS:
-        raise ResultError(f"{where}: kind is one of {', '.join(KINDS)}, not {content['kind']!r:.60}")
-    if content["views"] not in protocol.views:
-        raise ResultError(
-            f"{where}: {protocol.name} allows the views {', '.join(protocol.views)}, not {content['views']!r:.60}"
-        )
-    if content["scores"] not in SCORES:
-        raise ResultError(f"{where}: scores are one of {', '.join(SCORES)}, not {content['scores']!r:.60}")
-    for name in ("recipe", "environment", "cost", "metrics"):
-        if not isinstance(content[name], dict):
-            raise ResultError(f"{where}: {name} is an object, not {content[name]!r:.60}")
-    for name in ("extra_data", "labels"):
-        if not isinstance(content[name], list) or not all(isinstance(item, str) for item in content[name]):
-            raise ResultError(f"{where}: {name} is a list of text")
-    if protocol.label_set is not None and tuple(content["labels"]) != protocol.label_set.labels:
-        raise ResultError(
-            f"{where}: the labels of {protocol.name} are {', '.join(protocol.label_set.labels)}, in this order"
-        )
-    if protocol.data_fingerprint is not None and content["data_fingerprint"] != protocol.data_fingerprint:
-        raise ResultError(
-            f"{where} was measured on other data: its fingerprint is not that of the official {protocol.face_set}"
-        )
-    if not isinstance(content["seed"], int | None) or isinstance(content["seed"], bool):
-        raise ResultError(f"{where}: seed is a whole number or null")
-    if not isinstance(content["commit"], str | None) or not isinstance(content["dirty"], bool | None):
-        raise ResultError(f"{where}: commit is text or null, dirty is true, false or null")
-    if not isinstance(content["opening"], str | None):
-        raise ResultError(f"{where}: opening is a hash or null")
-    if (content["submission"] is not None) != (content["kind"] == "submitted") or not isinstance(
-        content["submission"], dict | None
-    ):
-        raise ResultError(f"{where}: a submitted result, and no other, says who submitted it")
-    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", content["created"]):
-        raise ResultError(f"{where}: created is a UTC time like 2026-01-31T12:00:00Z, not {content['created']!r:.60}")
-    _refuse_infinite(content, where)
-
-
-def _refuse_infinite(value: Any, where: str) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ResultError(f"{where} holds NaN or infinity; a result consists of finite numbers")
-    if isinstance(value, Mapping):
-        for item in value.values():
-            _refuse_infinite(item, where)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            _refuse_infinite(item, where)
-
-
-def _check_arrays(content: Mapping[str, Any], arrays: Mapping[str, Array], where: str) -> None:
-    protocol, classes = protocols.get(content["protocol"]), len(content["labels"])
-    own = protocol.answers is None
-    sides = [side for side in ("selection", "test") if f"{side}_scores" in arrays]
-    wanted = {f"{side}_{name}" for side in sides for name in (_ARRAYS if own else _ARRAYS[:2])}
-    if not sides or set(arrays) != wanted:
-        raise ResultError(
-            f"{where}: predictions are missing or incomplete; the npz holds {sorted(arrays) or 'nothing'}"
-        )
-    for side in sides:
-        scores, rows = arrays[f"{side}_scores"], arrays[f"{side}_rows"]
-        if scores.dtype not in (np.float16, np.float32) or rows.dtype != np.int32:
-            raise ResultError(f"{where}: {side} scores are float16 or float32, rows int32")
-        if own:
-            _check_own(arrays, side, classes, where)
-            faces = len(rows)
-        else:
-            expected = _expected(protocol, side, None)
-            faces = len(expected)
-            if len(rows) != faces:
-                raise ResultError(
-                    f"{where}: {len(rows)} {side} faces; {protocol.name} has {faces}, none may be left out"
-                )
-            if not np.array_equal(rows, expected.rows):
-                raise ResultError(f"{where}: the {side} rows are not those of {protocol.name}, or in another order")
-        if scores.shape != (faces, classes):
-            raise ResultError(f"{where}: {side} scores are {scores.shape}, the faces need ({faces}, {classes})")
-        if not np.isfinite(scores).all():
-            raise ResultError(f"{where}: the {side} scores hold NaN or infinity")
-        if content["scores"] == "probabilities":
-            _check_probabilities(scores.astype(np.float64), f"{where}: the {side} scores")
-    if protocol.sealed and ("test" in sides) != (content["opening"] is not None):
-        raise ResultError(
-            f"{where}: scores on the sealed {protocol.test_split} need an opening in the ledger, and only they have one"
-        )
-    if protocol.selection_split and "selection" not in sides and content["kind"] != "submitted":
-        raise ResultError(f"{where}: the scores on {protocol.selection_split} are missing; every result records them")
-
-
-def _check_own(arrays: Mapping[str, Array], side: str, classes: int, where: str) -> None:
-    faces = len(arrays[f"{side}_rows"])
-    for name, dtype in (("labels", np.uint8), ("groups", np.int32), ("fit", np.bool_)):
-        array = arrays[f"{side}_{name}"]
-        if array.shape != (faces,) or array.dtype != dtype or not faces:
-            raise ResultError(f"{where}: {side}_{name} is one {np.dtype(dtype).name} per face")
-    if classes < 2 or arrays[f"{side}_labels"].max() >= classes:
-        raise ResultError(f"{where}: a {side} label is none of the {classes} that the result names")
 
 
 def _derive(content: Mapping[str, Any], arrays: Mapping[str, Array]) -> tuple[dict[str, Any], list[list[int]]]:

@@ -11,7 +11,11 @@ import numpy as np
 
 from mien.errors import MienError, ResultError
 from mien.results.ledger import Ledger, Opening
-from mien.results.schema import LEDGER, Result, check_opening
+from mien.results.schema import LEDGER, Result
+from mien.results.validation import check_opening
+
+_BUILT = ("run", "bundle", "classical", "clustering")
+"""Kinds whose system is in the registry; an ensemble names its own recipe, a submission its author's system."""
 
 TOLERANCE = 2e-6
 """Recorded metrics have six decimals; another machine's logarithm may move the last one."""
@@ -51,6 +55,12 @@ class Verification:
         """Whether nothing was found."""
         return not self.findings
 
+    def summary(self) -> str:
+        """One line for people."""
+        found = f"{len(self.findings)} do not hold" if self.findings else "nothing to complain about"
+        opened = ", ".join(f"{system} {count}" for system, count in self.openings.items()) or "none"
+        return f"{len(self.results)} results recomputed, {found}. Openings of sealed splits: {opened}."
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for programs."""
         return {
@@ -77,9 +87,9 @@ def verify(folder: str | Path, *, systems: Container[str] | None = None, ranked:
 
     Args:
         folder: with ``ledger.jsonl`` and the results below it.
-        systems: ids of known systems; a result of another one is a finding (submissions apart). None: not checked.
-        ranked: also refuse results about own data and results made from changed source; this is what the project's
-            own folder has to pass.
+        systems: ids of known systems; a result of another one is a finding, ensembles and submissions apart.
+            None: not checked.
+        ranked: also refuse results about own data; this is what the project's own folder has to pass.
 
     Raises:
         ResultError: ``folder`` is no folder.
@@ -118,7 +128,7 @@ def verify(folder: str | Path, *, systems: Container[str] | None = None, ranked:
             _check_metrics(result)
             if ledger_holds:
                 _check_ledger(result, openings, recorded, used)
-            if systems is not None and result.kind != "submitted" and result.system not in systems:
+            if systems is not None and result.kind in _BUILT and result.system not in systems:
                 raise ResultError(f"no system is called {result.system!r}; a result needs its system in the registry")
             if ranked:
                 _check_ranked(result)
@@ -147,6 +157,24 @@ def difference(a: Result, b: Result) -> dict[str, tuple[Any, Any]]:
             if disagree:
                 found[f"{side}_decisions"] = (disagree, len(x))
     return found
+
+
+def measured_differs(found: dict[str, tuple[Any, Any]]) -> bool:
+    """Whether a `difference` is about what was measured, not only about how and when."""
+    return any(
+        key.endswith("_decisions")
+        or key == "confusion"
+        or (key.startswith("metrics.") and not _close(*(list(x) if isinstance(x, tuple) else x for x in values)))
+        for key, values in found.items()
+    )
+
+
+def withdraw(result: Result, folder: str | Path, reason: str) -> None:
+    """Take a recorded result out of ``folder``; its ledger notes the reason and keeps the opening."""
+    Ledger(Path(folder) / LEDGER).withdraw(result.protocol, result.system, result.id, reason)
+    path = result.path(folder)
+    path.unlink(missing_ok=True)
+    path.with_suffix(".npz").unlink(missing_ok=True)
 
 
 def _check_metrics(result: Result) -> None:

@@ -1,0 +1,40 @@
+"""``mien compare``: results side by side, with intervals, tests and a sentence for each number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def compare(
+    results: Annotated[
+        list[str], typer.Argument(metavar="RESULT...", help="Paths of results, or first digits of ids.")
+    ],
+    folder: Annotated[Path, typer.Option("--results", help="Folder in which ids are looked up.")] = Path("results"),
+    split: Annotated[str | None, typer.Option("--split", help="test or selection; test where all have it.")] = None,
+    diagram: Annotated[Path | None, typer.Option("--diagram", help="Write a reliability diagram to this PNG.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
+) -> None:
+    """Compare results on the same faces: who is better, by how much, and how sure that is."""
+    from mien.cli.common import print_json, print_table, stdout
+    from mien.results import tables
+    from mien.results.comparison import compare as compare_results
+    from mien.results.diagram import reliability_diagram
+    from mien.results.finding import find
+    from mien.results.sentences import sentences
+
+    found = [find(reference, folder) for reference in results]
+    comparison = compare_results(found, split=split)
+    if diagram is not None:
+        reliability_diagram(found, diagram)
+    if json:
+        print_json({**comparison.to_json(), "sentences": sentences(comparison)})
+        return
+    stdout.print(f"{comparison.protocol}, {comparison.split} split, {comparison.faces:,} faces", highlight=False)
+    shown = [tables.comparison_table(comparison), tables.recall_table(comparison)]
+    for table in [*shown, tables.pair_table(comparison)] if comparison.pairs else shown:
+        print_table(table.columns, table.rows)
+    for sentence in sentences(comparison):
+        stdout.print(f"- {sentence}", highlight=False, markup=False)

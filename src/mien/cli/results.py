@@ -1,0 +1,145 @@
+"""``mien results``: list, verify, diff, submit, withdraw, reproduce, docs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Recorded results: recompute them, compare them, submit your own.", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(help="Folder with ledger.jsonl and the results.")]
+Where = Annotated[Path, typer.Option("--results", help="Folder with ledger.jsonl and the results.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
+Reference = Annotated[str, typer.Argument(help="Path of a result's json, or the first digits of its id.")]
+
+
+@app.command("list")
+def list_(folder: Folder = Path("results"), json: Json = False) -> None:
+    """What is recorded, and how often each system had the test split opened."""
+    from mien.cli.common import print_json, print_table
+    from mien.results import Ledger, load_all, tables
+
+    results, ledger = load_all(folder), Ledger(folder / "ledger.jsonl")
+    if json:
+        print_json({"results": [result.to_json() for result in results], "openings": ledger.counts()})
+        return
+    for table in (tables.list_table(results), tables.openings(ledger)):
+        print_table(table.columns, table.rows)
+
+
+@app.command()
+def verify(
+    folder: Folder = Path("results"),
+    mend: Annotated[bool, typer.Option("--mend", help="Close a torn last line of the ledger first.")] = False,
+    json: Json = False,
+) -> None:
+    """Recompute every metric of every result from its predictions; exit status 1 if anything does not hold."""
+    from mien.cli.common import print_json, stdout
+    from mien.results import Ledger
+    from mien.results import verify as verify_folder
+    from mien.systems import names
+
+    if mend:
+        Ledger(folder / "ledger.jsonl").mend()
+    found = verify_folder(folder, systems=names())
+    if json:
+        print_json(found.to_json())
+    else:
+        for finding in found.findings:
+            stdout.print(f"{finding.file}: {finding.message}", soft_wrap=True, highlight=False, markup=False)
+        stdout.print(found.summary(), soft_wrap=True, highlight=False, markup=False)
+    raise typer.Exit(0 if found.holds else 1)
+
+
+@app.command()
+def diff(a: Reference, b: Reference, results: Where = Path("results"), json: Json = False) -> None:
+    """What differs between two results; exit status 1 if anything that was measured does."""
+    from mien.cli.common import print_json, print_table
+    from mien.results import difference, measured_differs
+    from mien.results.finding import find
+
+    found = difference(find(a, results), find(b, results))
+    if json:
+        print_json({key: list(values) for key, values in found.items()})
+    else:
+        print_table(("field", a, b), [(key, *map(str, values)) for key, values in found.items()])
+    raise typer.Exit(1 if measured_differs(found) else 0)
+
+
+@app.command()
+def submit(
+    predictions: Annotated[Path, typer.Argument(help="csv with id and a column per expression, or npz (ids, scores).")],
+    card: Annotated[Path, typer.Option("--card", help="TOML: who, what, protocol, extra data.")],
+    results: Where = Path("results"),
+    json: Json = False,
+) -> None:
+    """Check your predictions, measure them under the protocol and record them as submitted."""
+    from mien.cli.common import print_json, stdout
+    from mien.results.submission import submit as submit_files
+
+    result = submit_files(predictions, card, results)
+    if json:
+        print_json(result.to_json())
+        return
+    stdout.print(f"{result}\n{result.path(results)}", soft_wrap=True, highlight=False, markup=False)
+
+
+@app.command()
+def withdraw(
+    reference: Reference,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for everybody to read.")],
+    results: Where = Path("results"),
+) -> None:
+    """Take a result out; the ledger keeps its openings and notes the reason."""
+    from mien.results.finding import find
+    from mien.results.verification import withdraw as withdraw_result
+
+    withdraw_result(find(reference, results), results, reason)
+
+
+@app.command()
+def reproduce(
+    reference: Reference,
+    data: Annotated[Path | None, typer.Option("--data", help="The data set, where it is not imported yet.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Run or bundle to evaluate instead of training.")
+    ] = None,
+    results: Where = Path("results"),
+    json: Json = False,
+) -> None:
+    """Measure a result again, by its recipe or from its weights; exit status 1 if something else comes out."""
+    from mien.cli.common import print_json, print_table, stdout
+    from mien.evaluation import reproduce as measure_again
+    from mien.results import difference, measured_differs
+    from mien.results.finding import find
+
+    recorded = find(reference, results)
+    found = difference(recorded, measure_again(recorded, data=data, source=source))
+    if json:
+        print_json({key: list(values) for key, values in found.items()})
+    elif measured_differs(found):
+        print_table(("field", "recorded", "now"), [(key, *map(str, values)) for key, values in found.items()])
+    else:
+        stdout.print(f"{recorded.id}: the same numbers come out.", highlight=False, markup=False)
+    raise typer.Exit(1 if measured_differs(found) else 0)
+
+
+@app.command()
+def docs(
+    check: Annotated[bool, typer.Option("--check", help="Change nothing; exit status 1 if a number is stale.")] = False,
+    root: Annotated[Path, typer.Option("--root", help="Folder with README.md, docs/ and results/.")] = Path(),
+    json: Json = False,
+) -> None:
+    """Fill the numbers of README and docs from the recorded results."""
+    from mien.cli.common import print_json, stdout
+    from mien.results.documents import fill
+
+    stale = fill(root, check=check)
+    if json:
+        print_json([{"file": str(found.file), "line": found.line} for found in stale])
+    for found in stale if not json else ():
+        state = "is stale; run `mien results docs`" if check else "filled"
+        stdout.print(f"{found.file}, line {found.line}: {state}", soft_wrap=True, highlight=False, markup=False)
+    raise typer.Exit(1 if check and stale else 0)

@@ -1,0 +1,161 @@
+"""Numbers in README and docs come from recorded results: marked blocks are filled by a program, never by hand.
+
+A block is written in Markdown as a pair of comments; what stands between them is replaced::
+
+    <!-- mien:results table=ranking protocol=fer2013/private@1 -->
+    <!-- /mien:results -->
+
+    It reaches <!-- mien:results value=accuracy system=compact kind=bundle views=one -->…<!-- /mien:results --> …
+
+Tables: ``ranking``, ``selection``, ``openings``, ``protocols``. A value is that of the result which the selection
+split prefers among those that match; ``id``, ``system``, ``kind``, ``views``, ``protocol`` and ``seed`` choose.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mien.errors import DataError, InputError
+from mien.registry import suggestion
+from mien.results import tables
+from mien.results.ledger import Ledger
+from mien.results.schema import LEDGER, Result
+from mien.results.verification import load_all
+from mien.store import write_text
+
+NOTHING_YET = "not measured yet"
+DEFAULT_PROTOCOL = "fer2013/private@1"
+_BLOCK = re.compile(r"<!-- mien:results(?P<words>(?: [^\s<>]+)*) -->(?P<body>.*?)<!-- /mien:results -->", re.DOTALL)
+_MARK = re.compile(r"<!-- /?mien:results")
+_FENCE = re.compile(r"^(```|~~~).*?^\1[ \t]*$", re.DOTALL | re.MULTILINE)
+_FILTERS = ("id", "system", "kind", "views", "protocol", "seed")
+
+
+@dataclass(frozen=True)
+class Stale:
+    """A document whose blocks say something else than the results.
+
+    Args:
+        file: its path.
+        line: 1-based line of the first such block.
+    """
+
+    file: Path
+    line: int
+
+
+def documents(root: str | Path) -> list[Path]:
+    """The documents that may hold blocks: Markdown at the top, in ``docs/`` and in ``results/``."""
+    root = Path(root)
+    return sorted({*root.glob("*.md"), *root.glob("docs/**/*.md"), *root.glob("results/*.md")})
+
+
+def fill(root: str | Path, *, folder: str | Path | None = None, check: bool = False) -> list[Stale]:
+    """Fill every block of every document below ``root`` from the results.
+
+    Args:
+        root: folder with README.md and docs/.
+        folder: the results; ``root/results`` by default.
+        check: change nothing, only say what is stale.
+
+    Returns:
+        The documents that were, or with ``check`` are, stale.
+
+    Raises:
+        DataError: a block that cannot be read, with file and line.
+    """
+    root = Path(root)
+    folder = Path(folder) if folder is not None else root / "results"
+    source = _Source(load_all(folder) if folder.is_dir() else [], Ledger(folder / LEDGER))
+    stale = []
+    for path in documents(root):
+        text = path.read_text(encoding="utf-8")
+        filled, line = _filled(text, source, path)
+        if line is not None:
+            stale.append(Stale(path, line))
+            if not check:
+                write_text(path, filled)
+    return stale
+
+
+def render(text: str, results: Sequence[Result], ledger: Ledger) -> str:
+    """One document's text with its blocks filled."""
+    return _filled(text, _Source(results, ledger), Path("text"))[0]
+
+
+@dataclass(frozen=True)
+class _Source:
+    results: Sequence[Result]
+    ledger: Ledger
+
+
+def _filled(text: str, source: _Source, path: Path) -> tuple[str, int | None]:
+    """The text with its blocks filled, and the line of the first block that changed."""
+    fenced = [found.span() for found in _FENCE.finditer(text)]
+    first: int | None = None
+    parts: list[str] = []
+    at = 0
+    marks = 0
+    for block in _BLOCK.finditer(text):
+        if any(start <= block.start() < end for start, end in fenced):
+            continue
+        marks += 2
+        line = text.count("\n", 0, block.start()) + 1
+        try:
+            body = _body(block["words"].split(), source)
+        except InputError as error:
+            raise DataError(str(error), file=path, line=line) from None
+        if body != block["body"] and first is None:
+            first = line
+        parts += [text[at : block.start("body")], body]
+        at = block.end("body")
+    outside = [
+        found for found in _MARK.finditer(text) if not any(start <= found.start() < end for start, end in fenced)
+    ]
+    if len(outside) != marks:
+        line = text.count("\n", 0, outside[-1].start()) + 1 if outside else 1
+        raise DataError("a block of mien:results is not closed, or its first line is malformed", file=path, line=line)
+    return "".join([*parts, text[at:]]), first
+
+
+def _body(words: list[str], source: _Source) -> str:
+    options = dict(word.partition("=")[::2] for word in words)
+    if len(options) < len(words) or not all(options.values()):
+        raise InputError("a block says key=value, each key once")
+    if len({"table", "value"} & set(options)) != 1:
+        raise InputError("a block says table=… or value=…")
+    if unknown := sorted(set(options) - {"table", "value", *_FILTERS}):
+        raise InputError(f"a block cannot say {unknown[0]!r}; {suggestion(unknown[0], ('table', 'value', *_FILTERS))}")
+    if "table" in options:
+        return _table(options, source)
+    protocol = options.get("protocol", DEFAULT_PROTOCOL)
+    chosen = [
+        result
+        for result in source.results
+        if result.protocol == protocol
+        and all(str(getattr(result, key)) == text for key, text in options.items() if key in _FILTERS)
+    ]
+    best = tables.preferred(chosen)
+    return NOTHING_YET if best is None else tables.value(best, options["value"])
+
+
+def _table(options: dict[str, str], source: _Source) -> str:
+    protocol = options.get("protocol", DEFAULT_PROTOCOL)
+    makers: dict[str, Callable[[], tables.Table]] = {
+        "ranking": lambda: tables.ranking(source.results, source.ledger.counts(protocol), protocol),
+        "selection": lambda: tables.selections(source.results, protocol),
+        "openings": lambda: tables.openings(source.ledger),
+        "protocols": tables.protocol_table,
+    }
+    if options["table"] not in makers:
+        raise InputError(f"there is no table {options['table']!r}; {suggestion(options['table'], makers)}")
+    if extra := sorted(set(options) - {"table", "protocol"}):
+        raise InputError(f"a table cannot be narrowed by {extra[0]!r}")
+    made = makers[options["table"]]()
+    text = made.markdown() if made.rows else NOTHING_YET
+    if options["table"] == "openings":
+        text += f"\n\n{len(source.ledger.openings())} openings; the ledger ends with `{source.ledger.head()[:16]}`."
+    return f"\n{text}\n"

@@ -1,0 +1,277 @@
+"""Recorded results as tables for readers: Markdown, and rows of text for whoever draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mien.errors import InputError
+from mien.registry import suggestion
+from mien.results import protocols
+from mien.results.comparison import Comparison, Share, compare, group_by_system
+from mien.results.ledger import Ledger
+from mien.results.schema import Result
+
+
+@dataclass(frozen=True)
+class Table:
+    """A heading and rows of text.
+
+    Args:
+        columns: heading of each column.
+        rows: as many texts each.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def markdown(self) -> str:
+        r"""The table in Markdown; what could be markup in a text is escaped.
+
+        Example:
+            >>> print(Table(("system", "accuracy"), (("a|<b>", "70.0 %"),)).markdown())
+            | system | accuracy |
+            |---|---|
+            | a\|&lt;b&gt; | 70.0 % |
+        """
+        lines = [self.columns, tuple("---" for _ in self.columns), *self.rows]
+        text = ["| " + " | ".join(map(escape, line)) + " |" for line in lines]
+        text[1] = text[1].replace(" ", "")
+        return "\n".join(text)
+
+
+def escape(text: str) -> str:
+    r"""Text that Markdown and HTML show as it is.
+
+    Example:
+        >>> print(escape("<b>*x* [a](b)"))
+        &lt;b&gt;\*x\* [a]\(b)
+    """
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    for special in "\\`*|":
+        text = text.replace(special, "\\" + special)
+    text = text.replace("](", "]\\(")
+    return " ".join(text.split())
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """The rows of a comparison: accuracy, interval, spread over seeds, rank, slices, calibration."""
+    slices = [key for key in comparison.rows[0].slices if all(key in row.slices for row in comparison.rows)]
+    ranked = any(row.rank for row in comparison.rows)
+    columns = ["rank"] * ranked + ["system", "accuracy", "95 %", "± seeds", *slices, "macro-F1", "NLL", "ECE", "noise"]
+    rows = []
+    for row in comparison.rows:
+        macro = row.metrics.get("macro_f1", row.metrics.get("selection_macro_f1"))
+        rows.append(
+            (
+                *([_range(row.rank)] if ranked else []),
+                row.name,
+                percent(row.accuracy.value),
+                _interval(row.accuracy),
+                "–" if row.spread is None else f"{100 * row.spread:.1f} ({len(row.ids)})",
+                *(percent(row.slices[key].value) for key in slices),
+                percent(macro),
+                _decimal(row.metrics.get("nll")),
+                percent(row.metrics.get("ece")),
+                percent(row.metrics.get("ece_noise_floor")),
+            )
+        )
+    return Table(tuple(columns), tuple(rows))
+
+
+def recall_table(comparison: Comparison) -> Table:
+    """Recall of each expression, with its interval."""
+    labels = list(comparison.rows[0].recall)
+    return Table(
+        ("expression", "faces", *(row.name for row in comparison.rows)),
+        tuple(
+            (
+                label,
+                f"{comparison.rows[0].recall[label].faces:,}",
+                *(f"{percent(row.recall[label].value)} {_interval(row.recall[label])}" for row in comparison.rows),
+            )
+            for label in labels
+        ),
+    )
+
+
+def pair_table(comparison: Comparison) -> Table:
+    """Every pair of rows: difference, interval, test, p-values."""
+    return Table(
+        ("better", "worse", "points", "95 %", "test", "p", "p (Holm)"),
+        tuple(
+            (
+                pair.better,
+                pair.worse,
+                f"{100 * pair.difference:.1f}",
+                f"[{100 * pair.low:.1f}, {100 * pair.high:.1f}]",
+                pair.test,
+                p_value(pair.p),
+                p_value(pair.adjusted),
+            )
+            for pair in comparison.pairs
+        ),
+    )
+
+
+def list_table(results: Iterable[Result]) -> Table:
+    """One line per result."""
+    return Table(
+        ("id", "protocol", "system", "kind", "view", "seed", "result"),
+        tuple(
+            (r.id, r.protocol, r.system, r.kind, r.views, "–" if r.seed is None else str(r.seed), str(r))
+            for r in results
+        ),
+    )
+
+
+def ranking(results: Sequence[Result], openings: Mapping[str, int], protocol: str) -> Table:
+    """The results of a protocol on its test split, best first, with rank intervals and openings.
+
+    ``›`` marks the system that the selection split prefers: the headline, chosen without the test split.
+    """
+    tested = [r for r in results if r.protocol == protocol and r.test is not None]
+    columns = ("rank", "system", "view", "kind", "seeds", "accuracy", "95 %", "clean@1", "macro-F1", "NLL", "ECE",
+               "extra data", "openings")  # fmt: skip
+    if not tested:
+        return Table(columns, ())
+    grouped = {tuple(sorted(r.id for r in members)): members for members in group_by_system(tested).values()}
+    headline = _headline(grouped.values())
+    rows = []
+    for row in compare(tested, split="test").rows:
+        members = grouped[tuple(sorted(row.ids))]
+        first = members[0]
+        accuracy = percent(row.accuracy.value)
+        rows.append(
+            (
+                _range(row.rank),
+                ("› " if members is headline else "") + first.system,
+                first.views,
+                first.kind,
+                str(len(members)),
+                accuracy if row.spread is None else f"{accuracy} ± {100 * row.spread:.1f}",
+                _interval(row.accuracy),
+                percent(row.slices["clean@1"].value) if "clean@1" in row.slices else "–",
+                percent(row.metrics.get("macro_f1")),
+                _decimal(row.metrics.get("nll")),
+                percent(row.metrics.get("ece")),
+                ", ".join(row.extra_data) or "none",
+                str(openings.get(first.system, 0)),
+            )
+        )
+    return Table(columns, tuple(rows))
+
+
+def selections(results: Sequence[Result], protocol: str) -> Table:
+    """Figures of the selection split, labelled as such, in order of the systems' names."""
+    chosen = [r for r in results if r.protocol == protocol and r.selection is not None]
+    return Table(
+        ("system", "view", "kind", "seed", "accuracy on selection", "95 %"),
+        tuple(
+            (
+                r.system,
+                r.views,
+                r.kind,
+                "–" if r.seed is None else str(r.seed),
+                percent(r.metrics["selection_accuracy"]),
+                "[{:.1f}, {:.1f}]".format(*(100 * x for x in r.metrics["selection_accuracy_ci95"])),
+            )
+            for r in sorted(chosen, key=lambda r: (r.system, r.kind, r.views, -1 if r.seed is None else r.seed))
+        ),
+    )
+
+
+def openings(ledger: Ledger) -> Table:
+    """How often each system had a sealed split opened."""
+    counted: dict[tuple[str, str, str], int] = {}
+    for opening in ledger.openings():
+        key = (opening.protocol, opening.split, opening.system)
+        counted[key] = counted.get(key, 0) + 1
+    return Table(
+        ("protocol", "split", "system", "openings"),
+        tuple((*key, str(count)) for key, count in sorted(counted.items())),
+    )
+
+
+def protocol_table() -> Table:
+    """All protocols and how many faces they are about."""
+    rows = []
+    for name in protocols.names():
+        protocol = protocols.get(name)
+        faces = "yours" if protocol.answers is None else f"{len(protocol.test):,}"
+        sealed = "sealed" if protocol.sealed else "open"
+        rows.append((name, protocol.title, faces, f"{protocol.test_split} ({sealed})"))
+    return Table(("protocol", "what", "test faces", "tested on"), tuple(rows))
+
+
+def preferred(results: Iterable[Result]) -> Result | None:
+    """The result that the selection split prefers; the older one where two are level."""
+    ordered = sorted(results, key=lambda r: (-r.metrics.get("selection_accuracy", -1.0), r.created, r.id))
+    return ordered[0] if ordered else None
+
+
+def value(result: Result, name: str) -> str:
+    """One number of a result as text, e.g. ``accuracy``, ``accuracy_ci95``, ``nll``, ``cost.params``, ``system``.
+
+    Raises:
+        InputError: the result has no such number.
+    """
+    found: Any = result.metrics.get(name)
+    if found is None:
+        found = result.to_json()
+        for part in name.split("."):
+            if not isinstance(found, dict) or part not in found:
+                known = [*result.metrics, "id", "system", "seed", "views", *(f"cost.{key}" for key in result.cost)]
+                raise InputError(f"result {result.id} has no {name!r}; {suggestion(name, known)}")
+            found = found[part]
+    last = name.split(".")[-1]
+    if isinstance(found, list) and len(found) == 2 and last.endswith("ci95"):
+        return f"[{100 * found[0]:.1f}, {100 * found[1]:.1f}]"
+    if isinstance(found, float) and any(word in last for word in ("accuracy", "f1", "ece", "coverage")):
+        return percent(found)
+    if isinstance(found, bool) or found is None or not isinstance(found, int | float):
+        return escape(", ".join(map(str, found)) if isinstance(found, list) else str(found))
+    return f"{found:,}" if isinstance(found, int) else f"{found:.3f}"
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage with one decimal.
+
+    Example:
+        >>> percent(0.7316), percent(None)
+        ('73.2 %', '–')
+    """
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def p_value(p: float) -> str:
+    """A p-value with three decimals.
+
+    Example:
+        >>> p_value(0.0421), p_value(1e-9)
+        ('0.042', '< 0.001')
+    """
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def _headline(groups: Iterable[list[Result]]) -> list[Result] | None:
+    def preference(members: list[Result]) -> float:
+        return float(np.mean([r.metrics.get("selection_accuracy", -1.0) for r in members]))
+
+    own: Callable[[list[Result]], bool] = lambda members: members[0].kind != "submitted"  # noqa: E731
+    return max(filter(own, groups), key=preference, default=None)
+
+
+def _range(rank: tuple[int, int] | None) -> str:
+    return "–" if rank is None else str(rank[0]) if rank[0] == rank[1] else f"{rank[0]}–{rank[1]}"
+
+
+def _interval(share: Share) -> str:
+    return f"[{100 * share.low:.1f}, {100 * share.high:.1f}]"
+
+
+def _decimal(number: float | None) -> str:
+    return "–" if number is None else f"{number:.3f}"
