@@ -1,0 +1,47 @@
+"""The results that the project shows: recomputed, complete, in place, and quoted correctly."""
+
+from pathlib import Path
+
+import pytest
+
+from mien.results import Ledger, protocols, verify
+from mien.results.documents import documents, fill
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "results"
+
+
+@pytest.fixture(scope="module")
+def verified():
+    if not RESULTS.is_dir():
+        pytest.skip("no results are recorded here")
+    names = pytest.importorskip("mien.systems").names()
+    return verify(RESULTS, systems=names, ranked=True)
+
+
+def test_every_result_holds(verified):
+    # Metrics recomputed, path equals content, hashes, openings, nothing removed that the ledger lists.
+    assert [f"{finding.file}: {finding.message}" for finding in verified.findings] == []
+
+
+def test_the_ledger_is_whole_and_every_opening_names_a_known_protocol():
+    for opening in Ledger(RESULTS / "ledger.jsonl").openings():
+        protocol = protocols.get(opening.protocol)
+        assert protocol.sealed
+        assert opening.split == protocol.test_split
+
+
+def test_only_results_and_their_documents_lie_there(verified):
+    allowed = {".json", ".npz", ".md", ".jsonl"}
+    strays = [path for path in RESULTS.rglob("*") if path.is_file() and path.suffix not in allowed]
+    assert strays == []
+    assert all(path.stat().st_size < 2 << 20 for path in RESULTS.rglob("*.npz"))
+
+
+def test_no_number_in_the_documents_is_stale():
+    stale = [f"{found.file}, line {found.line}: run `mien results docs`" for found in fill(ROOT, check=True)]
+    assert stale == []
+
+
+def test_documents_are_found():
+    assert RESULTS / "README.md" in documents(ROOT)
