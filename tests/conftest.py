@@ -1,8 +1,15 @@
 from __future__ import annotations
 
+import hashlib
+import ipaddress
+import os
+import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -11,3 +18,83 @@ def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import standin
 
     return standin.write(tmp_path_factory.mktemp("bundle") / "standin.onnx")
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reaches beyond this machine; one that tries fails and says where it wanted to go."""
+
+    def guard(real: Any) -> Any:
+        def connect(self: socket.socket, address: Any, *rest: Any) -> Any:
+            if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_loopback(str(address[0])):
+                raise AssertionError(f"a test wants to connect to {address}")
+            return real(self, address, *rest)
+
+        return connect
+
+    monkeypatch.setattr(socket.socket, "connect", guard(socket.socket.connect))
+    monkeypatch.setattr(socket.socket, "connect_ex", guard(socket.socket.connect_ex))
+    monkeypatch.setattr(socket, "getaddrinfo", _guard_lookup(socket.getaddrinfo))
+
+
+@pytest.fixture
+def mien_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder for one test."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("MIEN_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fer2013_npz() -> Path:
+    """The real FER2013 as npz (images, labels, usage, votes), made once per checkout from its packed form.
+
+    The packed form is a PNG strip of the distinct faces with an index; it is looked for where ``MIEN_DATA`` points,
+    then in ``shared/data`` beside the checkout. Neither may be there: the test is skipped then.
+    """
+    folders = [Path(os.environ["MIEN_DATA"])] if os.environ.get("MIEN_DATA") else []
+    folders += [ROOT.parent / "shared" / "data", ROOT / "shared" / "data"]
+    found = [folder for folder in folders if (folder / "fer2013.index.npz").is_file()]
+    if not found:
+        pytest.skip("FER2013 is not at hand: set MIEN_DATA to the folder with fer2013.png and fer2013.index.npz")
+    return _unpacked(found[0])
+
+
+def _unpacked(folder: Path) -> Path:
+    import numpy as np
+    from PIL import Image
+
+    index_bytes = (folder / "fer2013.index.npz").read_bytes()
+    target = ROOT / ".cache" / f"fer2013-{hashlib.sha256(index_bytes).hexdigest()[:12]}.npz"
+    if not target.is_file():
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            strip = np.asarray(Image.open(folder / "fer2013.png")).reshape(-1, 48, 48)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+        with np.load(folder / "fer2013.index.npz") as index:
+            rows, labels, usage, votes = (index[name] for name in ("row", "labels", "usage", "votes"))
+        target.parent.mkdir(exist_ok=True)
+        part = target.with_name(f"{os.getpid()}.npz")
+        np.savez(part, images=strip[rows], labels=labels, usage=usage, votes=votes)
+        part.replace(target)
+    return target
+
+
+def _is_loopback(host: str) -> bool:
+    if host in ("localhost", ""):
+        return True
+    try:
+        return ipaddress.ip_address(host.split("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def _guard_lookup(real: Any) -> Any:
+    def getaddrinfo(host: Any, *rest: Any, **named: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        if name is not None and name not in ("0.0.0.0", "::") and not _is_loopback(name):
+            raise AssertionError(f"a test wants to look up {name!r}")
+        return real(host, *rest, **named)
+
+    return getaddrinfo

@@ -98,17 +98,22 @@ def import_dataset(name: str, path: str | Path, *, progress: Progress | None = N
     source = Path(path)
     face_set = entry.read(source, progress)
     state = _state(source)
-    # The same rows from another source may carry other remarks (JPEG copies, another order), hence its own folder
-    # unless the remarks agree: what is stored is named by content, so an open face set never changes under its reader.
+    # Named by content and format, so that an open face set never changes under its reader.
     folder = "-".join([face_set.fingerprint[:16], *re.findall("[a-z]+", str(face_set.info["format"]).lower())])
-    stored = write_face_set(face_set, cache_dir("datasets", name) / folder)
-    index = _read_index(name)
-    sources = [known for known in index["sources"] if known["path"] != state["path"]]
-    sources.append({**state, "folder": folder})
-    write_text(
-        cache_dir("datasets", name, "sources.json"),
-        json.dumps({"layout": LAYOUT, "latest": folder, "sources": sources}, indent=1, ensure_ascii=False),
-    )
+    try:
+        stored = write_face_set(face_set, cache_dir("datasets", name) / folder)
+        index = _read_index(name)
+        sources = [known for known in index["sources"] if known["path"] != state["path"]]
+        sources.append({**state, "folder": folder})
+        write_text(
+            cache_dir("datasets", name, "sources.json"),
+            json.dumps({"layout": LAYOUT, "latest": folder, "sources": sources}, indent=1, ensure_ascii=False),
+        )
+    except OSError as error:
+        raise DataError(
+            f"the imported data set cannot be stored there ({error}); make room, or let MIEN_CACHE name another folder",
+            file=cache_dir("datasets", name),
+        ) from error
     return stored
 
 

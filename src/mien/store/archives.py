@@ -102,20 +102,7 @@ class Archive:
 
     def _walk_zip(self, wanted: Callable[[str], bool]) -> Iterator[tuple[Member, Readable | None]]:
         with self._honest(), zipfile.ZipFile(self.path) as archive:
-            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-            self._check_count(len(entries))
-            total = 0
-            for entry in entries:
-                self._check_name(entry.filename)
-                mode = entry.external_attr >> 16
-                if entry.create_system == 3 and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-                    raise self._refused(entry.filename, "a link or a device")
-                if entry.flag_bits & 1:
-                    raise DataError("the member is encrypted; unpack it yourself", file=self.label(entry.filename))
-                total += entry.file_size
-                self._check_size(entry.filename, entry.file_size, total)
-                self._check_ratio(entry.filename, entry.file_size, entry.compress_size)
-            for entry in entries:
+            for entry in self._checked_entries(archive):
                 member = Member(entry.filename, entry.file_size)
                 if not wanted(member.name):
                     yield member, None
@@ -123,6 +110,22 @@ class Archive:
                 with archive.open(entry) as stream:
                     # zipfile stops at the size that the directory states, and compares the checksum there.
                     yield member, _Reader(stream, self, member.name)
+
+    def _checked_entries(self, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        self._check_count(len(entries))
+        total = 0
+        for entry in entries:
+            self._check_name(entry.filename)
+            mode = entry.external_attr >> 16
+            if entry.create_system == 3 and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+                raise self._refused(entry.filename, "a link or a device")
+            if entry.flag_bits & 1:
+                raise DataError("the member is encrypted; unpack it yourself", file=self.label(entry.filename))
+            total += entry.file_size
+            self._check_size(entry.filename, entry.file_size, total)
+            self._check_ratio(entry.filename, entry.file_size, entry.compress_size)
+        return entries
 
     def _walk_tar(self, wanted: Callable[[str], bool]) -> Iterator[tuple[Member, Readable | None]]:
         packed = self.path.stat().st_size
@@ -214,6 +217,23 @@ def open_archive(path: str | Path, limits: ArchiveLimits | None = None) -> Archi
         if head.startswith(magic):
             return Archive(path, kind, limits or ArchiveLimits())
     return Archive(path, "tar", limits or ArchiveLimits()) if head[257:262] == b"ustar" else None
+
+
+def check_zip(stream: IO[bytes], file: str, limits: ArchiveLimits | None = None) -> None:
+    """Refuse what `open_archive` would refuse in a zip that something else is going to read, such as an npz.
+
+    Args:
+        stream: seekable; left at its start.
+        file: how errors call it.
+        limits: see `ArchiveLimits`.
+
+    Raises:
+        DataError: see the module.
+    """
+    checker = Archive(Path(file), "zip", limits or ArchiveLimits())
+    with checker._honest(), zipfile.ZipFile(stream) as archive:
+        checker._checked_entries(archive)
+    stream.seek(0)
 
 
 class _Reader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from typing import IO
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from mien.datasets.readers.pixel_csv import CLASSES, SIDE, USAGES
 from mien.datasets.readers.table import FaceTable
 from mien.errors import DataError
+from mien.store.archives import check_zip
 
 _WANTED = "an npz of FER2013 holds images uint8 (N, 48, 48), labels (N,) 0-6 and usage (N,) 0-2"
 
@@ -22,15 +24,19 @@ def read_npz(stream: IO[bytes], file: str) -> FaceTable:
         file: how errors call it.
 
     Raises:
-        DataError: not an npz, an array is missing, or it has another shape, type or range.
+        DataError: not an npz, an archive bomb, an array is missing, or it has another shape, type or range.
     """
+    if stream.read(4) != b"PK\x03\x04":
+        raise DataError(f"it is no npz; {_WANTED}", file=file)
+    stream.seek(0)
+    check_zip(stream, file)
     try:
         with np.load(stream, allow_pickle=False) as arrays:
             missing = [name for name in ("images", "labels", "usage") if name not in arrays]
             if missing:
                 raise DataError(f"it has no array {missing[0]!r}; {_WANTED}", file=file)
             images, labels, usage = arrays["images"], arrays["labels"], arrays["usage"]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"it cannot be read as an npz ({error}); {_WANTED}", file=file) from error

@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from faces_on_disk import Faces
+
+
+@pytest.fixture(scope="session")
+def faces() -> Faces:
+    return Faces()
