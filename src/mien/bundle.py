@@ -80,8 +80,8 @@ class Framing:
         resample: ``area``, ``bilinear``, ``bicubic`` or ``lanczos``.
     """
 
-    margin: float = 1.0
-    shift: float = 0.0
+    margin: float = 1.05
+    shift: float = -0.02
     align: str = "none"
     resample: str = "area"
 

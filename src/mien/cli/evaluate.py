@@ -1,0 +1,68 @@
+"""``mien evaluate``: a run or a bundle over a split under a named view → a recorded result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    subject: Annotated[Path, typer.Argument(help="A run folder or a bundle (.onnx).")],
+    data: Annotated[str, typer.Option(help="Data set.")] = "fer2013",
+    path: Annotated[Path | None, typer.Option(help="Where the data set lies, if it is not imported yet.")] = None,
+    split: Annotated[str, typer.Option(help="selection or test. Opening test is noted in the ledger.")] = "selection",
+    views: Annotated[str, typer.Option(help="one, flip, tencrop@40, tencrop@44, rot8, rot10, lhc60.")] = "one",
+    protocol: Annotated[str | None, typer.Option(help="By default the one that is about this data set.")] = None,
+    results: Annotated[Path, typer.Option(help="Folder of results and ledger.")] = Path("results"),
+    save: Annotated[bool, typer.Option(help="Record the result in that folder.")] = True,
+    confusion: Annotated[Path | None, typer.Option(help="Write the confusion matrix to this PNG.")] = None,
+    device: Annotated[str, typer.Option(help="Of a run: cpu, cuda, …; bundles run on the CPU.")] = "cpu",
+    json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
+) -> None:
+    """Measure a run or a bundle under a protocol, and record the predictions with the numbers."""
+    from mien.cli.common import print_json, print_table, progress, stdout
+    from mien.datasets import load_dataset
+    from mien.errors import InputError
+    from mien.evaluation import evaluate as measure
+    from mien.results import tables
+
+    if split not in ("selection", "test"):
+        raise InputError(f"--split is selection or test, not {split!r}")
+    opened = _open(subject)
+    face_set = load_dataset(data, path)
+    with progress() as bar:
+        task = bar.add_task(f"{subject.name} · {views}", total=None)
+        result = measure(
+            opened,
+            face_set.test if split == "test" else face_set.selection,
+            views=views,
+            results=results,
+            protocol=protocol,
+            device=device,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    saved = result.save(results) if save else None
+    if confusion is not None:
+        from mien.results.diagram import confusion_diagram
+
+        confusion_diagram(result, confusion)
+    if json:
+        print_json({**result.to_json(), "path": str(saved) if saved else None})
+        return
+    stdout.print(f"{result.system} · {result.protocol} · {result.views}\n[bold]{result}[/]", highlight=False)
+    table = tables.confusion_table(result)
+    print_table(table.columns, table.rows)
+    if saved:
+        stdout.print(str(saved), soft_wrap=True, highlight=False)
+
+
+def _open(subject: Path) -> object:
+    if subject.suffix == ".onnx":
+        from mien.bundle import read_bundle
+
+        return read_bundle(subject)
+    from mien.training import Run
+
+    return Run.open(subject)

@@ -1,0 +1,79 @@
+"""``mien systems``: list and info."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(help="The published systems that mien holds.", no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
+
+
+@app.command("list")
+def list_(json: Json = False) -> None:
+    """All systems with year, parameters and recipes."""
+    from mien import systems
+    from mien.cli.common import print_json, print_table
+
+    entries = [_entry(systems.card(name)) for name in systems.names()]
+    if json:
+        print_json(entries)
+        return
+    print_table(
+        ["id", "title", "year", "parameters", "input", "recipes"],
+        [
+            [
+                e["id"],
+                e["title"],
+                str(e["year"] or "–"),
+                f"{e['parameters']:,}",
+                f"{e['input'][0]}×{e['input'][1]}×{e['input'][1]}",
+                ", ".join(e["recipes"]),
+            ]
+            for e in entries
+        ],
+    )
+
+
+@app.command()
+def info(
+    name: Annotated[str, typer.Argument(help="Id of a system.")],
+    recipe: Annotated[str | None, typer.Option(help="Show this recipe as TOML.")] = None,
+    json: Json = False,
+) -> None:
+    """What is known of a system: paper, code, deviations, recipes."""
+    import sys
+
+    from mien import systems
+    from mien.cli.common import print_json, stdout
+    from mien.training import Recipe
+
+    card = systems.card(name)
+    if recipe is not None:
+        chosen = Recipe.of(card, recipe)
+        if json:
+            print_json(chosen.to_dict())
+        else:
+            stdout.print(chosen.to_toml(), highlight=False, markup=False)
+        return
+    if json:
+        print_json(_entry(card))
+        return
+    stdout.print((sys.modules[card.module.__module__].__doc__ or "").strip(), highlight=False, markup=False)
+    stdout.print(f"\n{card.parameters:,} parameters; recipes: {', '.join(card.recipes)}", highlight=False)
+
+
+def _entry(card: Any) -> dict[str, Any]:
+    return {
+        "id": card.id,
+        "title": card.title,
+        "year": card.paper.year or None,
+        "paper": card.paper.url,
+        "code": list(card.paper.code),
+        "parameters": card.parameters,
+        "input": [card.input.channels, card.input.size],
+        "options": dict(card.options),
+        "recipes": list(card.recipes),
+        "extra_data": list(card.extra_data),
+    }

@@ -1,0 +1,79 @@
+"""``mien train``: a system on a data set, chosen on its selection split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mien.training import Progress
+
+
+def train(
+    system: Annotated[str, typer.Argument(help="Id of a system; `mien systems list` shows all.")],
+    data: Annotated[str, typer.Option(help="Data set: fer2013, drawn, …")] = "fer2013",
+    path: Annotated[Path | None, typer.Option(help="Where the data set lies, if it is not imported yet.")] = None,
+    recipe: Annotated[str, typer.Option(help="A recipe of the system, or a TOML file.")] = "mien",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field, e.g. optim.lr=0.1.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for run folders.")] = Path("runs"),
+    resume: Annotated[bool, typer.Option("--resume", help="Continue where a stopped run left off.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Print what run.json says, for programs.")] = False,
+) -> None:
+    """Train a system. The test split stays sealed; Ctrl-C loses at most the current epoch (--resume)."""
+    from mien import systems
+    from mien.cli.common import print_json, progress, stderr, stdout
+    from mien.datasets import load_dataset
+    from mien.training import Recipe
+    from mien.training import train as train_system
+
+    card = systems.card(system)
+    chosen = Recipe.from_toml(Path(recipe)) if recipe.endswith(".toml") else Recipe.of(card, recipe)
+    chosen = chosen.set(set_ or [])
+    face_set = load_dataset(data, path)
+    best = 0.0
+    with progress() as bar:
+        task = bar.add_task(f"{card.title}, {chosen.name}", total=None)
+
+        def show(now: Progress) -> None:
+            nonlocal best
+            bar.update(
+                task,
+                total=now.epochs * now.steps,
+                completed=now.epoch * now.steps + now.step,
+                description=f"{card.title} · epoch {now.epoch + 1}/{now.epochs}"
+                + (f" · best selection {best:.2%}" if best else ""),
+            )
+            if now.entry:
+                best = max(best, now.entry["selection_accuracy"])
+                stderr.print(
+                    f"epoch {now.epoch + 1:3d}  loss {now.entry['loss']:.4f}  "
+                    f"selection {now.entry['selection_accuracy']:.2%}  {now.entry['seconds']:.0f} s",
+                    highlight=False,
+                )
+
+        run = train_system(
+            system,
+            face_set.train,
+            face_set.selection,
+            recipe=chosen,
+            seed=seed,
+            out=out,
+            resume=resume,
+            device=device,
+            on_progress=show,
+        )
+    if json:
+        print_json({"folder": str(run.folder), **run.info})
+        return
+    stdout.print(
+        f"selection {run.info['selection_accuracy']:.2%} at epoch {run.info['best_epoch'] + 1} "
+        f"(never ranked; the test split is still sealed)\n{run.folder}",
+        highlight=False,
+        soft_wrap=True,
+    )
