@@ -77,7 +77,7 @@ def export_run(
         raise InputError(f"a bundle is exported as fp32 or int8, not {precision!r}")
     if data is None and precision == "int8":
         raise InputError(
-            "int8 needs faces to calibrate on; give data=mien.load_dataset(…), or --data on the command line"
+            "int8 is calibrated on faces; give data=mien.load_dataset(…), or --data on the command line"
         )
     if data is not None and data.fingerprint != run.info["data_fingerprint"]:
         raise InputError(f"{run.folder} was trained on other data than this {data.name}; give the same face set")
@@ -151,8 +151,8 @@ def _parity(torch_scores: NDArray[np.float32], onnx_scores: NDArray[np.float32])
     same = bool((onnx_scores.argmax(axis=1) == torch_scores.argmax(axis=1)).all())
     if worst > PARITY or not same:
         raise RunError(
-            f"the exported graph does not compute what torch computes (largest deviation {worst:.2g}, allowed {PARITY:g}); "
-            "nothing was written. Please report the system and the versions that `mien doctor` shows"
+            f"the exported graph does not compute what torch computes (largest deviation {worst:.2g}, "
+            f"allowed {PARITY:g}); nothing was written. Please report the system and the versions that `mien doctor` shows"
         )
     return {"largest_deviation": worst, "same_decision": same, "faces": len(torch_scores)}
 

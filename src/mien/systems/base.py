@@ -27,6 +27,7 @@ class System(nn.Module):
 
     card: Card
     options: dict[str, object]
+    head: nn.Module
 
     def embed(self, images: Tensor) -> Tensor:
         """Penultimate features, float32 (N, D)."""
