@@ -21,7 +21,10 @@ notes = "Trained on Training / chosen on PublicTest.\\nNothing else."
 
 @pytest.fixture(scope="module")
 def scores(invent_scores):
-    return invent_scores(protocols.get(PROTOCOL).test, skill=0.6)
+    """Equal images get equal scores, as from any real system."""
+    test = protocols.get(PROTOCOL).test
+    _, first, group = np.unique(test.groups, return_index=True, return_inverse=True)
+    return invent_scores(test, skill=0.6)[first[group]]
 
 
 @pytest.fixture

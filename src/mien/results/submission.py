@@ -216,7 +216,7 @@ def _plain(text: str, name: str, file: Path, *, limit: int = 200) -> None:
     """Refuse what could be markup, a path or a control character wherever the text is shown."""
     if len(text) > limit:
         raise DataError(f"{name} is longer than {limit} characters", file=file)
-    if re.search(r"[<>\\\x00-\x08\x0b-\x1f\x7f`]|\.\.|&#|\]\(", text) or re.search(r"(^|\s)[/~]|\w:/", text):
+    if re.search(r"[<>\\\x00-\x08\x0b-\x1f\x7f`]|\.\.|&#|\]\(", text) or re.search(r"(^|\s)[/~]\S|\b[A-Za-z]:/", text):
         raise DataError(
             f"{name} holds markup, a path or a control character: {text!r:.80}; write plain words", file=file
         )
