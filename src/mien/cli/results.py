@@ -111,12 +111,12 @@ def reproduce(
 ) -> None:
     """Measure a result again, by its recipe or from its weights; exit status 1 if something else comes out."""
     from mien.cli.common import print_json, print_table, stdout
-    from mien.evaluation import reproduce as measure_again
     from mien.results import difference, measured_differs
     from mien.results.finding import find
+    from mien.training import reproduce as measure_again
 
     recorded = find(reference, results)
-    found = difference(recorded, measure_again(recorded, data=data, source=source))
+    found = difference(recorded, measure_again(recorded, data=data, source=source, results=results))
     if json:
         print_json({key: list(values) for key, values in found.items()})
     elif measured_differs(found):
