@@ -4,7 +4,7 @@ import pytest
 from mien.errors import MienError
 from mien.results import load_all, tables
 from mien.results.comparison import compare
-from mien.results.diagram import reliability_diagram
+from mien.results.diagram import confusion_diagram, reliability_diagram
 from mien.results.sentences import sentences
 from mien.results.statistics import mcnemar
 
@@ -127,17 +127,18 @@ def test_tables_have_as_many_cells_as_columns(systems, recorded, results):
         tables.recall_table(systems),
         tables.pair_table(systems),
         tables.list_table(results),
+        tables.confusion_table(results[0]),
         tables.ranking(results, ledger.counts(), "fer2013/private@1"),
         tables.selections(results, "fer2013/private@1"),
         tables.openings(ledger),
         tables.protocol_table(),
     ]
     for table in made:
-        assert table.rows
+        assert table.rows, table.columns
         assert {len(row) for row in table.rows} == {len(table.columns)}
         assert table.markdown().count("\n") == len(table.rows) + 1
-    assert made[4].rows[0][1] == "› compact"
-    assert made[4].rows[0][-1] == "2"
+    assert made[5].rows[0][1] == "› compact"
+    assert made[5].rows[0][-1] == "2"
 
 
 def test_json_is_plain(systems):
@@ -151,6 +152,14 @@ def test_reliability_diagram(results, tmp_path, invent):
     assert path.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(MienError, match="nothing to draw"):
         reliability_diagram([invent(tmp_path, test_scores=None)], tmp_path / "none.png")
+
+
+def test_confusion_as_table_and_picture(results, tmp_path):
+    table = tables.confusion_table(results[0])
+    assert len(table.rows) == 7
+    assert table.rows[1][-2] == "55"
+    assert table.rows[3][-1] == tables.percent(results[0].metrics["recall"][3])
+    assert confusion_diagram(results[0], tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_diagram_without_matplotlib_names_the_extra(results, tmp_path, monkeypatch):

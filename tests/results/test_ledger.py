@@ -1,5 +1,6 @@
 import json
 import multiprocessing
+import time
 
 import pytest
 
@@ -130,3 +131,20 @@ def test_many_processes_write_one_chain(tmp_path):
     for writer in writers:
         writer.join()
     assert [line["number"] for line in Ledger(path).lines()] == list(range(1, 41))
+
+
+@pytest.mark.full
+def test_writers_that_are_killed_leave_a_ledger_that_goes_on(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    context = multiprocessing.get_context("spawn")
+    for number in range(12):
+        writer = context.Process(target=_open_many, args=(path, 100000))
+        writer.start()
+        before = path.stat().st_size if path.exists() else 0
+        while not path.exists() or path.stat().st_size == before:
+            time.sleep(0.005)
+        time.sleep(0.001 * number)
+        writer.kill()
+        writer.join()
+        Ledger(path).open_split(*ABOUT)
+        assert Ledger(path).lines()[-1]["event"] == "opening"

@@ -369,3 +369,24 @@ def test_files_have_equal_bytes_for_equal_results(tmp_path, saved):
     loaded = Result.load(saved)
     write_arrays(tmp_path / "again.npz", loaded.arrays)
     assert (tmp_path / "again.npz").read_bytes() == saved.with_suffix(".npz").read_bytes()
+
+
+def test_random_damage_is_refused_or_harmless(saved):
+    rng = np.random.default_rng(0)
+    whole = {path: path.read_bytes() for path in (saved, saved.with_suffix(".npz"))}
+    original = Result.load(saved)
+    refused = 0
+    for _ in range(80):
+        for path, data in whole.items():
+            damaged = bytearray(data)
+            for place in rng.integers(0, len(damaged), 3):
+                damaged[place] = rng.integers(0, 256)
+            path.write_bytes(damaged if rng.random() < 0.5 else data)
+        try:
+            loaded = Result.load(saved)
+        except MienError:
+            refused += 1
+        else:
+            # White space in the json and unused bytes of a zip archive may change; content may not.
+            assert loaded.to_json() == original.to_json()
+    assert refused > 40

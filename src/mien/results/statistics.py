@@ -6,6 +6,7 @@ Exact copies of an image stand or fall together, so it is groups of equal images
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from mien.results.randomness import integers
 REPLICATES = 2000
 SEED = 2013
 _KEPT = 10_000_000
+_TAIL = 5
 
 
 def bootstrap_interval(
@@ -111,7 +113,8 @@ def paired_bootstrap(
     on them; to that it adds the mean deviation of as many seeds, drawn from each system's own. Seeds differ partly
     because each errs on other faces of this sample, which resampling faces covers already, so that part is taken out
     of their deviations; and they are widened by √(s / (s - 1)), without which few seeds would seem to vary less than
-    they do. A system with one seed counts as that very run.
+    they do. A system with one seed counts as that very run. A p-value beyond what so many resamples can resolve is that
+    of a normal distribution as wide as they are; without it a large table could show nothing after Holm.
 
     Args:
         correct_a: bool (seeds of A, n).
@@ -138,6 +141,8 @@ def paired_bootstrap(
     low, high = np.quantile(spread, [(1 - level) / 2, (1 + level) / 2])
     tail = min(int((spread <= 0).sum()), int((spread >= 0).sum()))
     p = min(1.0, 2 * (tail + 1) / (replicates + 1))
+    if tail < _TAIL and (sd := float(spread.std())) > 0:
+        p = min(p, math.erfc(abs(float(a.mean() - b.mean())) / sd / math.sqrt(2)))
     return Difference(float(a.mean() - b.mean()), float(low), float(high), p)
 
 

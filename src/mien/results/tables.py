@@ -117,6 +117,16 @@ def pair_table(comparison: Comparison) -> Table:
     )
 
 
+def confusion_table(result: Result) -> Table:
+    """Counts of a result: one line per label, one column per prediction, and the recall."""
+    rows: list[tuple[str, ...]] = []
+    for label, counts in zip(result.labels, result.confusion, strict=True):
+        faces = sum(counts)
+        recall = counts[len(rows)] / faces if faces else None
+        rows.append((label, *(f"{count:,}" for count in counts), f"{faces:,}", percent(recall)))
+    return Table(("label ↓ predicted →", *result.labels, "faces", "recall"), tuple(rows))
+
+
 def list_table(results: Iterable[Result]) -> Table:
     """One line per result."""
     return Table(
