@@ -153,7 +153,7 @@ TINY = Faces(2)
 TINY_CSV = TINY.csv()
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     position=st.integers(0, len(TINY_CSV) - 1),
     length=st.integers(0, 6),

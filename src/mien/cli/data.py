@@ -101,7 +101,9 @@ def _show(report: dict[str, Any], json: bool) -> None:
     table.add_row("faces", *(f"{split['faces']:,}" for split in report["splits"]))
     table.add_row("copies of a face in another split", *(f"{s['copies_in_other_splits']:,}" for s in report["splits"]))
     stdout.print(table)
-    official = report.get("official_file") or "as published" if report.get("official_content") else "differs"
+    official = "as published" if report.get("official_content") else "differs from the published data set"
+    if file := report.get("official_file"):
+        official += f"; the file is the published {file}, byte for byte"
     facts = {
         "faces": f"{report['faces']:,}, {report['distinct_images']:,} distinct images",
         "content": None if "official_content" not in report else official,

@@ -1,5 +1,6 @@
 """Data sets: one file each, all of them a `FaceSet` with train, selection and a sealed test split."""
 
+from mien.datasets.drawn import draw_face, drawn_faces
 from mien.datasets.duplicates import copies_of, duplicate_groups
 from mien.datasets.faceset import ROLES, UNLABELLED, AllRows, FaceSet, SealedSplit, Split
 from mien.datasets.library import DATASETS, DataSet, import_dataset, load_dataset
@@ -14,6 +15,8 @@ __all__ = [
     "SealedSplit",
     "Split",
     "copies_of",
+    "draw_face",
+    "drawn_faces",
     "duplicate_groups",
     "import_dataset",
     "load_dataset",

@@ -54,7 +54,7 @@ def open_face_set(folder: str | Path) -> FaceSet:
         if not len(images) == len(labels) == len(splits) == len(groups):
             raise ValueError("arrays of different lengths")
         label_set = LABEL_SETS[meta["label_set"]]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError) as error:
         raise DataError(
             f"this is no face set that this version of mien can open ({error}); import it again", file=folder
         ) from error

@@ -69,8 +69,7 @@ def drawn_faces(count: int = 3500, seed: int = 0) -> FaceSet:
     images = np.empty((count, SIDE, SIDE), np.uint8)
     for start in range(0, count, _CHUNK):
         rows = slice(start, start + _CHUNK)
-        colours = render(traits[rows], faces[rows], SIDE)
-        images[rows] = _photograph(random, colours @ np.array([0.299, 0.587, 0.114], np.float32))
+        images[rows] = _photograph(random, render(traits[rows], faces[rows], SIDE, grey=True)[..., 0])
     info = {"format": "drawn", "count": count, "seed": seed, "people": people, "notes": ["Drawn, not photographed."]}
     return FaceSet.from_arrays("drawn", FER2013, images, labels, split_of_person[person], ROLES, info=info)
 

@@ -30,23 +30,29 @@ _HAIR = np.array([[0.10, 0.08, 0.08], [0.26, 0.16, 0.10], [0.50, 0.31, 0.16], [0
 _BACKDROP = np.array([[0.16, 0.20, 0.27], [0.42, 0.50, 0.56], [0.73, 0.77, 0.76], [0.93, 0.91, 0.87]], np.float32)
 
 
-def render(people: npt.NDArray[np.void], faces: npt.NDArray[np.void], size: int) -> npt.NDArray[np.float32]:
+_LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)
+
+
+def render(
+    people: npt.NDArray[np.void], faces: npt.NDArray[np.void], size: int, *, grey: bool = False
+) -> npt.NDArray[np.float32]:
     """Paint one picture per row.
 
     Args:
         people: structured (N,) with `PERSON_TRAITS`.
         faces: structured (N,) with `FACE_TRAITS`.
         size: pixels, both ways.
+        grey: one channel, which takes half the time.
 
     Returns:
-        float32 (N, size, size, 3), RGB, about 0–1.
+        float32 (N, size, size, 3), RGB, or (N, size, size, 1), about 0–1.
     """
-    return _Painter(people, faces, size).paint()
+    return _Painter(people, faces, size, grey).paint()
 
 
 class _Painter:
-    def __init__(self, people: npt.NDArray[np.void], faces: npt.NDArray[np.void], size: int) -> None:
-        self.people, self.faces, self.size = people, faces, size
+    def __init__(self, people: npt.NDArray[np.void], faces: npt.NDArray[np.void], size: int, grey: bool) -> None:
+        self.people, self.faces, self.grey = people, faces, grey
         count = len(people)
         axis = ((np.arange(size) + 0.5) / size * 2 - 1).astype(np.float32)
         y, x = np.meshgrid(axis, axis, indexing="ij")
@@ -57,7 +63,7 @@ class _Painter:
         self.x = (np.cos(turn) * shifted_x + np.sin(turn) * shifted_y) / zoom
         self.y = (np.cos(turn) * shifted_y - np.sin(turn) * shifted_x) / zoom
         self.pixel = (2 / size) / zoom  # the width of a pixel, in the units of the face
-        self.canvas = np.zeros((count, size, size, 3), np.float32)
+        self.canvas = np.zeros((count, size, size, 1 if grey else 3), np.float32)
         # The head is a ball that turns: what lies on it moves by its depth, and narrows on the side that turns away.
         self.yaw, self.pitch = 0.28 * self.face("yaw"), 0.16 * self.face("pitch")
 
@@ -86,8 +92,9 @@ class _Painter:
 
     def measure(self) -> None:
         person, face = self.person, self.face
-        self.skin = _palette(_SKIN, self.people["skin"])
-        self.hair = _palette(_HAIR, self.people["hair"])
+        skin = _palette(_SKIN, self.people["skin"])
+        self.skin, self.hair = self.tone(skin), self.tone(_palette(_HAIR, self.people["hair"]))
+        self.lips = self.tone(skin * np.array([0.80, 0.50, 0.48], np.float32))
         self.half_width = 0.60 + 0.035 * person("width")
         self.half_height = 0.80 + 0.02 * person("forehead")
         self.eye_x = 0.265 + 0.018 * person("eye_gap")
@@ -99,8 +106,14 @@ class _Painter:
     # ---- tools
 
     def blend(self, cover: Field, colour: Field) -> None:
-        """Put ``colour`` (3,) or (N, 1, 1, 3) or (N, H, W, 3) over the canvas where ``cover`` is 1."""
-        self.canvas += cover[..., None] * (colour.astype(np.float32) - self.canvas)
+        """Put ``colour`` (3,) or (N, 1, 1, C) or (N, H, W, C) over the canvas where ``cover`` is 1."""
+        if colour.ndim == 1:
+            colour = self.tone(colour)
+        self.canvas += cover[..., None] * (colour.astype(np.float32, copy=False) - self.canvas)
+
+    def tone(self, colour: Field) -> Field:
+        """RGB (…, 3) as the canvas has it: itself, or its brightness (…, 1)."""
+        return np.asarray(colour.astype(np.float32) @ _LUMA) if self.grey else colour
 
     def inside(self, distance: Field, soft: float = 0.0) -> Field:
         edge = self.pixel + soft
@@ -114,13 +127,13 @@ class _Painter:
     # ---- parts, back to front
 
     def backdrop(self) -> None:
-        colour = _palette(_BACKDROP, self.faces["backdrop"])
+        colour = self.tone(_palette(_BACKDROP, self.faces["backdrop"]))
         slope = 0.10 * (self.screen_x * np.sign(self.face("light_x")) - self.screen_y)
         self.canvas[:] = colour + slope[..., None]
         # shoulders
         shirt = 0.25 + 0.5 * self.person("fringe")
         top = 1.02 + 0.30 * (self.x * 1.05) ** 2
-        self.blend(self.inside(top - self.y), np.stack([shirt * 0.75, shirt * 0.9, shirt], -1))
+        self.blend(self.inside(top - self.y), self.tone(np.stack([shirt * 0.75, shirt * 0.9, shirt], -1)))
 
     def hair_behind(self) -> None:
         long = self.person("long")
@@ -160,7 +173,9 @@ class _Painter:
         for side in (-1.0, 1.0):
             x, y = self.on_face(np.float32(side * 0.36) + 0 * self.eye_x, 0.18 - 0.03 * self.face("corner"))
             glow = np.exp(-(x**2 + y**2) / 0.018) * (0.06 + 0.10 * self.face("corner").clip(0, 1))
-            self.canvas += (glow * self.inside(self.head_distance))[..., None] * np.array([1, 0.55, 0.5], np.float32)
+            self.canvas += (glow * self.inside(self.head_distance))[..., None] * self.tone(
+                np.array([1, 0.55, 0.5], np.float32)
+            )
 
     def wrinkles(self) -> None:
         wrinkle = self.face("wrinkle").clip(0, 1.3)
@@ -219,7 +234,7 @@ class _Painter:
         thin = 1 - 0.62 * face("press").clip(0, 1.2)
         lip = (0.040 + 0.008 * person("lip_weight")) * thin
         bow = 1 - 0.25 * np.exp(-((across * 4) ** 2))
-        red = self.skin * np.array([0.80, 0.50, 0.48], np.float32) * self.shading[..., None]
+        red = self.lips * self.shading[..., None]
         ends = (np.abs(across) - 1) * half
         body = np.maximum(np.maximum(upper - lip * 0.85 * arch * bow - y, y - lower - lip * 1.25 * arch), ends)
         self.blend(self.inside(body), red)
@@ -256,11 +271,11 @@ class _Painter:
         self.blend(self.inside(_ellipse(x, y + 0.03, wide * 1.25, 0.15), 0.12) * 0.22, self.dark)
         ball = np.maximum(np.maximum(top - y, y - bottom), ends)
         white = self.inside(ball)
-        self.blend(white, np.array([0.93, 0.93, 0.92]) * np.clip(self.shading * 1.1, 0.45, 1.1)[..., None])
+        self.blend(white, self.tone(np.array([0.93, 0.93, 0.92])) * np.clip(self.shading * 1.1, 0.45, 1.1)[..., None])
         gaze = x - 0.035 * face("gaze") - 0.05 * self.yaw
         iris = np.sqrt(gaze**2 + (y + 0.012) ** 2)
         tint = np.stack([0.18 + 0.12 * person("fringe"), 0.20 + 0.10 * person("skin"), 0.24 + 0 * person("skin")], -1)
-        self.blend(self.inside(iris - 0.062) * white, tint)
+        self.blend(self.inside(iris - 0.062) * white, self.tone(tint))
         self.blend(self.inside(iris - 0.030) * white, np.array([0.03, 0.03, 0.03]))
         glint = np.sqrt((gaze - 0.02) ** 2 + (y + 0.032) ** 2) - 0.014
         self.blend(self.inside(glint) * white * 0.9, np.array([1.0, 1.0, 1.0]))
