@@ -69,7 +69,7 @@ def evaluate(
             f"protocol {known.name} is about the official {known.face_set}; this copy differs from it "
             f"(`mien data check {face_set.name}` says how); leave out the protocol to measure on it as your own data"
         )
-    get_view(views)
+    view = get_view(views)
     if views not in known.views:
         raise InputError(f"protocol {known.name} allows the views {', '.join(known.views)}, not {views!r}")
     prepared = subject_of(subject, device)
@@ -78,7 +78,35 @@ def evaluate(
             f"the labels differ: {prepared.system} tells {', '.join(prepared.label_set.labels)}; "
             f"{face_set.name} has {', '.join(face_set.label_set.labels)}"
         )
+    if prepared.kind == "bundle" and view.size not in (0, prepared.input.size):
+        raise InputError(
+            f"view {views} feeds {view.size} px and this bundle takes {prepared.input.size} px; choose another view"
+        )
+    if known.data_fingerprint and prepared.trained_on not in ("", face_set.fingerprint) and not prepared.extra_data:
+        raise DataError(
+            f"{prepared.system} was trained on another copy of the data, which may hold test faces; train on this "
+            f"{face_set.name}, or measure it under the protocol {OWN}"
+        )
     selection = face_set.selection
+    _check_faces(known, face_set, split)
+
+    total = len(selection) + (len(split) if isinstance(split, SealedSplit) else 0)
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress:
+            progress(done, total)
+
+    def scores(faces: Split) -> Any:
+        found = score(faces.images, prepared.input, prepared.logits, views, progress=advance)
+        if not np.isfinite(found).all():
+            raise RunError(f"{prepared.system} answers with NaN or infinity on {faces.name}; its weights are broken")
+        return found
+
+    # Whatever can go wrong goes wrong on the selection split, before the test split is opened for nothing.
+    selection_scores = scores(selection)
     opening, test = None, None
     if isinstance(split, SealedSplit):
         ledger = Ledger(Path(results) / "ledger.jsonl")
@@ -94,18 +122,6 @@ def evaluate(
         )
         test = split.open(opening)
 
-    total = len(selection) + (len(test) if test else 0)
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress:
-            progress(done, total)
-
-    def scores(faces: Split) -> Any:
-        return score(faces.images, prepared.input, prepared.logits, views, progress=advance)
-
     return Result.build(
         protocol=known.name,
         system=prepared.system,
@@ -120,12 +136,33 @@ def evaluate(
         environment=prepared.environment,
         cost=prepared.cost,
         scores_kind="logits",
-        selection_scores=scores(selection),
+        selection_scores=selection_scores,
         test_scores=scores(test) if test else None,
         opening=opening,
         label_set=face_set.label_set if known.label_set is None else None,
         answers=_own_answers(face_set, test) if known.answers is None else None,
     )
+
+
+def _check_faces(known: protocols.Protocol, face_set: FaceSet, split: Split | SealedSplit) -> None:
+    """Refuse a split that is not whole, and faces or labels that are not the protocol's."""
+    if split.role == "test" and not isinstance(split, SealedSplit):
+        raise InputError("give data.test as it is, sealed; the evaluation opens it and the ledger notes that")
+    whole = face_set.test.rows if split.role == "test" else face_set.selection.rows
+    if not np.array_equal(split.rows, whole):
+        raise InputError(f"a result is about all {len(whole)} faces of {split.name}, not about a part of them")
+    if known.selection_split is None:
+        raise InputError(f"protocol {known.name} is a cross-validation; evaluate a run under another protocol")
+    if known.label_set is not None and known.label_set.labels != face_set.label_set.labels:
+        raise InputError(f"protocol {known.name} tells {', '.join(known.label_set.labels)}; {face_set.name} does not")
+    if known.answers is not None:
+        assert known.selection is not None
+        sides = [(face_set.selection.rows, known.selection.rows)]
+        sides += [(face_set.test.rows, known.test.rows)] if split.role == "test" else []
+        if not all(np.array_equal(ours, theirs) for ours, theirs in sides):
+            raise DataError(f"{face_set.name} does not hold exactly the faces that protocol {known.name} is about")
+    elif (np.asarray(face_set.selection.labels) >= len(face_set.label_set)).any():
+        raise DataError(f"faces of {face_set.selection.name} have no label; import {face_set.name} without them")
 
 
 def _protocol_of(face_set: FaceSet) -> str:

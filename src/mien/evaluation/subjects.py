@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mien.bundle import Bundle, InputSpec
+from mien.errors import InputError
 from mien.labels import LabelSet
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def subject_of(given: Any, device: str = "cpu") -> Subject:
         return given
     if isinstance(given, Bundle):
         return _bundle_subject(given)
+    if not callable(getattr(given, "subject", None)):
+        raise InputError(f"{given!r:.80} cannot be evaluated; give a run, a bundle, or the path of a bundle (.onnx)")
     made: Subject = given.subject(device)
     return made
 

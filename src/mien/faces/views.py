@@ -183,7 +183,7 @@ def _apply(faces: NDArray[np.uint8], transform: Transform, size: int) -> NDArray
         raise InputError(
             f"a crop of {size} px does not fit into faces of {side} px; choose a view of at most {side} px"
         )
-    low, high, middle = 0, side - size, (side - size) // 2
+    low, high, middle = 0, side - size, round((side - size) / 2)  # rounded as torchvision's CenterCrop rounds
     top, left = {
         "nw": (low, low),
         "ne": (low, high),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mien.errors import MissingExtraError, UnknownNameError
 from mien.registry import suggestion
-from mien.systems.card import Card, Paper
+from mien.systems.card import Card, Paper, check_options
 
 if TYPE_CHECKING:
     from mien.systems.base import System
@@ -21,7 +21,7 @@ _HOME = {
     "compact": "mien.systems.compact",
 }
 
-__all__ = ["Card", "Paper", "card", "create", "names"]
+__all__ = ["Card", "Paper", "card", "check_options", "create", "names"]
 
 
 def names() -> list[str]:

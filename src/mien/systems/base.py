@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from mien.errors import InputError, RecipeError
-from mien.registry import suggestion
+from mien.errors import InputError
+from mien.systems.card import check_options
 
 if TYPE_CHECKING:
     from mien.systems.card import Card
@@ -46,9 +46,7 @@ class System(nn.Module):
 
 def build(card: Card, *, classes: int, channels: int | None, options: Mapping[str, object]) -> System:
     """Make the module of ``card``; see `mien.systems.create`."""
-    for name in options:
-        if name not in card.options:
-            raise RecipeError(f"{card.id} has no option {name!r}; {suggestion(name, card.options)}")
+    check_options(card, options)
     if classes < 2:
         raise InputError(f"a system tells at least 2 expressions apart, not {classes}")
     channels = card.input.channels if channels is None else channels
@@ -61,7 +59,7 @@ def build(card: Card, *, classes: int, channels: int | None, options: Mapping[st
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of trainable values."""
+    """Number of values in all parameters; buffers do not count."""
     return sum(p.numel() for p in module.parameters())
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mien.bundle import InputSpec
+from mien.errors import RecipeError
+from mien.registry import suggestion
 
 if TYPE_CHECKING:
     from mien.systems.base import System
@@ -41,6 +43,8 @@ class Card:
         extra_data: data beyond FER2013 that the source used.
         unused: parameters that get no gradient → the reason.
         views: the view that the source reports.
+        tiny: options of a small variant that learns in seconds, for tests.
+        tiny_size: side in pixels that tests feed it; 0 means the input's own. Sources at 224 px say less here.
     """
 
     id: str
@@ -54,6 +58,15 @@ class Card:
     extra_data: tuple[str, ...] = ()
     unused: Mapping[str, str] = field(default_factory=dict)
     views: tuple[str, ...] = ("one",)
+    tiny: Mapping[str, Any] = field(default_factory=dict)
+    tiny_size: int = 0
+
+
+def check_options(card: Card, options: Mapping[str, object]) -> None:
+    """Refuse options that the card does not name, with a suggestion (`RecipeError`)."""
+    for name in options:
+        if name not in card.options:
+            raise RecipeError(f"{card.id} has no option {name!r}; {suggestion(name, card.options)}")
 
 
 def grey(size: int, resize: int = 0) -> InputSpec:

@@ -127,5 +127,6 @@ CARDS = {
                 "compile": True,
             },
         },
+        tiny={"widths": (8, 12, 16), "depths": (1, 1, 1)},
     )
 }

@@ -120,5 +120,6 @@ CARDS = {
             },
         },
         views=("tencrop@40",),
+        tiny={"width": 8, "hidden": 64},
     )
 }

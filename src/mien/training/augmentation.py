@@ -74,7 +74,7 @@ def augment(faces: Tensor, recipe: Augment, spec: InputSpec, generator: torch.Ge
     ]
     if recipe.crops == "ten":
         mirror = torch.tensor([-1.0, 1.0, 1.0], device=device)
-        maps += [m * mirror for m in maps]
+        maps += [maps[k] * mirror for k in (1, 0, 3, 2, 4)]  # the left crop of the mirror image is the right one
 
     pixels = faces[:, None].float() if faces.ndim == 3 else faces.permute(0, 3, 1, 2).float()
     pixels = pixels / 255

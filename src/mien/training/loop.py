@@ -23,6 +23,7 @@ from mien import systems
 from mien.errors import InputError, RunError, SealedSplitError
 from mien.evaluation.environment import environment
 from mien.evaluation.scorers import score, torch_logits
+from mien.faces.views import resize_faces
 from mien.results import metrics
 from mien.results.provenance import source_state
 from mien.store import write_text
@@ -34,6 +35,9 @@ from mien.training.run import SCHEMA, Run
 from mien.training.weights import hash_weights, load_strictly, load_tensors, save_tensors
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mien.bundle import InputSpec
     from mien.datasets import Split
 
 
@@ -96,11 +100,18 @@ def train(
             )
     if train.label_set != selection.label_set:
         raise InputError("training and selection have different label sets")
+    if train.role != "train":
+        raise InputError(f"the first split is of role {train.role!r}; learn from data.train, choose on data.selection")
+    for split in (train, selection):
+        _check_rows(split)
+    if seed < 0:
+        raise InputError(f"a seed is a whole number from 0, not {seed}")
     if not isinstance(recipe, Recipe):
         named = str(recipe) in systems.card(system).recipes or not str(recipe).endswith(".toml")
         recipe = Recipe.of(systems.card(system), str(recipe)) if named else Recipe.from_toml(Path(recipe))
     if recipe.system_id != system:
         raise InputError(f"the recipe is one of {recipe.system_id!r}, not of {system!r}")
+    systems.check_options(systems.card(system), recipe.system)
     folder = Path(out) / f"{system}-{recipe.name}-{recipe.hash[:8]}-s{seed}"
     run = _start(folder, recipe, train, selection, seed, resume)
     if run.finished:
@@ -115,7 +126,8 @@ def _start(folder: Path, recipe: Recipe, train: Split, selection: Split, seed: i
             raise RunError(
                 f"{folder} exists ({run.info['status']}); add --resume to continue it, or choose another seed or folder"
             )
-        if run.info["data_fingerprint"] != train.fingerprint and run.info["train_rows"] != _rows_hash(train):
+        ours = (train.fingerprint, _rows_hash(train), _rows_hash(selection))
+        if ours != tuple(run.info[key] for key in ("data_fingerprint", "train_rows", "selection_rows")):
             raise RunError(f"{folder} was trained on other data; give that data set or another folder")
         return run
     revision, dirty = source_state()
@@ -130,6 +142,7 @@ def _start(folder: Path, recipe: Recipe, train: Split, selection: Split, seed: i
         "train_rows": _rows_hash(train),
         "selection_rows": _rows_hash(selection),
         "label_set": train.label_set.name,
+        "labels": list(train.label_set.labels),
         "commit": revision,
         "dirty": dirty,
     }
@@ -140,12 +153,30 @@ def _start(folder: Path, recipe: Recipe, train: Split, selection: Split, seed: i
     return run
 
 
+def _check_rows(split: Split) -> None:
+    if not len(split):
+        raise InputError(f"the split {split.name!r} is empty; give one with faces")
+    unlabelled = int((np.asarray(split.labels) >= len(split.label_set)).sum())
+    if unlabelled:
+        raise InputError(
+            f"{unlabelled} faces of the split {split.name!r} have no label; leave them out: "
+            "split.subset(split.labels < len(split.label_set))"
+        )
+
+
 def _rows_hash(split: Split) -> str:
     import hashlib
 
     digest = hashlib.sha256(np.ascontiguousarray(split.rows, dtype="<i8").tobytes())
     digest.update(np.ascontiguousarray(split.labels).tobytes())
     return digest.hexdigest()
+
+
+def _at_most(images: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
+    """A copy of the faces, the larger ones reduced as evaluation does it: augmentation's lookup would alias."""
+    if min(images.shape[1:3]) > spec.face_size:
+        images = resize_faces(images, spec.face_size, spec.colour)
+    return np.array(images)
 
 
 class _Loop:
@@ -173,7 +204,7 @@ class _Loop:
             self.module = self.module.to(memory_format=torch.channels_last)
         self.average = MovingAverage(self.module, self.recipe.ema) if self.recipe.ema else None
         self.optimizer = make_optimizer(self.module, self.recipe.optim)
-        self.faces = torch.from_numpy(np.array(train.images)).to(self.device)
+        self.faces = torch.from_numpy(_at_most(train.images, self.recipe.input)).to(self.device)
         self.labels = torch.from_numpy(np.array(train.labels)).long().to(self.device)
         self.criterion = make_criterion(self.recipe.loss, self.labels, self.classes)
         self.targets = soft_targets(self.labels, self.classes, self.recipe.loss.smoothing)
@@ -197,12 +228,13 @@ class _Loop:
     def _done(self) -> bool:
         if len(self.log) >= self.recipe.epochs:
             return True
-        stale = len(self.log) - 1 - self._best_epoch() if self.log else 0
+        stale = len(self.log) - 1 - self._most_accurate() if self.log else 0
         return bool(self.recipe.early_stop) and stale >= self.recipe.early_stop
 
     def _best_epoch(self) -> int:
-        if self.recipe.keep == "last":
-            return len(self.log) - 1
+        return len(self.log) - 1 if self.recipe.keep == "last" else self._most_accurate()
+
+    def _most_accurate(self) -> int:
         return max(range(len(self.log)), key=lambda epoch: (self.log[epoch]["selection_accuracy"], -epoch))
 
     def _evaluated(self) -> System:
@@ -236,6 +268,8 @@ class _Loop:
             self.recipe.input,
             torch_logits(self._evaluated(), precision=self.recipe.precision, channels_last=self.recipe.channels_last),
         )
+        if not np.isfinite(scores).all():
+            raise RunError(f"the scores became infinite in epoch {epoch}; lower optim.lr or set clip, and train again")
         labels = np.asarray(self.selection.labels)
         return {
             "epoch": epoch,
@@ -293,8 +327,13 @@ class _Loop:
             load_strictly(self.average.module, parts["average"], str(path))
         self.best = {name: tensor.to(self.device) for name, tensor in parts["best"].items()}
         saved = self.optimizer.state_dict()
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         for name, tensor in parts["optimizer"].items():
             index, _, key = name.partition(".")
+            parameter = parameters[int(index)]
+            if tensor.shape == parameter.shape:
+                # In the memory layout it had: another one adds in another order, and rounds differently.
+                tensor = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
             saved["state"].setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict(saved)
         self.log = json.loads(metadata["log"])

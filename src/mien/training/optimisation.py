@@ -57,7 +57,8 @@ def learning_rate(schedule: Schedule, time: float, epochs: int, history: Sequenc
     if schedule.name == "cosine":
         return _cosine(1, schedule.final, (time - schedule.warmup) / max(1e-9, epochs - schedule.warmup))
     if schedule.name == "step":
-        times = 0 if time < schedule.after else 1 + math.floor((time - schedule.after) / schedule.every)
+        first = schedule.after or schedule.every
+        times = 0 if time < first else 1 + math.floor((time - first) / schedule.every)
         return float(schedule.factor**times)
     if schedule.name == "plateau":
         best, stale, times = -math.inf, 0, 0
@@ -86,7 +87,8 @@ def make_criterion(recipe: Loss, labels: Tensor, classes: int) -> Criterion:
         logs = functional.log_softmax(logits.float(), 1)
         terms = -targets * logs * weights
         if recipe.name == "focal":
-            terms = terms * (1 - logs.exp()) ** recipe.gamma
+            # For a certain answer the base is 0, whose power has no finite slope when gamma is below 1.
+            terms = terms * (-torch.expm1(logs)).clamp(min=1e-7) ** recipe.gamma
         return terms.sum(1).mean()
 
     return criterion

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 import types
 import typing
@@ -23,8 +24,16 @@ from mien.registry import suggestion
 from mien.systems.card import Card
 
 
+class _Checked:
+    """Whoever makes a recipe, in code or in a file, gets equal values of equal types, and so equal hashes."""
+
+    def __post_init__(self) -> None:
+        for name, hint in _hints(type(self)).items():
+            object.__setattr__(self, name, _convert(hint, getattr(self, name), name))
+
+
 @dataclass(frozen=True)
-class Augment:
+class Augment(_Checked):
     """How training faces vary; drawn anew for each face at each visit, on the device.
 
     Args:
@@ -66,7 +75,7 @@ class Augment:
 
 
 @dataclass(frozen=True)
-class Optim:
+class Optim(_Checked):
     """The optimiser: ``sgd``, ``adam``, ``adamw`` or ``radam``.
 
     ``decay_norms`` also decays biases and normalisation weights, as plain PyTorch does.
@@ -82,7 +91,7 @@ class Optim:
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(_Checked):
     """The learning rate over time: ``constant``, ``cosine``, ``onecycle``, ``step`` or ``plateau``.
 
     Args:
@@ -93,7 +102,7 @@ class Schedule:
         factor: by which ``step`` and ``plateau`` multiply.
         patience: epochs without improvement before ``plateau`` multiplies.
         every: epochs between two multiplications of ``step``.
-        after: epochs before the first multiplication of ``step``.
+        after: epochs before the first multiplication of ``step``; 0 means ``every``.
     """
 
     name: str = "cosine"
@@ -107,7 +116,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Loss:
+class Loss(_Checked):
     """``cross_entropy`` or ``focal``.
 
     Args:
@@ -124,7 +133,7 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(_Checked):
     """Every choice of a training.
 
     Args:
@@ -153,10 +162,10 @@ class Recipe:
     system: Mapping[str, Any] = field(default_factory=dict)
     epochs: int = 60
     batch_size: int = 128
-    augment: Augment = Augment()
-    optim: Optim = Optim()
-    schedule: Schedule = Schedule()
-    loss: Loss = Loss()
+    augment: Augment = field(default_factory=Augment)
+    optim: Optim = field(default_factory=Optim)
+    schedule: Schedule = field(default_factory=Schedule)
+    loss: Loss = field(default_factory=Loss)
     ema: float = 0.0
     clip: float = 0.0
     early_stop: int = 0
@@ -166,6 +175,7 @@ class Recipe:
     compile: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check(self)
 
     @property
@@ -282,9 +292,14 @@ _RANGES = {
     ("schedule", "factor"): (0.001, 1),
     ("schedule", "patience"): (0, 1000),
     ("schedule", "every"): (1, 100_000),
+    ("schedule", "after"): (0, 100_000),
     ("loss", "smoothing"): (0, 0.99),
     ("loss", "gamma"): (0, 20),
 }
+
+
+# It names the run's folder.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 
 
 def _check(recipe: Recipe) -> None:
@@ -294,6 +309,8 @@ def _check(recipe: Recipe) -> None:
             value = getattr(value, part)
         return value
 
+    if not _NAME.fullmatch(recipe.name):
+        raise RecipeError(f"name = {recipe.name!r}: name a recipe with letters, digits, '-', '_', '+' and '.'")
     for path, choices in _CHOICES.items():
         if at(path) not in choices:
             raise RecipeError(f"{'.'.join(path)} = {at(path)!r}: choose one of {', '.join(choices)}")
@@ -304,6 +321,12 @@ def _check(recipe: Recipe) -> None:
         low, high = getattr(recipe.augment, name)
         if not 0 < low <= high <= 10:
             raise RecipeError(f"augment.{name} = [{low:g}, {high:g}]: two numbers above 0, the smaller first")
+    if recipe.augment.erase_area[1] > 1:
+        raise RecipeError(f"augment.erase_area = {list(recipe.augment.erase_area)}: fractions of the face, up to 1")
+    if not all(0 <= beta < 1 for beta in recipe.optim.betas):
+        raise RecipeError(f"optim.betas = {list(recipe.optim.betas)}: two numbers from 0 to below 1")
+    if recipe.optim.name == "sgd" and recipe.optim.nesterov and not recipe.optim.momentum:
+        raise RecipeError("optim.nesterov needs optim.momentum above 0; set one or the other")
     if recipe.augment.crops in ("five", "ten") and not recipe.input.resize:
         raise RecipeError(f"augment.crops = {recipe.augment.crops!r} needs input.resize above input.size")
 
@@ -325,7 +348,7 @@ def _build(cls: type, value: Any, path: str) -> Any:
     """A dataclass from nested mappings, each value checked against the field's annotation."""
     if not isinstance(value, Mapping):
         raise RecipeError(f"{path.rstrip('.') or 'a recipe'} is a group of settings, not {value!r}")
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     known = {f.name for f in fields(cls)}
     for key in value:
         if key not in known:
@@ -337,6 +360,10 @@ def _build(cls: type, value: Any, path: str) -> Any:
         raise RecipeError(f"{path.rstrip('.')}: {error}") from None
     except TypeError as error:
         raise RecipeError(f"{path.rstrip('.') or 'the recipe'} is incomplete: {error}") from None
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 def _convert(hint: Any, value: Any, path: str) -> Any:

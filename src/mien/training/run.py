@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mien.errors import RunError
+from mien.errors import RecipeError, RunError
 from mien.evaluation.subjects import Subject
 from mien.labels import LABEL_SETS, LabelSet
 from mien.store import write_text
@@ -47,6 +47,10 @@ class Run:
             recipe = Recipe.from_toml(folder / "recipe.toml")
         except (OSError, json.JSONDecodeError, UnicodeDecodeError):
             raise RunError(f"{folder} is no run folder; `mien train` makes one (it holds a run.json)") from None
+        except RecipeError as error:
+            raise RunError(
+                f"{folder}: its recipe cannot be read ({error}); restore recipe.toml or train again"
+            ) from None
         if not isinstance(info, dict) or info.get("schema") != SCHEMA:
             raise RunError(f"{folder}/run.json is not of schema {SCHEMA!r}")
         if info.get("recipe_hash") != recipe.hash:
@@ -71,7 +75,8 @@ class Run:
     @property
     def label_set(self) -> LabelSet:
         """What its outputs mean."""
-        return LABEL_SETS[self.info["label_set"]]
+        name = self.info["label_set"]
+        return LabelSet(name, tuple(self.info["labels"])) if "labels" in self.info else LABEL_SETS[name]
 
     @property
     def log(self) -> list[dict[str, Any]]:
