@@ -152,7 +152,7 @@ def _parity(torch_scores: NDArray[np.float32], onnx_scores: NDArray[np.float32])
     if worst > PARITY or not same:
         raise RunError(
             f"the exported graph does not compute what torch computes (largest deviation {worst:.2g}, "
-            f"allowed {PARITY:g}); nothing was written. Please report the system and the versions that `mien doctor` shows"
+            f"allowed {PARITY:g}); nothing was written. Please report the system and what `mien doctor` shows"
         )
     return {"largest_deviation": worst, "same_decision": same, "faces": len(torch_scores)}
 
