@@ -76,6 +76,14 @@ def test_the_result_is_the_one_that_selection_prefers(recorded):
     assert f"-->{best.id}<!--" in made
 
 
+def test_a_sealed_result_does_not_push_a_tested_one_aside(tmp_path, invent):
+    tested = invent(tmp_path, skill=0.6)
+    sealed = invent(tmp_path, skill=0.9, test_scores=None)
+    assert preferred([sealed, tested]) is tested
+    block = "<!-- mien:results value=accuracy --><!-- /mien:results -->"
+    assert "-->–<!--" in render(block, [sealed], Ledger(tmp_path / "ledger.jsonl"))
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [("nll", "."), ("cost.params", "10"), ("faces", "3,589"), ("system", "vggnet"), ("seed", "1"), ("ece", " %")],

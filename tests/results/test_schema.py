@@ -89,6 +89,12 @@ def test_summary(result):
     assert text.startswith(f"{100 * result.metrics['accuracy']:.1f} % [")
 
 
+def test_every_metric_has_its_name_in_the_list(result):
+    from mien.results.scoring import METRICS
+
+    assert set(result.metrics) == set(METRICS)
+
+
 def test_metrics_are_those_of_the_metrics_module(result):
     from mien.results import metrics as m
     from mien.results.statistics import bootstrap_interval

@@ -16,6 +16,14 @@ SCORES = ("logits", "probabilities", "margins", "clusters")
 DECIMALS = 6
 """Metrics are recorded to this many decimals: 0.0001 percentage points."""
 
+METRICS = (
+    "selection_accuracy", "selection_accuracy_ci95", "selection_macro_f1", "faces", "accuracy", "accuracy_ci95",
+    "macro_f1", "balanced_accuracy", "recall", "accuracy_clean", "accuracy_clean_ci95", "accuracy_ferplus_clear",
+    "accuracy_ferplus_clear_ci95", "nll", "brier", "ece", "ece_noise_floor", "temperature", "nll_raw", "brier_raw",
+    "ece_raw",
+)  # fmt: skip
+"""Names of all metrics that a result may have; which of them it has depends on its protocol and scores."""
+
 Scores = NDArray[np.floating[Any]]
 
 

@@ -14,6 +14,7 @@ from mien.results import protocols
 from mien.results.comparison import Comparison, Share, compare, group_by_system
 from mien.results.ledger import Ledger
 from mien.results.schema import Result
+from mien.results.scoring import METRICS
 
 
 @dataclass(frozen=True)
@@ -218,23 +219,31 @@ def protocol_table() -> Table:
 
 
 def preferred(results: Iterable[Result]) -> Result | None:
-    """The result that the selection split prefers; the older one where two are level."""
-    ordered = sorted(results, key=lambda r: (-r.metrics.get("selection_accuracy", -1.0), r.created, r.id))
-    return ordered[0] if ordered else None
+    """The result that the selection split prefers, the older one where two are level.
+
+    Those whose test split stayed sealed come after all others: they have no figure to show.
+    """
+
+    def order(result: Result) -> tuple[bool, float, str, str]:
+        return result.test is None, -result.metrics.get("selection_accuracy", -1.0), result.created, result.id
+
+    return min(results, key=order, default=None)
 
 
 def value(result: Result, name: str) -> str:
     """One number of a result as text, e.g. ``accuracy``, ``accuracy_ci95``, ``nll``, ``cost.params``, ``system``.
 
     Raises:
-        InputError: the result has no such number.
+        InputError: no result has a number of that name.
     """
     found: Any = result.metrics.get(name)
+    if found is None and name in METRICS:
+        return "–"
     if found is None:
         found = result.to_json()
         for part in name.split("."):
             if not isinstance(found, dict) or part not in found:
-                known = [*result.metrics, "id", "system", "seed", "views", *(f"cost.{key}" for key in result.cost)]
+                known = [*METRICS, "id", "system", "seed", "views", *(f"cost.{key}" for key in result.cost)]
                 raise InputError(f"result {result.id} has no {name!r}; {suggestion(name, known)}")
             found = found[part]
     last = name.split(".")[-1]
@@ -242,7 +251,9 @@ def value(result: Result, name: str) -> str:
         return f"[{100 * found[0]:.1f}, {100 * found[1]:.1f}]"
     if isinstance(found, float) and any(word in last for word in ("accuracy", "f1", "ece", "coverage")):
         return percent(found)
-    if isinstance(found, bool) or found is None or not isinstance(found, int | float):
+    if found is None:
+        return "–"
+    if isinstance(found, bool) or not isinstance(found, int | float):
         return escape(", ".join(map(str, found)) if isinstance(found, list) else str(found))
     return f"{found:,}" if isinstance(found, int) else f"{found:.3f}"
 
