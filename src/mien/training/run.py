@@ -48,9 +48,7 @@ class Run:
         except (OSError, json.JSONDecodeError, UnicodeDecodeError):
             raise RunError(f"{folder} is no run folder; `mien train` makes one (it holds a run.json)") from None
         except RecipeError as error:
-            raise RunError(
-                f"{folder}: its recipe cannot be read ({error}); restore recipe.toml or train again"
-            ) from None
+            raise RunError(f"{error}; restore it, or train again") from None
         if not isinstance(info, dict) or info.get("schema") != SCHEMA:
             raise RunError(f"{folder}/run.json is not of schema {SCHEMA!r}")
         if info.get("recipe_hash") != recipe.hash:

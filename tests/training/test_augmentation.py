@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mien.bundle import InputSpec
+from mien.faces.views import get_view
+from mien.training.augmentation import augment, mix
+from mien.training.recipe import Augment
+
+PLAIN = InputSpec(48, 1, "grey", (0.0,), (1.0,))
+IDENTITY = Augment(flip=0.0)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def faces(count: int = 3, side: int = 48, seed: int = 0) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (count, side, side), dtype=np.uint8))
+
+
+def spec(size: int, resize: int = 0) -> InputSpec:
+    return InputSpec(size, 1, "grey", (0.0,), (1.0,), resize)
+
+
+def test_without_variation_the_face_comes_as_evaluation_prepares_it() -> None:
+    given, seen = faces(5), []
+    what = InputSpec(48, 1, "grey", (0.5077,), (0.2550,))
+
+    def keep(images: np.ndarray) -> np.ndarray:
+        seen.append(images)
+        return np.zeros((len(images), 2), np.float32)
+
+    get_view("one").scores(given.numpy(), what, keep)
+    out = augment(given, IDENTITY, what, generator())
+    assert out.dtype == torch.float32
+    # Half a grey level would be 0.0077: what is left is the rounding of the lookup.
+    np.testing.assert_allclose(out.numpy(), seen[0], atol=1e-4)
+
+
+def test_centre_crop_is_the_one_of_evaluation() -> None:
+    given = faces()
+    out = augment(given, Augment(flip=0, crops="centre"), spec(40, 48), generator())
+    np.testing.assert_allclose(out[:, 0] * 255, given[:, 4:44, 4:44], atol=0.02)
+
+
+def test_flips_are_mirror_images() -> None:
+    given = faces()
+    out = augment(given, Augment(flip=1.0), PLAIN, generator())
+    np.testing.assert_allclose(out[:, 0] * 255, given.flip(2), atol=0.02)
+    out = augment(given, Augment(flip=0.0, vertical_flip=1.0), PLAIN, generator())
+    np.testing.assert_allclose(out[:, 0] * 255, given.flip(1), atol=0.02)
+
+
+def test_flip_has_its_probability() -> None:
+    given = faces(1).expand(2000, 48, 48)
+    out = augment(given, Augment(flip=0.3), PLAIN, generator())
+    flipped = (out[:, 0] * 255 - given[0].flip(1)).abs().amax((1, 2)) < 0.02
+    assert abs(flipped.float().mean() - 0.3) < 0.04
+
+
+def test_a_rotation_of_90_degrees_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = faces()
+    # ±90° drawn at the end of the range: rand gives 1 - ε.
+    monkeypatch.setattr(torch, "rand", lambda count, **_: torch.ones(count))
+    out = augment(given, Augment(flip=0.0, rotate=90.0), PLAIN, generator())[:, 0] * 255
+    quarter = torch.rot90(given, 1, (1, 2))
+    assert (out - quarter).abs().max() < 0.05 or (out - torch.rot90(given, -1, (1, 2))).abs().max() < 0.05
+
+
+def test_rotation_keeps_a_disc_and_stays_in_its_range() -> None:
+    """A line through the centre turns by the angle drawn: never more than asked, and both ways."""
+    face = torch.zeros(1, 48, 48, dtype=torch.uint8)
+    face[:, 23:25] = 255
+    out = augment(face.expand(400, 48, 48), Augment(flip=0.0, rotate=20.0, outside="black"), PLAIN, generator())[:, 0]
+    rows, columns = torch.meshgrid(torch.arange(48.0) - 23.5, torch.arange(48.0) - 23.5, indexing="ij")
+    inside = (rows**2 + columns**2 < 20**2).float() * out
+    angle = 0.5 * torch.atan2(2 * (inside * rows * columns).sum((1, 2)), (inside * (columns**2 - rows**2)).sum((1, 2)))
+    degrees = angle.rad2deg()
+    assert degrees.abs().max() < 20.5
+    assert degrees.min() < -18 < 18 < degrees.max()
+    assert abs(degrees.mean()) < 2
+
+
+def test_shift_moves_by_a_share_of_the_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = faces()
+    monkeypatch.setattr(torch, "rand", lambda count, **_: torch.ones(count))
+    out = augment(given, Augment(flip=0.0, translate=0.25, outside="black"), PLAIN, generator())[:, 0] * 255
+    np.testing.assert_allclose(out[:, :36, :36], given[:, 12:, 12:], atol=0.05)
+    assert out[:, 37:].abs().max() < 0.01
+
+
+def test_what_lies_outside() -> None:
+    white = torch.full((50, 48, 48), 255, dtype=torch.uint8)
+    zoomed = {"flip": 0.0, "scale": (4.0, 4.0)}
+    assert augment(white, Augment(**zoomed), PLAIN, generator()).min() > 0.999
+    black = augment(white, Augment(**zoomed, outside="black"), PLAIN, generator())
+    assert black[:, :, 24, 24].min() > 0.999
+    assert black[:, :, :10].max() == 0
+    assert abs(float(black.mean()) - 0.25) < 0.02  # four times the area: the face takes a quarter
+
+
+def test_scale_and_aspect_are_area_and_ratio() -> None:
+    """A dark square on white: its width and height after zooming are what area and ratio say."""
+    face = torch.zeros(1, 48, 48, dtype=torch.uint8)
+    face[:, 18:30, 18:30] = 255
+    out = augment(face.expand(300, 48, 48), Augment(flip=0.0, scale=(0.5, 2.0), aspect=(0.5, 2.0)), PLAIN, generator())
+    mass = out[:, 0]
+    width, height = mass.sum(2).amax(1), mass.sum(1).amax(1)
+    area, ratio = width * height / 144, width / height
+    assert 0.47 < area.min() < 0.6
+    assert 1.7 < area.max() < 2.15
+    assert 0.47 < ratio.min() < 0.6
+    assert 1.7 < ratio.max() < 2.15
+    assert abs(ratio.log().mean()) < 0.08
+
+
+def test_ten_crops_are_those_of_torchvision() -> None:
+    transforms = pytest.importorskip("torchvision.transforms")
+    given = faces()
+    out = augment(given, Augment(flip=0.0, crops="ten"), spec(40, 48), generator()) * 255
+    theirs = torch.cat([crop[:, None] for crop in transforms.TenCrop(40)(given)])
+    np.testing.assert_allclose(out, theirs, atol=0.02)
+    five = augment(given, Augment(flip=0.0, crops="five"), spec(40, 48), generator()) * 255
+    np.testing.assert_allclose(five, theirs[: 5 * len(given)], atol=0.02)
+
+
+def test_random_crops_lie_inside_and_differ() -> None:
+    ramp = torch.arange(48, dtype=torch.uint8).expand(200, 48, 48)
+    out = augment(ramp, Augment(flip=0.0), spec(40, 48), generator())[:, 0] * 255
+    left = out[:, 0, 0]
+    assert left.min() >= -0.01
+    assert left.max() <= 8.01
+    assert left.max() - left.min() > 7
+    np.testing.assert_allclose(out[:, 0, -1] - left, 39, atol=0.02)
+
+
+def test_brightness_and_contrast_turn_about_mid_grey(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = faces()
+    monkeypatch.setattr(torch, "rand", lambda count, **_: torch.ones(count))
+    out = augment(given, Augment(flip=0.0, brightness=0.2, contrast=0.5), PLAIN, generator())[:, 0]
+    np.testing.assert_allclose(out, (given / 255 - 0.5) * 1.5 + 0.5 + 0.2, atol=1e-4)
+
+
+def test_erasing_fills_rectangles_of_the_asked_area() -> None:
+    white = torch.full((600, 48, 48), 255, dtype=torch.uint8)
+    out = augment(white, Augment(flip=0.0, erase_probability=0.5, erase_area=(0.1, 0.2)), PLAIN, generator())[:, 0]
+    erased = (out - 1).abs() > 1e-3
+    share = erased.float().mean((1, 2))
+    assert abs((share > 0).float().mean() - 0.5) < 0.07
+    assert share[share > 0].min() > 0.07
+    assert share.max() < 0.23
+    one = out[share.argmax()]
+    rows, columns = erased[share.argmax()].any(1), erased[share.argmax()].any(0)
+    assert int(erased[share.argmax()].sum()) == int(rows.sum()) * int(columns.sum())  # a full rectangle …
+    assert one[rows][:, columns].unique().numel() == 1  # … of one grey
+
+
+def test_colour_and_channels() -> None:
+    rgb = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 48, 48, 3), dtype=np.uint8))
+    three = InputSpec(48, 3, "rgb", (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
+    out = augment(rgb, IDENTITY, three, generator())
+    wanted = (rgb.permute(0, 3, 1, 2) / 255 - torch.tensor([0.1, 0.2, 0.3])[:, None, None]) / torch.tensor(
+        [0.5, 0.6, 0.7]
+    )[:, None, None]
+    np.testing.assert_allclose(out, wanted, atol=1e-4)
+    grey = augment(rgb, IDENTITY, PLAIN, generator())
+    np.testing.assert_allclose(grey[:, 0] * 255, rgb.float() @ torch.tensor([0.299, 0.587, 0.114]), atol=0.02)
+    repeated = augment(faces(), IDENTITY, InputSpec(48, 3, "grey", (0.0,) * 3, (1.0,) * 3), generator())
+    assert repeated.shape == (3, 3, 48, 48)
+    assert torch.equal(repeated[:, 0], repeated[:, 2])
+
+
+FULL = Augment(
+    rotate=10, scale=(0.8, 1.2), aspect=(0.8, 1.2), translate=0.1, brightness=0.1, contrast=0.1, erase_probability=0.5
+)
+
+
+def test_one_generator_one_outcome() -> None:
+    given = faces(8)
+    first = augment(given, FULL, PLAIN, generator(1))
+    assert torch.equal(first, augment(given, FULL, PLAIN, generator(1)))
+    assert not torch.equal(first, augment(given, FULL, PLAIN, generator(2)))
+    state = torch.get_rng_state()
+    again = generator(1)
+    assert not torch.equal(augment(given, FULL, PLAIN, again), augment(given, FULL, PLAIN, again))
+    assert torch.equal(state, torch.get_rng_state()), "the global generator was used"
+
+
+@pytest.mark.parametrize("recipe", [Augment(mixup=0.4), Augment(cutmix=1.0), Augment(mixup=0.4, cutmix=1.0)])
+def test_mixing_weighs_images_and_targets_alike(recipe: Augment) -> None:
+    """One-hot images: the share of each class in the image is its target."""
+    count = 6
+    targets = torch.eye(count)
+    images = torch.eye(count)[:, :, None, None].expand(count, count, 20, 20).contiguous()
+    draw, mixed = random.Random(0), 0
+    for seed in range(10):
+        out, soft = mix(images, targets, recipe, generator(seed), draw)
+        torch.testing.assert_close(soft.sum(1), torch.ones(count))
+        torch.testing.assert_close(out.mean((2, 3)), soft)
+        mixed += int(soft.max(1).values.min() < 0.99)
+    assert mixed > 4
+    assert torch.equal(images[0, 0], torch.ones(20, 20)), "the images given were changed"
+
+
+def test_without_mixing_nothing_is_drawn() -> None:
+    images, targets, draw = torch.rand(2, 1, 4, 4), torch.eye(2), random.Random(0)
+    state = draw.getstate()
+    out, soft = mix(images, targets, Augment(), generator(), draw)
+    assert out is images
+    assert soft is targets
+    assert draw.getstate() == state
