@@ -156,8 +156,10 @@ def _signature(name: str, thing: Any) -> str:
         if parameter.default is not kinds.empty:
             text += f" = {_default(parameter.default)}"
         parameters.append(text)
-    out = "" if inspect.isclass(thing) or signature.return_annotation is kinds.empty else _type(
-        signature.return_annotation
+    out = (
+        ""
+        if inspect.isclass(thing) or signature.return_annotation is kinds.empty
+        else _type(signature.return_annotation)
     )
     arrow = f" -> {out}" if out else ""
     line = f"{name}({', '.join(parameters)}){arrow}"
@@ -200,7 +202,7 @@ def _section(name: str, lines: list[str]) -> Iterator[str]:
     elif name in ("Returns", "Yields", "Note"):
         yield f"**{name}** {' '.join(body.split())}\n"
     else:
-        yield f"**{ {'Args': 'Arguments'}.get(name, name)}**\n"
+        yield f"**{ {'Args': 'Arguments'}.get(name, name) }**\n"
         for item, meaning in _items(body):
             yield f"- `{item}`: {meaning}"
         yield ""
@@ -365,7 +367,10 @@ def _facts(card: Any) -> Iterator[tuple[str, str]]:
     title = f"[{paper.title}]({paper.url})" if paper.url else paper.title
     yield "paper", ", ".join(part for part in (", ".join(paper.authors), title, paper.venue) if part)
     yield "year", str(paper.year or "")
-    yield "code", ", ".join(f"<{url}>" for url in paper.code) + (f" ({paper.code_licence})" if paper.code_licence else "")
+    yield (
+        "code",
+        ", ".join(f"<{url}>" for url in paper.code) + (f" ({paper.code_licence})" if paper.code_licence else ""),
+    )
     yield "parameters", f"{card.parameters:,} for seven expressions"
     yield "input", f"{card.input.channels} × {card.input.size} × {card.input.size} px, {card.input.colour}"
     yield "options", ", ".join(f"`{key}={value}`" for key, value in card.options.items())
