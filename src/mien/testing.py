@@ -1,0 +1,323 @@
+"""Checks that you run on your own systems: what the house expects of every system, as library code.
+
+    from mien.testing import check_system
+    check_system(my_card)
+
+A failed check raises `AssertionError` with one sentence. `SYSTEM_CHECKS` holds the single checks by name, for test
+suites that want one test each.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mien import systems
+from mien.bundle import Bundle, BundleCard, InputSpec
+from mien.errors import RecipeError
+from mien.systems.base import System, build, count_parameters
+from mien.systems.card import Card
+from mien.training.optimisation import make_criterion, soft_targets
+from mien.training.recipe import Loss
+
+TOLERANCE = 1e-4
+"""Allowed difference between two computations of one logit, over max(1, |logit|)."""
+
+
+def check_system(
+    system: str | Card, *, tiny_options: Mapping[str, Any] | None = None, tiny_size: int | None = None
+) -> None:
+    """Check a neural system against the contract of the house.
+
+    Args:
+        system: id of a registered system, or the card of your own.
+        tiny_options: options of a small variant that learns in seconds; by default those of the card.
+        tiny_size: side in pixels that this variant is fed; by default that of the card.
+
+    Raises:
+        AssertionError: what does not hold.
+
+    Example:
+        >>> check_system("compact")                                         # doctest: +SKIP
+    """
+    subject = _Subject.of(system, tiny_options, tiny_size)
+    for check in SYSTEM_CHECKS.values():
+        check(subject)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Subject:
+    card: Card
+    tiny: Mapping[str, Any]
+    size: int
+
+    @classmethod
+    def of(
+        cls, system: str | Card, tiny_options: Mapping[str, Any] | None = None, tiny_size: int | None = None
+    ) -> _Subject:
+        card = systems.card(system) if isinstance(system, str) else system
+        options = card.tiny if tiny_options is None else tiny_options
+        return cls(card, options, tiny_size or card.tiny_size or card.input.size)
+
+    def make(self, classes: int = 7, channels: int | None = None) -> System:
+        """The small variant; the same weights at every call."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return build(self.card, classes=classes, channels=channels, options=self.tiny)
+
+    def trained(self) -> System:
+        """After some steps: weights that start at zero have moved, and statistics of normalisation are real."""
+        return _fit(self, self.make(), *_faces(self, 16), steps=4)[0]
+
+    @property
+    def name(self) -> str:
+        return self.card.id
+
+
+def check_options(subject: _Subject) -> None:
+    """Unknown options raise; known ones are the card's."""
+    try:
+        build(subject.card, classes=7, channels=None, options={**subject.tiny, "no_such_option": 1})
+    except RecipeError as error:
+        _require("no_such_option" in str(error), f"the refusal of an option names it, not: {error}")
+    else:
+        raise AssertionError(f"{subject.name} takes an option that its card does not name")
+    module = subject.make()
+    _require(module.card is subject.card, f"{subject.name} does not know its card")
+    _require(set(subject.tiny) <= set(subject.card.options), f"card.tiny of {subject.name} sets unknown options")
+
+
+def check_parameters(subject: _Subject) -> None:
+    """The full-size network has as many parameters as the card says, for seven classes."""
+    with torch.device("meta"):
+        module = build(subject.card, classes=7, channels=subject.card.input.channels, options={})
+    found = count_parameters(module)
+    _require(
+        found == subject.card.parameters,
+        f"{subject.name} has {found:,} parameters and its card says {subject.card.parameters:,}",
+    )
+
+
+def check_outputs(subject: _Subject) -> None:
+    """Any class count and 1 or 3 channels give finite float32 logits (N, classes), also for one face."""
+    for classes, channels in ((2, 1), (7, 3), (8, 1)):
+        module = subject.make(classes, channels).eval()
+        for count in (1, 3):
+            logits = _logits(module, _images(subject, count, channels))
+            _require(
+                logits.shape == (count, classes) and logits.dtype == torch.float32,
+                f"{subject.name} answers {count} faces of {channels} channels with {logits.dtype} "
+                f"{tuple(logits.shape)}, not float32 {(count, classes)}",
+            )
+            _require(bool(torch.isfinite(logits).all()), f"{subject.name} answers with NaN or infinity")
+
+
+def check_evaluation(subject: _Subject) -> None:
+    """Evaluation is deterministic, changes nothing, and no face is influenced by those in its batch."""
+    module = subject.trained().eval()
+    images = _images(subject, 9)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    torch.manual_seed(1)
+    first = _logits(module, images)
+    torch.manual_seed(2)
+    _require(torch.equal(first, _logits(module, images)), f"{subject.name} is random in evaluation")
+    after = module.state_dict()
+    changed = [name for name in before if not torch.equal(before[name], after[name])]
+    _require(not changed, f"evaluation changes {', '.join(changed[:3])} of {subject.name}")
+    alone = torch.cat([_logits(module, image[None]) for image in images])
+    others = _logits(module, torch.cat([images[:4], 3 * torch.randn_like(images[4:])]))[:4]
+    for what, logits in (("alone", alone), ("with others", others)):
+        _require(
+            _deviation(first[: len(logits)], logits) < TOLERANCE,
+            f"{subject.name} answers differently about a face {what}: its output depends on batch mates",
+        )
+
+
+def check_gradients(subject: _Subject) -> None:
+    """Every parameter gets a gradient that is not zero, but for those that card.unused names."""
+    module = subject.trained().train()
+    images, labels = _faces(subject, 16)
+    module.zero_grad(set_to_none=True)
+    _terms(module, images, labels).backward()  # type: ignore[no-untyped-call]
+    idle = {
+        name
+        for name, parameter in module.named_parameters()
+        if parameter.grad is None or not bool(parameter.grad.abs().sum() > 0)
+    }
+    unused = set(subject.card.unused)
+    names = {name for name, _ in module.named_parameters()}
+    _require(idle <= unused, f"no gradient reaches {', '.join(sorted(idle - unused)[:5])} of {subject.name}")
+    _require(not (unused & names) - idle, f"card.unused of {subject.name} names parameters that do get a gradient")
+    bad = [name for name, p in module.named_parameters() if p.grad is not None and not torch.isfinite(p.grad).all()]
+    _require(not bad, f"the gradient of {', '.join(bad[:5])} of {subject.name} is not finite")
+
+
+def check_embedding(subject: _Subject) -> None:
+    """Where there are penultimate features, the logits are head(embed(images))."""
+    if type(subject.make()).embed is System.embed:
+        return
+    module = subject.trained().eval()
+    images = _images(subject, 3)
+    with torch.no_grad():
+        features = module.embed(images)
+        logits = module.head(features)
+    _require(features.ndim == 2, f"embed of {subject.name} gives {tuple(features.shape)}, not (N, D)")
+    _require(_deviation(logits, _logits(module, images)) < TOLERANCE, f"{subject.name} is not head(embed(images))")
+
+
+def check_weights(subject: _Subject) -> None:
+    """Weights survive safetensors, whole."""
+    import safetensors.torch
+
+    module = subject.trained().eval()
+    state = {name: value.contiguous() for name, value in module.state_dict().items()}
+    fresh = subject.make().eval()
+    fresh.load_state_dict(safetensors.torch.load(safetensors.torch.save(state)), strict=True)
+    images = _images(subject, 3)
+    _require(
+        torch.equal(_logits(module, images), _logits(fresh, images)),
+        f"{subject.name} answers differently after its weights were saved and loaded: some state is not in state_dict",
+    )
+
+
+def check_bf16(subject: _Subject) -> None:
+    """A step of training and an evaluation run under bf16 autocast, and stay finite."""
+    module = subject.make().train()
+    images, labels = _faces(subject, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = _terms(module, images, labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    _require(math.isfinite(float(loss.detach())), f"the loss of {subject.name} is {float(loss.detach())} under bf16")
+    module.eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        _require(bool(torch.isfinite(_logits(module, images)).all()), f"{subject.name} is not finite under bf16")
+
+
+def check_onnx(subject: _Subject) -> None:
+    """The exported graph computes what torch computes, for one face and for many."""
+    from mien.export.onnx import OPSET, to_onnx
+    from mien.recognition.network import Network
+
+    module = subject.trained().eval()
+    spec = _spec(subject)
+    model = to_onnx(copy.deepcopy(module), spec)
+    labels = tuple(f"label {index}" for index in range(7))
+    network = Network(Bundle(BundleCard("tiny", subject.name, "own", labels, spec, opset=OPSET), model), 1)
+    for count in (1, 5):
+        images = _images(subject, count)
+        ours, theirs = _logits(module, images), torch.from_numpy(network.logits(images.numpy()))
+        worst = _deviation(ours, theirs)
+        _require(
+            worst <= TOLERANCE and torch.equal(ours.argmax(1), theirs.argmax(1)),
+            f"the ONNX graph of {subject.name} deviates by {worst:.2g} (allowed {TOLERANCE:g}), or decides otherwise",
+        )
+
+
+def check_learning(subject: _Subject) -> None:
+    """The small variant learns 32 faces by heart."""
+    images, labels = _faces(subject, 32)
+    _, share = _fit(subject, subject.make(), images, labels, steps=150)
+    _require(share == 1.0, f"the small variant of {subject.name} learns only {share:.0%} of 32 faces in 150 steps")
+
+
+SYSTEM_CHECKS: dict[str, Callable[[_Subject], None]] = {
+    "options": check_options,
+    "parameters": check_parameters,
+    "outputs": check_outputs,
+    "evaluation": check_evaluation,
+    "gradients": check_gradients,
+    "embedding": check_embedding,
+    "weights": check_weights,
+    "bf16": check_bf16,
+    "onnx": check_onnx,
+    "learning": check_learning,
+}
+"""The single checks of `check_system`, by name."""
+
+
+def system_checks(system: str | Card, **tiny: Any) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Name and callable of each check of one system, for parametrised tests; arguments as of `check_system`."""
+    subject = _Subject.of(system, tiny.get("tiny_options"), tiny.get("tiny_size"))
+    for name, check in SYSTEM_CHECKS.items():
+        yield name, lambda check=check: check(subject)  # type: ignore[misc]
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise AssertionError(otherwise)
+
+
+def _spec(subject: _Subject) -> InputSpec:
+    return dataclasses.replace(subject.card.input, size=subject.size, resize=0)
+
+
+def _images(subject: _Subject, count: int, channels: int | None = None) -> Tensor:
+    """Normalised noise: float32 (count, channels, size, size)."""
+    channels = channels or subject.card.input.channels
+    return torch.randn(count, channels, subject.size, subject.size, generator=torch.Generator().manual_seed(3))
+
+
+def _faces(subject: _Subject, count: int) -> tuple[Tensor, Tensor]:
+    """Drawn faces as the network is fed, and their labels."""
+    from mien.datasets import load_dataset
+    from mien.faces.views import get_view
+
+    train = load_dataset("drawn", count=70, seed=0).train
+    seen: list[np.ndarray[Any, Any]] = []
+
+    def keep(inputs: Any) -> Any:
+        seen.append(inputs)
+        return np.zeros((len(inputs), 2), np.float32)
+
+    get_view("one").scores(train.images[:count], _spec(subject), keep)
+    images = torch.from_numpy(np.concatenate(seen))
+    if images.shape[1] != subject.card.input.channels:
+        images = images.expand(-1, subject.card.input.channels, -1, -1)
+    return images, torch.from_numpy(np.array(train.labels[:count])).long()
+
+
+def _terms(module: System, images: Tensor, labels: Tensor) -> Tensor:
+    criterion = make_criterion(Loss(), labels, 7)
+    return torch.stack(list(module.loss(images, soft_targets(labels, 7, 0.0), criterion).values())).sum()
+
+
+def _fit(subject: _Subject, module: System, images: Tensor, labels: Tensor, steps: int) -> tuple[System, float]:
+    """Up to ``steps`` steps on one batch; the share of faces answered rightly in evaluation."""
+    optimizer = torch.optim.AdamW(module.parameters(), lr=2e-3)
+    share = 0.0
+    with _seeded():
+        for step in range(steps):
+            module.train()
+            optimizer.zero_grad(set_to_none=True)
+            _terms(module, images, labels).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            if step >= 20 and step % 10 == 9:
+                share = float((_logits(module.eval(), images).argmax(1) == labels).float().mean())
+                if share == 1.0:
+                    break
+    return module, share
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+@torch.no_grad()
+def _logits(module: System, images: Tensor) -> Tensor:
+    logits: Tensor = module(images)
+    return logits.float()
+
+
+def _deviation(ours: Tensor, theirs: Tensor) -> float:
+    return float(((ours - theirs).abs() / ours.abs().clamp(min=1)).max())

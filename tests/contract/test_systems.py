@@ -1,0 +1,132 @@
+"""What every system of the registry has to hold; the checks are library code (`mien.testing`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mien import systems
+from mien.errors import InputError, RecipeError, UnknownNameError
+from mien.systems.base import System
+from mien.systems.card import Card, grey
+from mien.testing import SYSTEM_CHECKS, check_system, system_checks
+
+
+@pytest.mark.parametrize("check", SYSTEM_CHECKS)
+@pytest.mark.parametrize("system", systems.names())
+def test_contract(system: str, check: str) -> None:
+    dict(system_checks(system))[check]()
+
+
+@pytest.mark.parametrize("system", systems.names())
+def test_cards_say_where_a_system_comes_from(system: str) -> None:
+    card = systems.card(system)
+    assert card.id == system
+    assert "mien" in card.recipes
+    assert card.paper.url or not card.paper.title
+    module = __import__(systems._HOME[system], fromlist=["CARDS"])
+    assert "Deviations:" in (module.__doc__ or ""), "the header of a system names its deviations"
+
+
+class Plain(System):
+    """A system without fault; its children have one each."""
+
+    def __init__(self, *, classes: int, channels: int, width: int = 16) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(channels * 48 * 48, width), nn.ReLU())
+        self.head = nn.Linear(width, classes)
+
+    def embed(self, images: Tensor) -> Tensor:
+        out: Tensor = self.body(images)
+        return out
+
+    def forward(self, images: Tensor) -> Tensor:
+        out: Tensor = self.head(self.embed(images))
+        return out
+
+
+class Dropping(Plain):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(nn.functional.dropout(images, 0.1))
+
+
+class Mixing(Plain):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images - images.mean(0))
+
+
+class Idle(Plain):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.idle = nn.Linear(2, 2)
+
+
+class Seven(Plain):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) + torch.zeros(7)
+
+
+class Forgetful(Plain):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.shift = torch.rand(())
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training:
+            self.shift = self.shift + 1
+        return super().forward(images + self.shift)
+
+
+class Beside(Plain):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) + 1
+
+
+class Deaf(Plain):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(0 * images)
+
+
+def own(module: type[System], parameters: int = 48 * 48 * 16 + 16 + 16 * 7 + 7) -> Card:
+    return Card("own", "Own", module, grey(48), parameters, options={"width": 16})
+
+
+def test_a_third_party_can_check_its_own() -> None:
+    check_system(own(Plain))
+
+
+@pytest.mark.parametrize(
+    ("card", "check", "message"),
+    [
+        (own(Dropping), "evaluation", "is random in evaluation"),
+        (own(Mixing), "evaluation", "depends on batch mates"),
+        (own(Idle), "gradients", r"no gradient reaches idle\.bias, idle\.weight"),
+        (own(Deaf), "gradients", r"no gradient reaches body\.1\.weight"),
+        (own(Deaf), "learning", "learns only"),
+        (own(Forgetful), "weights", "some state is not in state_dict"),
+        (own(Beside), "embedding", r"is not head\(embed\(images\)\)"),
+        (own(Plain, 5), "parameters", "has 36,999 parameters and its card says 5"),
+    ],
+)
+def test_the_checks_can_fail(card: Card, check: str, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        dict(system_checks(card))[check]()
+
+
+def test_a_fixed_number_of_classes_fails() -> None:
+    with pytest.raises((AssertionError, RuntimeError)):
+        dict(system_checks(own(Seven)))["outputs"]()
+
+
+def test_registry_refuses_with_a_suggestion() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'compact'"):
+        systems.create("compct")
+    with pytest.raises(RecipeError, match="compact has no option 'width'; did you mean 'widths'"):
+        systems.create("compact", width=3)
+    with pytest.raises(InputError, match="at least 2 expressions"):
+        systems.create("compact", classes=1)
+    with pytest.raises(InputError, match="images of 1 or 3 channels, not 2"):
+        systems.create("compact", channels=2)
