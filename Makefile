@@ -4,24 +4,38 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-full check docs bench clean
+.PHONY: help demo test test-full check docs picture bench clean
+
+help:
+	@echo "make demo       recognise the faces on a photograph; annotated picture in out/"
+	@echo "make test       the tests that every change has to pass"
+	@echo "make test-full  all tests, with coverage"
+	@echo "make check      ruff and mypy"
+	@echo "make docs       generated pages, numbers in README and docs, the picture of the README"
+	@echo "make bench      speed and memory on this machine, beside the recorded figures"
+	@echo "make clean      remove .venv and what the tools leave behind"
+	@echo "With another Python: make demo PYTHON=python3.12"
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mien needs Python 3.11 or newer; call: make PYTHON=python3.11 $(MAKECMDGOALS)")'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mien needs Python 3.11 or newer; call: make PYTHON=python3.11 $(MAKECMDGOALS)")'
+	@# A venv without pip (Debian without python3-venv) must not be taken for a good one the next time.
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 # A stamp per set of packages: reinstalled when the project's metadata change, not at every call.
 $(VENV)/.core: $(BIN)/python pyproject.toml hatch_build.py
-	$(BIN)/pip install --quiet --editable .
-	touch $@
+	@echo "installing mien into $(VENV) …"
+	@$(BIN)/pip install --quiet --editable .
+	@touch $@
 
 $(VENV)/.test: $(BIN)/python pyproject.toml hatch_build.py
-	$(BIN)/pip install --quiet --editable '.[all,test]'
-	touch $@ $(VENV)/.core
+	@echo "installing mien with everything that training and tests need into $(VENV); this takes some minutes …"
+	@$(BIN)/pip install --quiet --editable '.[all,test]'
+	@touch $@ $(VENV)/.core
 
 $(VENV)/.dev: $(VENV)/.test
-	$(BIN)/pip install --quiet --editable '.[dev]'
-	touch $@
+	@echo "installing ruff and mypy into $(VENV) …"
+	@$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
 
 demo: $(VENV)/.core
 	$(BIN)/mien predict examples/astronaut.jpg --draw out
@@ -30,7 +44,7 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest -m 'not full'
 
 test-full: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --cov=mien --cov-report=term:skip-covered
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -38,7 +52,14 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 
 docs: $(VENV)/.test
-	$(BIN)/python -m mien results docs
+	$(BIN)/python docs/generate.py
+	$(BIN)/mien results docs
+	$(MAKE) picture
+
+# The picture of the README is what the default bundle says about the portrait.
+picture: $(VENV)/.core
+	$(BIN)/mien predict examples/astronaut.jpg --draw out
+	cp out/astronaut.png examples/astronaut.faces.png
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/run.py
