@@ -1,0 +1,29 @@
+"""mien, through its public API."""
+
+from __future__ import annotations
+
+import protocol
+
+
+class Ours(protocol.Side):
+    def __init__(self, model: str) -> None:
+        import mien
+
+        self.recognizer = mien.Recognizer(model or None)
+
+    def classify(self, faces):
+        return self.recognizer.classify(faces).probabilities
+
+    def photo(self, path):
+        return len(self.recognizer.predict(path).labels)
+
+    def steps(self, path, seconds):
+        from pathlib import Path
+
+        from mien.bench.bench import photo_steps
+
+        return photo_steps(self.recognizer, Path(path).read_bytes(), seconds)
+
+
+if __name__ == "__main__":
+    protocol.main(Ours)
