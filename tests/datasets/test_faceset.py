@@ -155,7 +155,10 @@ def test_colour_faces(faces: Faces) -> None:
     assert got.roles == ROLES
 
 
-def test_duplicate_groups_against_numpy() -> None:
+@pytest.mark.parametrize("collide", [False, True])
+def test_duplicate_groups_against_numpy(collide: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if collide:
+        monkeypatch.setattr("zlib.crc32", lambda data: sum(bytes(data)) % 3)
     images = np.random.default_rng(0).integers(0, 3, (300, 2, 2), np.uint8)
     groups = duplicate_groups(images)
     assert groups.dtype == np.int32

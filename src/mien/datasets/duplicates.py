@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +23,19 @@ def duplicate_groups(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
         >>> duplicate_groups(faces).tolist()
         [0, 1, 0]
     """
-    groups = np.empty(len(images), np.int32)
-    seen: dict[bytes, int] = {}
-    for row, image in enumerate(np.ascontiguousarray(images)):
-        groups[row] = seen.setdefault(hashlib.sha256(image.data).digest(), len(seen))
-    return groups
+    images = np.ascontiguousarray(images)
+    checksums = np.fromiter((zlib.crc32(image.data) for image in images), np.uint32, len(images))
+    original = _first_of_equal(checksums)
+    copies = np.flatnonzero(original != np.arange(len(images)))
+    if any(images[row].tobytes() != images[original[row]].tobytes() for row in copies):
+        # Two different images share a checksum, so hashes that cannot collide decide.
+        original = _first_of_equal(np.array([hashlib.sha256(image.data).digest() for image in images]))
+    return np.unique(original, return_inverse=True)[1].astype(np.int32)
+
+
+def _first_of_equal(keys: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    return np.asarray(first[group.ravel()], np.int64)
 
 
 def copies_of(groups: npt.NDArray[np.int32], others: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:

@@ -8,7 +8,9 @@ empty lines) and otherwise names the line and the column. So the slow way alone 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ PIXELS = SIDE * SIDE
 CLASSES = 7
 USAGES = ("Training", "PublicTest", "PrivateTest")
 
-_BLOCK = 512 << 10
+_BLOCK = 256 << 10
 """Bytes per block: its temporaries stay in the processor's cache, which is what makes it fast."""
 _LONGEST_LINE = 64 << 10
 """No valid line is a quarter as long; a longer one means that the file is no such csv."""
@@ -91,13 +93,14 @@ def read_pixel_csv(stream: Readable, file: str, *, size: int = 0, progress: Prog
     parts: list[_Rows] = []
     columns: tuple[str, ...] = ()
     line, done = 1, 0
-    # The checksum of one block is computed in a second thread while the next one is parsed.
-    with ThreadPoolExecutor(1) as pool:
-        hashing: Future[None] | None = None
+    workers = min(4, os.cpu_count() or 1)
+    # NumPy and hashlib leave the interpreter to others while they work, so threads are enough. Results are taken in
+    # the order of the file, hence the error that is raised is the first one.
+    with ThreadPoolExecutor(1) as hasher, ThreadPoolExecutor(workers) as parser:
+        hashing: deque[Future[None]] = deque()
+        parsing: deque[Future[_Rows]] = deque()
         for block in _blocks(stream, file):
-            if hashing is not None:
-                hashing.result()
-            hashing = pool.submit(digest.update, block)
+            hashing.append(hasher.submit(digest.update, block))
             done += len(block)
             if not columns:
                 head, found, block = block.partition(b"\n")
@@ -105,13 +108,15 @@ def read_pixel_csv(stream: Readable, file: str, *, size: int = 0, progress: Prog
                 line += 1
                 if not found or not block:
                     continue
-            if not block.endswith(b"\n"):
-                block += b"\n"
-            rows = _parse_fast(block, columns)
-            parts.append(rows if rows is not None else _parse_lines(block, columns, file, line))
+            parsing.append(parser.submit(_parse, block, columns, file, line))
             line += block.count(b"\n")
+            while len(parsing) > 2 * workers:
+                parts.append(parsing.popleft().result())
+            while len(hashing) > 2 * workers:
+                hashing.popleft().result()
             if progress is not None:
                 progress(done, max(size, done))
+        parts += [rows.result() for rows in parsing]
     if not columns:
         raise DataError("the file is empty; get it again", file=file)
     count = sum(len(part.labels) for part in parts)
@@ -124,6 +129,13 @@ def read_pixel_csv(stream: Readable, file: str, *, size: int = 0, progress: Prog
         usage=np.concatenate([part.usage for part in parts]) if "usage" in columns else None,
         md5=digest.hexdigest(),
     )
+
+
+def _parse(block: bytes, columns: tuple[str, ...], file: str, first: int) -> _Rows:
+    if not block.endswith(b"\n"):
+        block += b"\n"
+    rows = _parse_fast(block, columns)
+    return rows if rows is not None else _parse_lines(block, columns, file, first)
 
 
 def _blocks(stream: Readable, file: str) -> Iterator[bytes]:
@@ -183,12 +195,12 @@ def _parse_fast(block: bytes, columns: tuple[str, ...]) -> _Rows | None:
 
     # Around the pixels: label, commas, usage and line end, checked byte by byte. What is left over must then be
     # the 2,303 spaces between the pixels of each line, no more and no other character.
-    labels = np.full(rows, UNLABELLED, np.uint8)
-    usage = np.zeros(rows, np.uint8)
+    labels, usage = [UNLABELLED] * rows, [0] * rows
     around, start = 0, 0
-    for row, newline in enumerate(newlines.tolist()):
+    bounds = zip(newlines.tolist(), ends[:, 0].tolist(), ends[:, -1].tolist(), strict=True)
+    for row, (newline, first, last) in enumerate(bounds):
         stop = newline - (block[newline - 1] == 13)
-        last = int(ends[row, -1]) + 1  # one past the last pixel
+        right = last + 1  # one past the last pixel
         left = start
         if labelled:
             label = block[start] - 48
@@ -197,22 +209,22 @@ def _parse_fast(block: bytes, columns: tuple[str, ...]) -> _Rows | None:
             labels[row] = label
             left += 2
         if columns[-1] == "usage":
-            name = _USAGE_IDS.get(block[last + 1 : stop])
-            if name is None or block[last] != 44:
+            name = _USAGE_IDS.get(block[right + 1 : stop])
+            if name is None or block[right] != 44:
                 return None
             usage[row] = name
-        elif last != stop:
+        elif right != stop:
             return None
         elif columns[1:2] == ("usage",):
-            comma = block.find(b",", left, last)
+            comma = block.find(b",", left, right)
             name = _USAGE_IDS.get(block[left:comma])
             if comma < 0 or name is None:
                 return None
             usage[row] = name
             left = comma + 1
-        if not start <= ends[row, 0] < last <= stop:
+        if not start <= first < right <= stop:
             return None
-        around += newline + 1 - last + left - start - labelled  # bytes that are no digit
+        around += newline + 1 - right + left - start - labelled  # bytes that are no digit
         start = newline + 1
     spaces = int(np.count_nonzero(data == 32))
     others = len(data) - int(np.count_nonzero(is_digit))
@@ -231,7 +243,7 @@ def _parse_fast(block: bytes, columns: tuple[str, ...]) -> _Rows | None:
     if bool((values[2:] < hundreds).any()):
         return None  # 256 to 299, which wrapped
     pixels = values[ends[:, labelled:]]
-    return _Rows(pixels, labels, usage)
+    return _Rows(pixels, np.array(labels, np.uint8), np.array(usage, np.uint8))
 
 
 def _parse_lines(block: bytes, columns: tuple[str, ...], file: str, first: int) -> _Rows:
