@@ -163,5 +163,5 @@ def test_an_error_of_the_caller_is_not_called_damage(tmp_path: Path) -> None:
         for _ in opened(zipped(tmp_path / "a.zip")).read(lambda name: True):
             raise ValueError("mine")
 
-    with pytest.raises(ValueError, match="^mine$"):
+    with pytest.raises(ValueError, match=r"^mine$"):
         read_and_fail()
