@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,12 +77,15 @@ def export_run(
     if precision not in ("fp32", "int8"):
         raise InputError(f"a bundle is exported as fp32 or int8, not {precision!r}")
     if data is None and precision == "int8":
-        raise InputError(
-            "int8 is calibrated on faces; give data=mien.load_dataset(…), or --data on the command line"
-        )
+        raise InputError("int8 is calibrated on faces; give data=mien.load_dataset(…), or --data on the command line")
     if data is not None and data.fingerprint != run.info["data_fingerprint"]:
         raise InputError(f"{run.folder} was trained on other data than this {data.name}; give the same face set")
     spec = run.recipe.input
+    for view in map(get_view, views):
+        if view.size not in (0, spec.size):
+            raise InputError(
+                f"view {view.name} feeds {view.size} px, but a bundle of {run.system} takes {spec.size} px"
+            )
     module = run.module()
     model = to_onnx(module, spec)
     report: dict[str, Any] = {"opset": OPSET}
@@ -149,7 +153,7 @@ def _parity(torch_scores: NDArray[np.float32], onnx_scores: NDArray[np.float32])
     """Largest |Δ| over max(1, |logit|), and whether all decisions agree."""
     worst = float((np.abs(onnx_scores - torch_scores) / np.maximum(1, np.abs(torch_scores))).max())
     same = bool((onnx_scores.argmax(axis=1) == torch_scores.argmax(axis=1)).all())
-    if worst > PARITY or not same:
+    if not worst <= PARITY or not same:  # NaN is no parity either
         raise RunError(
             f"the exported graph does not compute what torch computes (largest deviation {worst:.2g}, "
             f"allowed {PARITY:g}); nothing was written. Please report the system and what `mien doctor` shows"
@@ -189,12 +193,18 @@ def _fit(
         temperatures[view] = metrics.fit_temperature(scores[fit], labels)
     probabilities = metrics.softmax(known["one"][fit], temperatures["one"])
     chosen = metrics.choose_threshold(probabilities, labels, target=target)
+    # Rounded down, so that the face that sets the threshold stays decided in float32; a threshold is below 1.
+    threshold = min(math.floor(chosen.threshold * 1e6) / 1e6, 0.999999)
+    decided = probabilities.max(axis=1) >= threshold
+    right = probabilities.argmax(axis=1) == labels
     return {
         "temperatures": temperatures,
         "threshold": {
-            "threshold": round(chosen.threshold, 4),
-            "coverage": round(chosen.coverage, 4),
-            "accuracy_when_decided": round(chosen.accuracy, 4),
+            "threshold": threshold,
+            "target": target,
+            "reached": chosen.reached,
+            "coverage": round(float(decided.mean()), 4),
+            "accuracy_when_decided": round(float(right[decided].mean()), 4),
         },
     }
 
