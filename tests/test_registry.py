@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from mien.errors import UnknownNameError
+from mien.registry import Registry, suggestion
+
+
+def test_entries_keep_their_order_and_their_names() -> None:
+    registry = Registry[int]("colour")
+    assert [registry.add(name, value) for name, value in (("red", 1), ("blue", 2))] == [1, 2]
+    assert list(registry) == ["red", "blue"]
+    assert dict(registry.items()) == {"red": 1, "blue": 2}
+    assert "red" in registry
+    assert len(registry) == 2
+    with pytest.raises(ValueError, match="two entries claim the colour name 'red'"):
+        registry.add("red", 3)
+    assert registry["red"] == 1
+
+
+def test_an_unknown_name_is_a_key_error_with_a_suggestion() -> None:
+    registry = Registry[int]("colour")
+    with pytest.raises(UnknownNameError, match="no colour is called 'red'; none is registered"):
+        registry["red"]
+    registry.add("red", 1)
+    with pytest.raises(KeyError) as caught:
+        registry["rde"]
+    assert str(caught.value) == "no colour is called 'rde'; did you mean 'red'?"
+
+
+def test_suggestions() -> None:
+    assert suggestion("VGGNET", ["vggnet"]) == "did you mean 'vggnet'?"
+    assert suggestion("q", [f"name{i:02}" for i in range(30)]).endswith("name19, …")
