@@ -332,7 +332,7 @@ class _Loop:
             index, _, key = name.partition(".")
             parameter = parameters[int(index)]
             if tensor.shape == parameter.shape:
-                # In the memory layout it had: another one adds in another order, and rounds differently.
+                # In the memory layout it had, so that steps after a resume cost and round the same.
                 tensor = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
             saved["state"].setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict(saved)
