@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _FENCE = re.compile(
     r"(?:<!-- test: (?P<how>form|full) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
 )
-_DEFAULT_MODEL = re.compile(r"Recognizer\((?!\")|mien predict(?!.*--model)|mien doctor")
+_DEFAULT_MODEL = re.compile(r"Recognizer\((?!\"|model=)|mien predict(?!.*--model)|mien doctor")
 
 
 @dataclass(frozen=True)
