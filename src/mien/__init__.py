@@ -26,7 +26,7 @@ __all__ = ["Expressions", "FaceSet", "Recipe", "Recognizer", "Result", "Run", "e
 
 if TYPE_CHECKING:
     from mien.datasets import FaceSet, load_dataset
-    from mien.evaluation import evaluate
+    from mien.evaluation.evaluate import evaluate
     from mien.recognition import Expressions, Recognizer
     from mien.results import Result
     from mien.training import Recipe, Run, train
