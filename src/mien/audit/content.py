@@ -84,14 +84,17 @@ def members(groups: NDArray[np.int32], chosen: NDArray[np.int64]) -> list[NDArra
 
 
 def balance(pictures: Pictures) -> Table | None:
-    """Faces per class and split, with the share of the whole."""
+    """Faces per class and split, with the share of all that have a label; None where a split has none."""
     if not (pictures.labels != UNLABELLED).any():
         return None
+    known = pictures.labels != UNLABELLED
+    splits = range(len(pictures.split_names))
+    seen = [bool(known[pictures.splits == split].any()) for split in splits]
     rows: list[tuple[str | int | float | None, ...]] = []
     for index, label in enumerate(pictures.label_names):
         of_class = pictures.labels == index
-        counts = [int((of_class & (pictures.splits == split)).sum()) for split in range(len(pictures.split_names))]
-        rows.append((label, *counts, sum(counts), round(sum(counts) / len(pictures), 4)))
+        counts = [int((of_class & (pictures.splits == split)).sum()) if seen[split] else None for split in splits]
+        rows.append((label, *counts, int(of_class.sum()), round(float(of_class.sum() / known.sum()), 4)))
     totals = np.bincount(pictures.labels, minlength=256)[: len(pictures.label_names)]
     largest, smallest = int(totals.max()), int(totals.min())
     return Table(
