@@ -29,7 +29,7 @@ $(VENV)/.core: $(BIN)/python pyproject.toml hatch_build.py
 
 $(VENV)/.test: $(BIN)/python pyproject.toml hatch_build.py
 	@echo "installing mien with everything that training and tests need into $(VENV); this takes some minutes …"
-	@$(BIN)/pip install --quiet --editable '.[all,test]'
+	@$(BIN)/pip install --quiet --no-compile --editable '.[all,test]'
 	@touch $@ $(VENV)/.core
 
 $(VENV)/.dev: $(VENV)/.test
