@@ -32,6 +32,7 @@ from mien.faces import decode
 HERE = Path(__file__).parent
 RECORDED = HERE / "recorded" / "leak_check.json"
 LOOKED_AT = HERE / "recorded" / "leak_check_looked_at.json"
+AUDIT = HERE / "recorded" / "audit_fer2013.json"
 GUIDE = HERE.parent / "docs" / "guides" / "audit.md"
 SEED = 2013
 FACES, NEGATIVES = 300, 4000
@@ -223,11 +224,23 @@ def upper(count: int, of: int) -> float:
     return high
 
 
+def copies_table() -> str:
+    """What an audit of FER2013 found, from its recorded report."""
+    found = json.loads(AUDIT.read_text(encoding="utf-8"))["tables"]["copies-of-any-kind-by-split"]
+    lines = ["| " + " | ".join(found["columns"]) + " |", "|---|" + "---:|" * (len(found["columns"]) - 1)]
+    lines += [
+        "| " + " | ".join(str(c) if isinstance(c, str) else f"{c:,}" for c in row) + " |" for row in found["rows"]
+    ]
+    return "\n".join(lines)
+
+
 def fill_guide(report: dict) -> None:
-    start, end = "<!-- leak_check -->", "<!-- /leak_check -->"
     text = GUIDE.read_text(encoding="utf-8")
-    before, rest = text.split(start)
-    GUIDE.write_text(f"{before}{start}\n{table(report)}\n{end}{rest.split(end)[1]}", encoding="utf-8")
+    for name, body in (("leak_check", table(report)), ("copies", copies_table())):
+        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        before, rest = text.split(start)
+        text = f"{before}{start}\n{body}\n{end}{rest.split(end)[1]}"
+    GUIDE.write_text(text, encoding="utf-8")
 
 
 def main() -> None:

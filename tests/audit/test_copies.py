@@ -130,7 +130,8 @@ def test_known_truths_of_fer2013(fer2013: Pictures):
     assert content.not_faces(fer2013).counts == {"Training": 150, "PublicTest": 10, "PrivateTest": 16}
     agreement, _ = content.agreement(fer2013)
     assert agreement.rows[-1][0] == "all"
-    assert agreement.rows[-1][3] == 0.6397
+    # 0.6397 when ties go to the first column of the votes, as in other counts; the facts give them to the lower id.
+    assert agreement.rows[-1][3] == 0.6392
 
 
 @pytest.mark.full

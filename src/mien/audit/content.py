@@ -154,7 +154,8 @@ def agreement(pictures: Pictures) -> tuple[Table, Finding] | None:
         title="Agreement with the FER+ raters",
         columns=("class", *known.split_names),
         rows=tuple(rows),
-        note="Share of faces whose label is the one of the seven expressions that most of ten raters chose.",
+        note="Share of faces whose label is the one of the seven expressions that most of ten raters chose. "
+        "Ties go to the lower id; where nobody chose any of the seven, the label counts as missed.",
     )
     differ = np.flatnonzero(known.ferplus_clear & ~equal)
     finding = Finding(

@@ -24,11 +24,11 @@ def placement(
         mirrored: left and right exchanged.
 
     Example:
-        >>> placement(zoom=2.0, mirrored=True).tolist()
-        [[-0.5, -0.0, 0.0], [0.0, 0.5, 0.0]]
+        >>> placement(zoom=2.0, right=0.25).tolist()
+        [[0.5, 0.0, 0.25], [0.0, 0.5, 0.0]]
     """
     turn = np.deg2rad(angle)
-    matrix = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0]]) / zoom
+    matrix = np.array([[np.cos(turn), 0.0 - np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0]]) / zoom
     if mirrored:
         matrix[0] *= -1
     matrix[:, 2] += right, down

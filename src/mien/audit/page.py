@@ -31,7 +31,7 @@ def render(report: AuditReport) -> str:
         >>> from mien.audit import audit
         >>> from mien.datasets import load_dataset
         >>> page = render(audit(load_dataset("drawn", count=70)))
-        >>> page.startswith("<!doctype html>"), "<script" in page, "http" in page
+        >>> page.startswith("<!doctype html>"), "<script" in page, "https:" in page
         (True, False, False)
     """
     title = f"Audit of {report.subject}" + (f" against {report.against}" if report.against else "")
