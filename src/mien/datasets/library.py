@@ -128,7 +128,7 @@ def _opened(name: str, source: Path) -> FaceSet | None:
         raise DataError("there is no such file or folder; check the path", file=source)
     state = _state(source)
     for known in _read_index(name)["sources"]:
-        if all(known[key] == state[key] for key in state):
+        if all(known.get(key) == state[key] for key in state):  # an index may be of an older version
             try:
                 return open_face_set(cache_dir("datasets", name) / known["folder"])
             except DataError:

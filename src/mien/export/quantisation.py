@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mien.errors import InputError, MissingExtraError
+from mien.export.simplification import simplify
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +26,8 @@ def to_int8(model: bytes, inputs: NDArray[np.float32], *, method: str = "minmax"
     Args:
         model: fp32 model with the input ``input``.
         inputs: float32 (n, channels, S, S), faces as the network sees them; `CALIBRATION_FACES` of them are plenty.
-        method: how the range of an activation is found: ``minmax``, ``percentile`` (99.99) or ``entropy``.
+        method: how the range of an activation is found: ``minmax`` (averaged over batches, so that a single odd face
+            does not widen it), ``percentile`` (99.99) or ``entropy``.
 
     Raises:
         InputError: an unknown method.
@@ -68,6 +70,7 @@ def to_int8(model: bytes, inputs: NDArray[np.float32], *, method: str = "minmax"
             root.setLevel(logging.ERROR)  # onnxruntime logs advice to the root logger
             # Folds batch normalisation into convolutions, so that no rounding stands between the two.
             quant_pre_process(str(plain), str(prepared))
+            prepared.write_bytes(simplify(prepared.read_bytes()))
             quantize_static(
                 str(prepared),
                 str(quantised),
@@ -77,7 +80,7 @@ def to_int8(model: bytes, inputs: NDArray[np.float32], *, method: str = "minmax"
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=methods[method],
-                extra_options={"CalibPercentile": 99.99} if method == "percentile" else {},
+                extra_options={"CalibPercentile": 99.99, "CalibMovingAverage": method == "minmax"},
             )
         finally:
             root.setLevel(level)

@@ -53,7 +53,7 @@ def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write ``text`` as UTF-8 with ``\\n`` line ends, whole or not at all."""
+    r"""Write ``text`` as UTF-8 with ``\\n`` line ends, whole or not at all."""
     with atomic_file(path) as out:
         out.write(text.encode())
 
