@@ -70,7 +70,7 @@ def find_stale() -> dict[Path, str | None]:
         for path, text in wanted.items()
         if not path.exists() or _without_numbers(path.read_text(encoding="utf-8")) != _without_numbers(text)
     }
-    written = [*DOCS.glob("reference/*.md"), *DOCS.glob("systems/*.md")]
+    written = [*DOCS.glob("reference/*.md"), *DOCS.glob("systems/*.md"), *DOCS.glob("model-card.md")]
     return stale | {path: None for path in written if path not in wanted and path not in ELSEWHERE}
 
 
@@ -84,6 +84,7 @@ def pages() -> dict[str, str]:
         "reference/recipes.md": "\n".join(recipe_page()),
         "systems/README.md": "\n".join(systems_page()),
     }
+    made["model-card.md"] = "\n".join(model_card_page())
     made |= {f"systems/{name}.md": "\n".join(system_page(name)) for name in systems.names()}
     return {name: re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n" for name, text in made.items()}
 
@@ -356,6 +357,67 @@ def system_page(name: str) -> Iterator[str]:
     for recipe in card.recipes:
         yield f"\n## Recipe `{recipe}`\n"
         yield f"```toml\n{Recipe.of(card, recipe).to_toml().strip()}\n```"
+
+
+# The default bundle
+
+
+def model_card_page() -> Iterator[str]:
+    from mien.recognition.default import default_bundle
+
+    card = default_bundle().card
+    training, export = card.notes["training"], card.notes["export"]
+    chosen = export["threshold"]
+    block = "<!-- mien:results value={} system=" + card.system + " kind=bundle views={} --><!-- /mien:results -->"
+    yield "# Model card: the default bundle\n"
+    yield NOTE + "\n"
+    yield f"What `mien.Recognizer()` uses: the system [{card.system}](systems/{card.system}.md), {card.precision}, "
+    yield f"{len(default_bundle().model) / 1e6:.1f} MB, licence {card.licence}. It tells {', '.join(card.labels)}.\n"
+    yield "## How good it is\n"
+    yield "Measured with this very file on the PrivateTest faces of FER2013. View `one` is the default; `flip` averages"
+    yield "the mirror image at twice the time.\n"
+    yield "| | `one` | `flip` |\n|---|---|---|"
+    for what, value in (
+        ("accuracy", "accuracy"),
+        ("95 % interval", "accuracy_ci95"),
+        ("`clean@1`: faces without a copy in the other splits", "accuracy_clean"),
+        ("balanced accuracy", "balanced_accuracy"),
+        ("macro-F1", "macro_f1"),
+        ("NLL", "nll"),
+        ("Brier", "brier"),
+        ("ECE", "ece"),
+        ("ECE of a perfectly calibrated model, at most", "ece_noise_floor"),
+        *((f"recall of {label}", f"per_class_recall.{label}") for label in card.labels),
+        ("result", "id"),
+    ):
+        yield f"| {what} | {block.format(value, 'one')} | {block.format(value, 'flip')} |"
+    yield "\n## When it does not decide\n"
+    yield f"A face whose confidence is below {card.threshold:.3f} is undecided (`faces.decided`). That threshold is the"
+    yield f"lowest at which {chosen['target']:.0%} of the decided PublicTest faces are right; it decides "
+    yield f"{chosen['coverage']:.1%} of them. Temperature and threshold are fitted on PublicTest without its copies of"
+    yield "Training faces. *Calibrated* means: on faces like those of FER2013.\n"
+    yield "## Where it comes from\n"
+    yield "| | |\n|---|---|"
+    extra = ", ".join(card.extra_data) or "none"
+    yield f"| trained on | FER2013 Training, {training['cost']['epochs']} epochs, seed {training['seed']} |"
+    yield f"| further data | {extra} |"
+    yield f"| recipe | `{card.recipe_hash[:16]}` ([in full](systems/{card.system}.md)) |"
+    yield f"| training time | {training['cost']['seconds'] / 60:.0f} minutes |"
+    yield f"| parameters | {training['cost']['params']:,} |"
+    yield f"| multiply-accumulates per face | {training['cost']['macs'] / 1e6:.0f} million |"
+    yield f"| input | {card.input.channels} × {card.input.size} × {card.input.size} px, {card.input.colour} |"
+    framing = card.framing
+    yield f"| framing | margin {framing.margin}, shift {framing.shift}, align {framing.align}, {framing.resample} filter |"
+    yield f"| opset | {card.opset} |"
+    yield f"| fp32 graph against torch | largest deviation {export['parity']['largest_deviation']:.1e}, same decisions |"
+    if card.precision == "int8":
+        yield f"| PublicTest, fp32 → int8 | {export['selection_accuracy_fp32']:.2%} → {export['selection_accuracy']:.2%} |"
+        yield f"| same decision in int8 and fp32 | {export['same_decision']:.2%} of PublicTest |"
+    yield f"| SHA-256 of the graph | `{card.sha256}` |"
+    yield "\n## What it is for, and what not\n"
+    yield "For sorting, searching and describing pictures, for research, for interfaces that react to a smile. Not for"
+    yield "deciding about people: an expression is not an emotion, the labels it learnt are disputed by raters, groups of"
+    yield "people are served differently, and in some places the use is forbidden. Read [limits](concepts/limits.md)."
 
 
 def _header(text: str) -> str:

@@ -2,8 +2,8 @@
 
 No paper; designed here. The log in `docs/LOG.md` holds the measurements behind each choice.
 
-- One 5×5 convolution with stride 2 takes 48 px to 24 px at once. The layers at 48 px of a CIFAR-style network cost
-  a third of its time and are memory-bound; a 5×5 window over grey pixels costs almost nothing.
+- One 5×5 convolution with stride 2 takes 48 px to 24 px at once: layers at 48 px are bound by memory, and a 5×5 window
+  over grey pixels costs little.
 - Then plain residual blocks at 24, 12 and 6 px: dense 3×3 convolutions are what int8 kernels do best, and at equal
   multiply-accumulates depth beat width. No depthwise convolutions, gates or attention: they save
   multiply-accumulates, not time.
