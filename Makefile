@@ -59,7 +59,7 @@ docs: $(VENV)/.test
 # The picture of the README is what the default bundle says about the portrait.
 picture: $(VENV)/.core
 	$(BIN)/mien predict examples/astronaut.jpg --draw out
-	cp out/astronaut.png examples/astronaut.faces.png
+	cp out/astronaut.faces.png examples/astronaut.faces.png
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/run.py

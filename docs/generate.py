@@ -387,7 +387,7 @@ def model_card_page() -> Iterator[str]:
         ("Brier", "brier"),
         ("ECE", "ece"),
         ("ECE of a perfectly calibrated model, at most", "ece_noise_floor"),
-        *((f"recall of {label}", f"per_class_recall.{label}") for label in card.labels),
+        *((f"recall of {label}", f"recall.{label}") for label in card.labels),
         ("result", "id"),
     ):
         yield f"| {what} | {block.format(value, 'one')} | {block.format(value, 'flip')} |"

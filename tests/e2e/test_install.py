@@ -34,7 +34,7 @@ def test_make_demo_recognises_a_face_with_the_core_alone(clone: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "astronaut.jpg" in done.stdout
-    assert (clone / "out" / "astronaut.png").is_file()
+    assert (clone / "out" / "astronaut.faces.png").is_file()
 
     [packages] = (clone / ".venv").glob("lib/python*/site-packages")
     installed = {path.name.lower() for path in packages.iterdir()}

@@ -27,7 +27,7 @@ def test_recognise_a_photograph_from_the_command_line(tmp_path: Path) -> None:
     assert _overlap(face["box"], FACE) > 0.4
     assert face["label"] == max(face["probabilities"], key=face["probabilities"].get)
     assert abs(sum(face["probabilities"].values()) - 1) < 1e-3
-    assert (tmp_path / "out" / "astronaut.png").stat().st_size > 10_000
+    assert (tmp_path / "out" / "astronaut.faces.png").stat().st_size > 10_000
 
 
 def test_research_from_data_to_a_recogniser(tmp_path: Path) -> None:

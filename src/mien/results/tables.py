@@ -231,11 +231,14 @@ def preferred(results: Iterable[Result]) -> Result | None:
 
 
 def value(result: Result, name: str) -> str:
-    """One number of a result as text, e.g. ``accuracy``, ``accuracy_ci95``, ``nll``, ``cost.params``, ``system``.
+    """One number of a result as text: ``accuracy``, ``accuracy_ci95``, ``recall.happy``, ``cost.params``, ``system``, ….
 
     Raises:
         InputError: no result has a number of that name.
     """
+    if name.startswith("recall.") and (label := name.removeprefix("recall.")) in result.labels:
+        shares = result.metrics.get("recall")
+        return percent(shares[result.labels.index(label)]) if shares else "–"
     found: Any = result.metrics.get(name)
     if found is None and name in METRICS:
         return "–"
