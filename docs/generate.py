@@ -407,17 +407,20 @@ def model_card_page() -> Iterator[str]:
     yield f"| multiply-accumulates per face | {training['cost']['macs'] / 1e6:.0f} million |"
     yield f"| input | {card.input.channels} × {card.input.size} × {card.input.size} px, {card.input.colour} |"
     framing = card.framing
-    yield f"| framing | margin {framing.margin}, shift {framing.shift}, align {framing.align}, {framing.resample} filter |"
+    margins = f"margin {framing.margin}, shift {framing.shift}, align {framing.align}"
+    yield f"| framing | {margins}, {framing.resample} filter |"
     yield f"| opset | {card.opset} |"
-    yield f"| fp32 graph against torch | largest deviation {export['parity']['largest_deviation']:.1e}, same decisions |"
+    deviation = export["parity"]["largest_deviation"]
+    yield f"| fp32 graph against torch | largest deviation {deviation:.1e}, same decisions |"
     if card.precision == "int8":
-        yield f"| PublicTest, fp32 → int8 | {export['selection_accuracy_fp32']:.2%} → {export['selection_accuracy']:.2%} |"
+        before, after = export["selection_accuracy_fp32"], export["selection_accuracy"]
+        yield f"| PublicTest, fp32 → int8 | {before:.2%} → {after:.2%} |"
         yield f"| same decision in int8 and fp32 | {export['same_decision']:.2%} of PublicTest |"
     yield f"| SHA-256 of the graph | `{card.sha256}` |"
     yield "\n## What it is for, and what not\n"
     yield "For sorting, searching and describing pictures, for research, for interfaces that react to a smile. Not for"
-    yield "deciding about people: an expression is not an emotion, the labels it learnt are disputed by raters, groups of"
-    yield "people are served differently, and in some places the use is forbidden. Read [limits](concepts/limits.md)."
+    yield "deciding about people: an expression is not an emotion, the labels it learnt are disputed by raters, groups"
+    yield "of people are served differently, and in some places the use is forbidden. Read [limits](concepts/limits.md)."
 
 
 def _header(text: str) -> str:

@@ -231,7 +231,7 @@ def preferred(results: Iterable[Result]) -> Result | None:
 
 
 def value(result: Result, name: str) -> str:
-    """One number of a result as text: ``accuracy``, ``accuracy_ci95``, ``recall.happy``, ``cost.params``, ``system``, ….
+    """One number of a result as text: ``accuracy``, ``accuracy_ci95``, ``recall.happy``, ``cost.params``, ``system``.
 
     Raises:
         InputError: no result has a number of that name.
