@@ -419,8 +419,8 @@ def model_card_page() -> Iterator[str]:
     yield f"| SHA-256 of the graph | `{card.sha256}` |"
     yield "\n## What it is for, and what not\n"
     yield "For sorting, searching and describing pictures, for research, for interfaces that react to a smile. Not for"
-    yield "deciding about people: an expression is not an emotion, the labels it learnt are disputed by raters, groups"
-    yield "of people are served differently, and in some places the use is forbidden. Read [limits](concepts/limits.md)."
+    yield "deciding about people: an expression is not an emotion, the labels it learnt are disputed by raters,"
+    yield "groups of people are served differently, and in some places the use is forbidden. Read [limits](concepts/limits.md)."
 
 
 def _header(text: str) -> str:
