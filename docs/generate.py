@@ -325,6 +325,7 @@ def systems_page() -> Iterator[str]:
 
 def system_page(name: str) -> Iterator[str]:
     from mien import systems
+    from mien.labels import FER2013
     from mien.training import Recipe
 
     card = systems.card(name)
@@ -341,6 +342,7 @@ def system_page(name: str) -> Iterator[str]:
         ("95 %", "accuracy_ci95"),
         ("clean@1", "accuracy_clean"),
         ("macro-F1", "macro_f1"),
+        *((f"recall, {label}", f"recall.{label}") for label in FER2013.labels),
         ("NLL", "nll"),
         ("ECE", "ece"),
         ("accuracy on PublicTest (selection, not ranked)", "selection_accuracy"),
@@ -420,7 +422,8 @@ def model_card_page() -> Iterator[str]:
     yield "\n## What it is for, and what not\n"
     yield "For sorting, searching and describing pictures, for research, for interfaces that react to a smile. Not for"
     yield "deciding about people: an expression is not an emotion, the labels it learnt are disputed by raters,"
-    yield "groups of people are served differently, and in some places the use is forbidden. Read [limits](concepts/limits.md)."
+    yield "groups of people are served differently, and in some places the use is forbidden. Read"
+    yield "[limits](concepts/limits.md)."
 
 
 def _header(text: str) -> str:
