@@ -4,7 +4,7 @@
     python benchmarks/leak_check.py fer2013.npz --sheets OUT    # also draw the pairs to be looked at
     python benchmarks/leak_check.py --docs                      # only put the recorded numbers into the guide
 
-Positives are changed copies of PublicTest faces (the threshold was chosen with them) and of PrivateTest faces (the
+Positives are changed copies of PublicTest faces and of PrivateTest faces (the
 numbers that are published). Negatives are Training faces without an exact or near copy (correlation 0.90) in either
 test split. Among those the tool finds many that are the same photograph cut out differently; pairs of negatives that it
 flags or nearly flags were looked at one by one, and what they are stands in ``recorded/leak_check_looked_at.json``
@@ -207,7 +207,7 @@ def table(report: dict) -> str:
     )
     head = (
         f"{report['faces']:,} faces of each split per line, seed {report['seed']}; "
-        f"threshold {report['threshold']:g}, chosen without PrivateTest."
+        f"threshold {report['threshold']:g} (how it was set: below)."
     )
     return "\n".join([head, "", *lines, "", precision])
 

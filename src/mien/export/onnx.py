@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import warnings
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mien.errors import MissingExtraError
+from mien.training.quiet import quietly
 
 if TYPE_CHECKING:
     from mien.bundle import InputSpec
@@ -45,7 +45,7 @@ def to_onnx(system: System, spec: InputSpec) -> bytes:
     example = torch.zeros(2, spec.channels, spec.size, spec.size)
     has_embedding = type(system).embed is not _base_embed() and hasattr(system, "head")
     wrapped: nn.Module = _WithEmbedding(module) if has_embedding else module
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("onnxscript", "torch.onnx"):
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), quietly("onnxscript", "torch.onnx"):
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
         program = torch.onnx.export(
             wrapped,
@@ -78,16 +78,3 @@ def _base_embed() -> object:
     from mien.systems.base import System
 
     return System.embed
-
-
-@contextlib.contextmanager
-def _quiet(*names: str):  # type: ignore[no-untyped-def]
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

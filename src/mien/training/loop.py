@@ -30,6 +30,7 @@ from mien.store import write_text
 from mien.systems.base import System, count_macs, count_parameters
 from mien.training.augmentation import augment, mix
 from mien.training.optimisation import MovingAverage, learning_rate, make_criterion, make_optimizer, soft_targets
+from mien.training.quiet import quietly
 from mien.training.recipe import Recipe
 from mien.training.run import SCHEMA, Run
 from mien.training.weights import hash_weights, load_strictly, load_tensors, save_tensors
@@ -190,9 +191,9 @@ class _Loop:
         self.run, self.recipe, self.selection = run, run.recipe, selection
         self.classes = len(train.label_set)
         self.notify = on_progress or (lambda progress: None)
-        self.fabric = Fabric(
-            accelerator=device, devices=1, precision="bf16-mixed" if self.recipe.precision == "bf16" else "32-true"
-        )
+        precision = "bf16-mixed" if self.recipe.precision == "bf16" else "32-true"
+        with quietly("lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+            self.fabric = Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
         self.device = self.fabric.device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed)
