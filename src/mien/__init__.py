@@ -32,7 +32,12 @@ if TYPE_CHECKING:
     from mien.training import Recipe, Run, train
 
 
+_MODULES = ("errors", "labels", "results", "systems", "testing")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"mien.{name}")
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module 'mien' has no attribute {name!r}")

@@ -57,11 +57,17 @@ def main(argv: list[str] | None = None) -> Any:
 
         complain(str(error))
         sys.exit(2)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            sys.stderr.close()
+            sys.exit(141)
+        from mien.cli.common import complain
+
+        where = f"{error.filename}: " if error.filename else ""
+        complain(f"{where}{error.strerror or error}; check the path, the rights and the space on the disk")
+        sys.exit(2)
     except KeyboardInterrupt:
         from mien.cli.common import complain
 
         complain("stopped")
         sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -29,7 +30,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     table = Table(*map(_escape, columns))
     for row in rows:
         table.add_row(*map(_escape, row))
-    stdout.print(table, highlight=False)
+    # Figures are never cut off: a table that is wider than the terminal is printed in full and left to it.
+    natural = Measurement.get(stdout, stdout.options.update(max_width=1000), table).maximum
+    Console(width=max(natural, stdout.width)).print(table, highlight=False, crop=False)
 
 
 def progress() -> Progress:

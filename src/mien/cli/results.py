@@ -19,8 +19,11 @@ Reference = Annotated[str, typer.Argument(help="Path of a result's json, or the 
 def list_(folder: Folder = Path("results"), json: Json = False) -> None:
     """What is recorded, and how often each system had the test split opened."""
     from mien.cli.common import print_json, print_table
+    from mien.errors import InputError
     from mien.results import Ledger, load_all, tables
 
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder; give the one that holds the results")
     results, ledger = load_all(folder), Ledger(folder / "ledger.jsonl")
     if json:
         print_json({"results": [result.to_json() for result in results], "openings": ledger.counts()})

@@ -27,7 +27,7 @@ def train(
 ) -> None:
     """Train a system. The test split stays sealed; Ctrl-C loses at most the current epoch (--resume)."""
     from mien import systems
-    from mien.cli.common import print_json, progress, stderr, stdout
+    from mien.cli.common import complain, print_json, progress, stderr, stdout
     from mien.datasets import load_dataset
     from mien.training import Recipe
     from mien.training import train as train_system
@@ -36,12 +36,12 @@ def train(
     chosen = Recipe.from_toml(Path(recipe)) if recipe.endswith(".toml") else Recipe.of(card, recipe)
     chosen = chosen.set(set_ or [])
     face_set = load_dataset(data, path)
-    best = 0.0
+    best, finished = 0.0, 0
     with progress() as bar:
         task = bar.add_task(f"{card.title}, {chosen.name}", total=None)
 
         def show(now: Progress) -> None:
-            nonlocal best
+            nonlocal best, finished
             bar.update(
                 task,
                 total=now.epochs * now.steps,
@@ -50,6 +50,7 @@ def train(
                 + (f" · best selection {best:.2%}" if best else ""),
             )
             if now.entry:
+                finished = now.epoch + 1
                 best = max(best, now.entry["selection_accuracy"])
                 stderr.print(
                     f"epoch {now.epoch + 1:3d}  loss {now.entry['loss']:.4f}  "
@@ -57,17 +58,23 @@ def train(
                     highlight=False,
                 )
 
-        run = train_system(
-            system,
-            face_set.train,
-            face_set.selection,
-            recipe=chosen,
-            seed=seed,
-            out=out,
-            resume=resume,
-            device=device,
-            on_progress=show,
-        )
+        try:
+            run = train_system(
+                system,
+                face_set.train,
+                face_set.selection,
+                recipe=chosen,
+                seed=seed,
+                out=out,
+                resume=resume,
+                device=device,
+                on_progress=show,
+            )
+        except KeyboardInterrupt:
+            complain(
+                f"stopped after {finished} of {chosen.epochs} epochs; the same command with --resume goes on from there"
+            )
+            raise typer.Exit(130) from None
     if json:
         print_json({"folder": str(run.folder), **run.info})
         return

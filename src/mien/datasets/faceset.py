@@ -215,6 +215,15 @@ class Split:
     role: Role
     rows: npt.NDArray[np.int64] = field(repr=False)
 
+    def __post_init__(self) -> None:
+        # A name does not turn test rows into others: what each row may be used for stands in the face set.
+        roles = {self.face_set.roles[index] for index in np.unique(self.face_set.splits[self.rows])}
+        if roles - {self.role}:
+            raise SealedSplitError(
+                f"a split of role {self.role!r} cannot hold rows of role {', '.join(sorted(roles - {self.role}))}; "
+                "take data.train, data.selection or data.test"
+            )
+
     def __len__(self) -> int:
         return len(self.rows)
 

@@ -107,6 +107,9 @@ def export_run(
                 "weights_sha256": run.info["weights_sha256"],
                 "data": run.info["data"],
                 "data_fingerprint": run.info["data_fingerprint"],
+                "commit": run.info.get("commit"),
+                "dirty": run.info.get("dirty"),
+                "environment": run.info["environment"],
                 "cost": run.info["cost"],
             }
         },
@@ -193,8 +196,9 @@ def _fit(
         temperatures[view] = metrics.fit_temperature(scores[fit], labels)
     probabilities = metrics.softmax(known["one"][fit], temperatures["one"])
     chosen = metrics.choose_threshold(probabilities, labels, target=target)
-    # Rounded down, so that the face that sets the threshold stays decided in float32; a threshold is below 1.
-    threshold = min(math.floor(chosen.threshold * 1e6) / 1e6, 0.999999)
+    # Rounded down, so that the face that sets the threshold stays decided in float32; a threshold is below 1. A network
+    # that never reaches the target leaves (nearly) every face undecided rather than claim what it cannot hold.
+    threshold = min(math.floor(chosen.threshold * 1e6) / 1e6, 0.999999) if chosen.reached else 0.999999
     decided = probabilities.max(axis=1) >= threshold
     right = probabilities.argmax(axis=1) == labels
     return {
@@ -204,7 +208,7 @@ def _fit(
             "target": target,
             "reached": chosen.reached,
             "coverage": round(float(decided.mean()), 4),
-            "accuracy_when_decided": round(float(right[decided].mean()), 4),
+            "accuracy_when_decided": round(float(right[decided].mean()), 4) if decided.any() else None,
         },
     }
 

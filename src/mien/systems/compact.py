@@ -1,6 +1,6 @@
 """Compact: the network of the default bundle, judged by accuracy per microsecond on a CPU.
 
-No paper; designed here. The log in `docs/LOG.md` holds the measurements behind each choice.
+No paper; designed here. The log in `docs/LOG.md` holds what was measured and what was not.
 
 - One 5×5 convolution with stride 2 takes 48 px to 24 px at once: layers at 48 px are bound by memory, and a 5×5 window
   over grey pixels costs little.

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -103,6 +105,8 @@ def train(
         raise InputError("training and selection have different label sets")
     if train.role != "train":
         raise InputError(f"the first split is of role {train.role!r}; learn from data.train, choose on data.selection")
+    if selection.role != "selection" or selection.fingerprint != train.fingerprint:
+        raise InputError("choose on data.selection of the same face set that data.train comes from")
     for split in (train, selection):
         _check_rows(split)
     if seed < 0:
@@ -144,6 +148,7 @@ def _start(folder: Path, recipe: Recipe, train: Split, selection: Split, seed: i
         "selection_rows": _rows_hash(selection),
         "label_set": train.label_set.name,
         "labels": list(train.label_set.labels),
+        "extra_data": [],  # nothing but the training split is read here
         "commit": revision,
         "dirty": dirty,
     }
@@ -163,6 +168,10 @@ def _check_rows(split: Split) -> None:
             f"{unlabelled} faces of the split {split.name!r} have no label; leave them out: "
             "split.subset(split.labels < len(split.label_set))"
         )
+
+
+def _has_compiler() -> bool:
+    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++", "cl"))
 
 
 def _rows_hash(split: Split) -> str:
@@ -193,7 +202,15 @@ class _Loop:
         self.notify = on_progress or (lambda progress: None)
         precision = "bf16-mixed" if self.recipe.precision == "bf16" else "32-true"
         with quietly("lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
-            self.fabric = Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+            try:
+                self.fabric = Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+            except (ValueError, RuntimeError) as error:
+                raise InputError(f"no training on device {device!r}: {str(error).splitlines()[0]}") from None
+        if self.recipe.compile and self.fabric.device.type == "cpu" and not _has_compiler():
+            raise RunError(
+                "the recipe compiles the network, which needs a C++ compiler on the CPU, and none was found; install "
+                "g++ or clang++, or add --set compile=false (slower, equal but for rounding)"
+            )
         self.device = self.fabric.device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed)

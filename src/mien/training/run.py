@@ -93,7 +93,9 @@ class Run:
 
         path = self.folder / "weights.safetensors"
         if not path.exists():
-            raise RunError(f"{self.folder} has no weights yet; finish it with `mien train --resume {self.folder}`")
+            raise RunError(
+                f"{self.folder} is unfinished; give the `mien train` command that began it again, with --resume"
+            )
         state, _ = load_tensors(path)
         if hash_weights(state) != self.info.get("weights_sha256"):
             raise RunError(f"{path} does not hold the weights that run.json names; restore the file or train again")
