@@ -15,7 +15,7 @@ import pytest
 import tiny
 import torch
 
-from mien.datasets import FaceSet, load_dataset
+from mien.datasets import FaceSet, Split, load_dataset
 from mien.errors import InputError, RecipeError, RunError, SealedSplitError
 from mien.labels import LabelSet
 from mien.results import Ledger
@@ -161,13 +161,24 @@ def test_resuming_a_finished_run_gives_it_back(whole: Run, drawn: FaceSet) -> No
 def test_other_faces_are_not_taken_for_the_runs_own(whole: Run, drawn: FaceSet) -> None:
     """Drawn faces of another seed have the same labels and rows, and other pixels."""
     half = np.arange(len(drawn.train)) % 2 == 0
+    other = load_dataset("drawn", count=140, seed=1)
     for splits in (
-        (load_dataset("drawn", count=140, seed=1).train, drawn.selection),
+        (other.train, other.selection),
         (drawn.train.subset(half), drawn.selection),
         (drawn.train, drawn.selection.subset(np.arange(7))),
     ):
         with pytest.raises(RunError, match="trained on other data"):
             train("compact", *splits, recipe=tiny.recipe(), out=whole.folder.parent, resume=True)
+
+
+def test_choices_are_made_on_the_selection_split_of_the_same_faces(drawn: FaceSet, tmp_path: Path) -> None:
+    """Else a selection made of another face set's test rows could steer a training that looks like an official one."""
+    other = load_dataset("drawn", count=140, seed=1)
+    for selection in (other.selection, drawn.train.subset(np.arange(7))):
+        with pytest.raises(InputError, match=r"choose on data\.selection of the same face set"):
+            train("compact", drawn.train, selection, recipe=tiny.recipe(), out=tmp_path)
+    with pytest.raises(SealedSplitError, match="cannot hold rows of role test"):
+        Split(drawn, "test", "train", drawn.rows("test"))
 
 
 def test_every_face_is_visited_once_per_epoch(drawn: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,7 +352,7 @@ def test_damaged_run_folders(whole: Run, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no readable safetensors"):
         Run.open(folder).module()
     (folder / "weights.safetensors").unlink()
-    with pytest.raises(RunError, match="has no weights yet"):
+    with pytest.raises(RunError, match="is unfinished; give the `mien train` command"):
         Run.open(folder).module()
 
 

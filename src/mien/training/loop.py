@@ -105,10 +105,10 @@ def train(
         raise InputError("training and selection have different label sets")
     if train.role != "train":
         raise InputError(f"the first split is of role {train.role!r}; learn from data.train, choose on data.selection")
-    if selection.role != "selection" or selection.fingerprint != train.fingerprint:
-        raise InputError("choose on data.selection of the same face set that data.train comes from")
     for split in (train, selection):
         _check_rows(split)
+    if selection.role != "selection" or selection.fingerprint != train.fingerprint:
+        raise InputError("choose on data.selection of the same face set that data.train comes from")
     if seed < 0:
         raise InputError(f"a seed is a whole number from 0, not {seed}")
     if not isinstance(recipe, Recipe):
