@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mien.bundle import InputSpec
 from mien.errors import RecipeError
 from mien.registry import suggestion
 
 if TYPE_CHECKING:
+    from mien.bundle import InputSpec
     from mien.systems.base import System
 
 
@@ -25,6 +25,27 @@ class Paper:
     url: str = ""
     code: tuple[str, ...] = ()
     code_licence: str = ""
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Published weights that a system can start from, and what they expect.
+
+    Args:
+        model: timm's name of them, tag included (``resnet34.a1_in1k``).
+        extra_data: what they were trained on; it goes into every result.
+        mean: per channel, on the 0–1 scale.
+        std: likewise.
+        options: architecture options of the card without which the weights do not fit.
+        size: side in pixels that a recipe written for fresh weights is brought to; 0 leaves it.
+    """
+
+    model: str
+    extra_data: tuple[str, ...] = ("ImageNet-1k",)
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,6 +66,7 @@ class Card:
         views: the view that the source reports.
         tiny: options of a small variant that learns in seconds, for tests.
         tiny_size: side in pixels that tests feed it; 0 means the input's own. Sources at 224 px say less here.
+        pretrained: published weights that fit it.
     """
 
     id: str
@@ -60,6 +82,7 @@ class Card:
     views: tuple[str, ...] = ("one",)
     tiny: Mapping[str, Any] = field(default_factory=dict)
     tiny_size: int = 0
+    pretrained: Pretrained | None = None
 
 
 def check_options(card: Card, options: Mapping[str, object]) -> None:
@@ -69,6 +92,10 @@ def check_options(card: Card, options: Mapping[str, object]) -> None:
             raise RecipeError(f"{card.id} has no option {name!r}; {suggestion(name, card.options)}")
 
 
-def grey(size: int, resize: int = 0) -> InputSpec:
-    """A grey input with mean and standard deviation of FER2013's Training faces (0.5077 and 0.2550)."""
-    return InputSpec(size, 1, "grey", mean=(0.5077,), std=(0.2550,), resize=resize)
+def grey(size: int, resize: int = 0, channels: int = 1) -> InputSpec:
+    """A grey input with mean and standard deviation of FER2013's Training faces (0.5077 and 0.2550).
+
+    With 3 channels the grey values are repeated: for networks whose published parameter count includes a first
+    convolution over three.
+    """
+    return InputSpec(size, channels, "grey", mean=(0.5077,) * channels, std=(0.2550,) * channels, resize=resize)
