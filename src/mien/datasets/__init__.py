@@ -2,6 +2,7 @@
 
 from mien.datasets.drawn import draw_face, drawn_faces
 from mien.datasets.duplicates import copies_of, duplicate_groups
+from mien.datasets.extra_images import ExtraImages, read_manifest
 from mien.datasets.faceset import ROLES, UNLABELLED, AllRows, FaceSet, SealedSplit, Split
 from mien.datasets.library import DATASETS, DataSet, import_dataset, load_dataset
 
@@ -11,6 +12,7 @@ __all__ = [
     "UNLABELLED",
     "AllRows",
     "DataSet",
+    "ExtraImages",
     "FaceSet",
     "SealedSplit",
     "Split",
@@ -20,4 +22,5 @@ __all__ = [
     "duplicate_groups",
     "import_dataset",
     "load_dataset",
+    "read_manifest",
 ]

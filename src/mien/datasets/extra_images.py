@@ -1,0 +1,219 @@
+"""Images to learn from beside the Training split, such as generated ones; never any that show what is measured on.
+
+A picture made from a face of the selection or test split carries that person, pose and light into the training, and
+a copy carries all of it. Manifests with either are refused as a whole: leaving the offending lines out would hide that
+whoever made the others had looked there too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mien.datasets.extra_manifest import ExtraImage, image_path, read_entries
+from mien.datasets.faceset import FaceSet
+from mien.datasets.readers.table import Progress
+from mien.errors import DataError, InputError
+from mien.faces.decode import Limits, decode
+from mien.faces.views import resize_faces
+from mien.labels import LabelSet
+
+LIMITS = Limits(bytes=32 << 20, pixels=4096 * 4096)
+"""What one image may cost; generators make 512 to 1,024 pixels a side."""
+MAX_BYTES = 4 << 30
+"""What all images may take in memory, at the face set's size."""
+_SHOWN = 20
+
+
+@dataclass(frozen=True, eq=False)
+class ExtraImages:
+    """What `read_manifest` read.
+
+    Attributes:
+        path: the manifest.
+        images: uint8 (N, H, W) grey or (N, H, W, 3) RGB, as the faces of the face set.
+        labels: uint8 (N,), positions in ``label_set``.
+        label_set: the expressions of the face set.
+        names: what the extra data is called, each name once; a result lists them in ``extra_data``.
+        fingerprint: SHA-256 (hex) of images, labels and names.
+        entries: the lines of the manifest, in the same order.
+    """
+
+    path: Path
+    images: npt.NDArray[np.uint8] = field(repr=False)
+    labels: npt.NDArray[np.uint8] = field(repr=False)
+    label_set: LabelSet
+    names: tuple[str, ...]
+    fingerprint: str
+    entries: tuple[ExtraImage, ...] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def sources(self) -> npt.NDArray[np.int64]:
+        """int64 (N,): the row that each image was made from, -1 for none."""
+        return np.array([-1 if entry.source_id is None else entry.source_id for entry in self.entries], np.int64)
+
+    def counts(self) -> dict[str, int]:
+        """Images per expression."""
+        counts = np.bincount(self.labels, minlength=len(self.label_set))
+        return {label: int(counts[index]) for index, label in enumerate(self.label_set.labels)}
+
+    def info(self) -> dict[str, Any]:
+        """What a run notes about them, JSON-able."""
+        return {
+            "manifest": self.path.name,
+            "fingerprint": self.fingerprint,
+            "names": list(self.names),
+            "images": len(self),
+            "counts": self.counts(),
+            "without_source": int((self.sources < 0).sum()),
+            "generators": dict(Counter(entry.generator or "not stated" for entry in self.entries)),
+            "licences": dict(Counter(entry.licence or "not stated" for entry in self.entries)),
+        }
+
+
+def read_manifest(path: str | Path, face_set: FaceSet, *, progress: Progress | None = None) -> ExtraImages:
+    """Read a manifest and its images, ready to be learned from beside ``face_set.train``.
+
+    Images are decoded by `mien.faces.decode` and brought to the size and colour of the face set's faces. They have to
+    show a face cut out as those do: square.
+
+    Args:
+        path: the manifest; `mien.datasets.extra_manifest` has its columns.
+        face_set: the face set that will be trained on, with all its splits.
+        progress: told how many images are read.
+
+    Raises:
+        DataError: the manifest or an image is broken, or too large; a source is no row of the training split; or an
+            image is an exact copy, also mirrored, of a face of the selection or test split. The message names lines
+            and rows.
+        InputError: the face set cannot be checked against.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> from PIL import Image
+        >>> from mien.datasets import draw_face, drawn_faces
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> Image.fromarray(draw_face("disgust")).save(folder / "a.png")
+        >>> _ = (folder / "extra.csv").write_text("file,label,data,source_id" + chr(10) + "a.png,disgust,Drawn,3")
+        >>> extra = read_manifest(folder / "extra.csv", drawn_faces(70))
+        >>> extra.images.shape, extra.labels.tolist(), extra.names
+        ((1, 48, 48), [1], ('Drawn',))
+    """
+    path = Path(path)
+    entries = read_entries(path, face_set.label_set)
+    check_sources(path, entries, face_set)
+    images = _read_images(path, entries, face_set, progress)
+    _refuse_copies(path, entries, images, face_set)
+    labels = np.array([face_set.label_set.id(entry.label) for entry in entries], np.uint8)
+    names = tuple(dict.fromkeys(entry.data for entry in entries))
+    digest = hashlib.sha256("\n".join(("mien extra images 1", *face_set.label_set.labels, "", *names)).encode())
+    for array in (np.array(images.shape, "<i8"), images, labels):
+        digest.update(array.data)
+    for array in (images, labels):
+        array.flags.writeable = False
+    return ExtraImages(path, images, labels, face_set.label_set, names, digest.hexdigest(), tuple(entries))
+
+
+def check_sources(path: Path, entries: list[ExtraImage], face_set: FaceSet) -> None:
+    """Refuse sources that are no row of the training split (`DataError` with the rows)."""
+    if face_set.info.get("without_test"):
+        raise InputError(
+            "extra images are compared with the selection and test splits, and this copy is without its test split; "
+            "give the whole face set"
+        )
+    used = [entry for entry in entries if entry.source_id is not None]
+    if used and "not as published" in str(face_set.info.get("order", "")):
+        raise InputError(
+            f"the rows of this copy of {face_set.name} are not in the published order, so source_id cannot name "
+            "them; import fer2013.csv or icml_face_data.csv"
+        )
+    missing = [entry for entry in used if _source(entry) >= len(face_set)]
+    if missing:
+        raise DataError(
+            f"{face_set.name} has no row {_list(str(_source(entry)) for entry in missing)}; source_id is a row number "
+            f"from 0 to {len(face_set) - 1:,}",
+            file=path,
+            line=missing[0].line,
+        )
+    for index, role in enumerate(face_set.roles):
+        if role == "train":
+            continue
+        inside = [entry for entry in used if face_set.splits[_source(entry)] == index]
+        if inside:
+            raise DataError(
+                f"refused: {len(inside):,} images were made from faces of {face_set.split_names[index]} (the {role} "
+                f"split), source_id {_list(str(_source(entry)) for entry in inside)}; make images from the training "
+                "split only, anew",
+                file=path,
+                line=inside[0].line,
+            )
+
+
+def _source(entry: ExtraImage) -> int:
+    assert entry.source_id is not None
+    return entry.source_id
+
+
+def _read_images(
+    path: Path, entries: list[ExtraImage], face_set: FaceSet, progress: Progress | None
+) -> npt.NDArray[np.uint8]:
+    shape = (len(entries), *face_set.image_shape)
+    if shape[1] != shape[2]:
+        raise InputError(f"extra images are for square faces; those of {face_set.name} are {shape[2]} × {shape[1]}")
+    if int(np.prod(shape, dtype=np.int64)) > MAX_BYTES:
+        raise DataError(f"its images take more than {MAX_BYTES >> 30} GiB at {shape[1]} px; split it", file=path)
+    images = np.empty(shape, np.uint8)
+    colour = "rgb" if len(shape) == 4 else "grey"
+    for row, entry in enumerate(entries):
+        name = f"{path}, line {entry.line}: {entry.file}"
+        picture = decode(image_path(path, entry), limits=LIMITS, name=name)
+        if picture.shape[0] != picture.shape[1]:
+            raise DataError(
+                f"{entry.file} has {picture.shape[1]} × {picture.shape[0]} pixels; cut the face out as a square",
+                file=path,
+                line=entry.line,
+            )
+        images[row] = resize_faces(picture[None], shape[1], colour)[0]
+        if progress is not None and (row % 64 == 63 or row + 1 == len(entries)):
+            progress(row + 1, len(entries))
+    return images
+
+
+def _refuse_copies(path: Path, entries: list[ExtraImage], images: npt.NDArray[np.uint8], face_set: FaceSet) -> None:
+    measured_on = [index for index, role in enumerate(face_set.roles) if role != "train"]
+    pixels = face_set.all_rows().images
+    held: dict[bytes, int] = {}
+    for row in np.flatnonzero(np.isin(face_set.splits, measured_on)).tolist():
+        held.setdefault(_key(pixels[row]), row)
+    found = [
+        (entry, copy)
+        for entry, image in zip(entries, images, strict=True)
+        if (copy := held.get(_key(image), held.get(_key(image[:, ::-1])))) is not None
+    ]
+    if found:
+        pairs = _list(f"{row} ({entry.file})" for entry, row in found)
+        raise DataError(
+            f"refused: {len(found):,} images are exact copies, as they are or mirrored, of selection or test faces, "
+            f"row {pairs}; take images from the training split only, anew",
+            file=path,
+            line=found[0][0].line,
+        )
+
+
+def _key(image: npt.NDArray[np.uint8]) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(image).data).digest()
+
+
+def _list(items: Iterator[str]) -> str:
+    shown = list(items)
+    return ", ".join(shown[:_SHOWN]) + (f" and {len(shown) - _SHOWN:,} more" if len(shown) > _SHOWN else "")
