@@ -98,4 +98,6 @@ def grey(size: int, resize: int = 0, channels: int = 1) -> InputSpec:
     With 3 channels the grey values are repeated: for networks whose published parameter count includes a first
     convolution over three.
     """
+    from mien.bundle import InputSpec
+
     return InputSpec(size, channels, "grey", mean=(0.5077,) * channels, std=(0.2550,) * channels, resize=resize)
