@@ -159,7 +159,7 @@ def test_face_sets_that_cannot_be_checked_against_are_refused(drawn: FaceSet, tm
         ("file,label,data\n/etc/passwd,sad,E\n", "no file inside the manifest's folder"),
         ("file,label,data\nC:/a.png,sad,E\n", "no file inside the manifest's folder"),
         ("file,label,data\nlink/a.png,sad,E\n", "no file inside the manifest's folder"),
-        ("file,label,data\nb.png,sad,E\n", r"line 2: b\.png does not exist"),
+        ("file,label,data\nb.png,sad,E\n", r"line 2: b\.png is no file beside the manifest"),
         ("file,label,data\ntext.png,sad,E\n", r"line 2: text\.png is no JPEG, PNG"),
         ("file,label,data\nwide.png,sad,E\n", "line 2: wide.png has 60 × 48 pixels; cut the face out as a square"),
         ("file,label,data\nhuge.png,sad,E\n", "line 2: huge.png has 5000 × 5000 pixels, more than"),

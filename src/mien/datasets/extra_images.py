@@ -175,8 +175,10 @@ def _read_images(
     images = np.empty(shape, np.uint8)
     colour = "rgb" if len(shape) == 4 else "grey"
     for row, entry in enumerate(entries):
-        name = f"{path}, line {entry.line}: {entry.file}"
-        picture = decode(image_path(path, entry), limits=LIMITS, name=name)
+        file = image_path(path, entry)
+        if not file.is_file():
+            raise DataError(f"{entry.file} is no file beside the manifest; check it", file=path, line=entry.line)
+        picture = decode(file, limits=LIMITS, name=f"{path}, line {entry.line}: {entry.file}")
         if picture.shape[0] != picture.shape[1]:
             raise DataError(
                 f"{entry.file} has {picture.shape[1]} × {picture.shape[0]} pixels; cut the face out as a square",
