@@ -176,8 +176,16 @@ def test_training_on_another_copy_is_not_ranked(
         trained_on="ff" * 32,
     )  # fmt: skip
     refused(DataError, "was trained on another copy", tmp_path, subject, faces.test)
-    evaluate(replace(subject, extra_data=("other faces",)), faces.selection, results=tmp_path)
-    evaluate(replace(subject, trained_on=faces.fingerprint), faces.selection, results=tmp_path)
+    # Extra data come on top of the protocol's training split; declaring some excuses nothing.
+    declared = replace(subject, extra_data=("other faces",))
+    refused(DataError, "was trained on another copy", tmp_path, declared, faces.test)
+    nobody_knows = replace(subject, trained_on="")
+    refused(DataError, "nothing says what x was trained on", tmp_path, nobody_knows, faces.test)
+    evaluate(replace(nobody_knows, extra_data=("unknown",)), faces.selection, results=tmp_path)
+    right = replace(subject, trained_on=faces.fingerprint)
+    evaluate(replace(right, train_rows=faces.train.rows_hash), faces.selection, results=tmp_path)
+    part = replace(right, train_rows=faces.train.subset(np.arange(20)).rows_hash)
+    refused(DataError, "a part of train only", tmp_path, part, faces.test)
 
 
 def replace_spec() -> Any:

@@ -9,8 +9,11 @@ import typer
 
 
 def evaluate(
-    subject: Annotated[Path, typer.Argument(help="A run folder or a bundle (.onnx).")],
-    data: Annotated[str, typer.Option(help="Data set.")] = "fer2013",
+    subject: Annotated[
+        list[Path],
+        typer.Argument(help="A run folder or a bundle (.onnx); or the runs of all folds."),
+    ],
+    data: Annotated[str | None, typer.Option(help="Data set; that of the protocol, else fer2013, by default.")] = None,
     path: Annotated[Path | None, typer.Option(help="Where the data set lies, if it is not imported yet.")] = None,
     split: Annotated[str, typer.Option(help="selection or test. Opening test is noted in the ledger.")] = "selection",
     views: Annotated[str, typer.Option(help="one, flip, tencrop@40, tencrop@44, rot8, rot10, lhc60.")] = "one",
@@ -26,17 +29,21 @@ def evaluate(
     from mien.datasets import load_dataset
     from mien.errors import InputError
     from mien.evaluation import evaluate as measure
-    from mien.results import tables
+    from mien.evaluation.folds import FOLDS
+    from mien.results import protocols, tables
 
     if split not in ("selection", "test"):
         raise InputError(f"--split is selection or test, not {split!r}")
-    opened = _open(subject)
-    face_set = load_dataset(data, path)
+    opened = [_open(each) for each in subject]
+    folds = len(opened) > 1
+    if folds:
+        protocol = protocol or FOLDS
+    face_set = load_dataset(data or (protocol and protocols.get(protocol).face_set) or "fer2013", path)
     with progress() as bar:
-        task = bar.add_task(f"{subject.name} · {views}", total=None)
+        task = bar.add_task(f"{subject[0].name} · {views}", total=None)
         result = measure(
-            opened,
-            face_set.test if split == "test" else face_set.selection,
+            opened if folds else opened[0],
+            face_set.train if folds else face_set.test if split == "test" else face_set.selection,
             views=views,
             results=results,
             protocol=protocol,

@@ -13,12 +13,20 @@ if TYPE_CHECKING:
 
 def train(
     system: Annotated[str, typer.Argument(help="Id of a system; `mien systems list` shows all.")],
-    data: Annotated[str, typer.Option(help="Data set: fer2013, drawn, …")] = "fer2013",
+    data: Annotated[
+        str | None, typer.Option(help="Data set: fer2013, ferplus, drawn, …; that of the protocol by default.")
+    ] = None,
     path: Annotated[Path | None, typer.Option(help="Where the data set lies, if it is not imported yet.")] = None,
     recipe: Annotated[str, typer.Option(help="A recipe of the system, or a TOML file.")] = "mien",
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field, e.g. optim.lr=0.1.")
     ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="Whose splits to learn from and choose on; by default that of the data set.")
+    ] = None,
+    fold: Annotated[
+        str, typer.Option(help="Under a protocol with folds: all, or the one that is left out, e.g. 0.")
+    ] = "all",
     seed: Annotated[int, typer.Option(min=0)] = 0,
     out: Annotated[Path, typer.Option(help="Folder for run folders.")] = Path("runs"),
     resume: Annotated[bool, typer.Option("--resume", help="Continue where a stopped run left off.")] = False,
@@ -29,14 +37,20 @@ def train(
     from mien import systems
     from mien.cli.common import complain, print_json, progress, stderr, stdout
     from mien.datasets import load_dataset
+    from mien.errors import InputError
+    from mien.evaluation import parts
+    from mien.results import protocols
     from mien.training import Recipe
     from mien.training import train as train_system
 
     card = systems.card(system)
     chosen = Recipe.from_toml(Path(recipe)) if recipe.endswith(".toml") else Recipe.of(card, recipe)
     chosen = chosen.set(set_ or [])
-    face_set = load_dataset(data, path)
-    best, finished = 0.0, 0
+    if fold != "all" and not fold.isdecimal():
+        raise InputError(f"--fold is all or the number of a fold, not {fold!r}")
+    face_set = load_dataset(data or (protocol and protocols.get(protocol).face_set) or "fer2013", path)
+    wanted = parts(face_set, protocol, None if fold == "all" else int(fold))
+    runs, best, finished = [], 0.0, 0
     with progress() as bar:
         task = bar.add_task(f"{card.title}, {chosen.name}", total=None)
 
@@ -59,28 +73,37 @@ def train(
                 )
 
         try:
-            run = train_system(
-                system,
-                face_set.train,
-                face_set.selection,
-                recipe=chosen,
-                seed=seed,
-                out=out,
-                resume=resume,
-                device=device,
-                on_progress=show,
-            )
+            for part in wanted:
+                best, finished = 0.0, 0
+                if part.name:
+                    stderr.print(part.name, highlight=False)
+                runs.append(
+                    train_system(
+                        system,
+                        part.train,
+                        part.selection,
+                        recipe=chosen,
+                        seed=seed,
+                        out=out,
+                        part=part.name,
+                        resume=resume,
+                        device=device,
+                        on_progress=show,
+                    )
+                )
         except KeyboardInterrupt:
             complain(
                 f"stopped after {finished} of {chosen.epochs} epochs; the same command with --resume goes on from there"
             )
             raise typer.Exit(130) from None
     if json:
-        print_json({"folder": str(run.folder), **run.info})
+        said = [{"folder": str(run.folder), **run.info} for run in runs]
+        print_json(said if len(said) > 1 else said[0])
         return
-    stdout.print(
-        f"selection {run.info['selection_accuracy']:.2%} at epoch {run.info['best_epoch'] + 1} "
-        f"(never ranked; the test split is still sealed)\n{run.folder}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    for run in runs:
+        stdout.print(
+            f"selection {run.info['selection_accuracy']:.2%} at epoch {run.info['best_epoch'] + 1} "
+            f"(never ranked; the test split is still sealed)\n{run.folder}",
+            highlight=False,
+            soft_wrap=True,
+        )

@@ -252,6 +252,13 @@ class Split:
         """The fingerprint of the whole face set."""
         return self.face_set.fingerprint
 
+    @property
+    def rows_hash(self) -> str:
+        """SHA-256 (hex) of the row numbers and their labels: what exactly was learnt from, or chosen on."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.rows, dtype="<i8").tobytes())
+        digest.update(np.ascontiguousarray(self.labels).tobytes())
+        return digest.hexdigest()
+
     def counts(self) -> dict[str, int]:
         """Faces per expression; those without a label are not counted."""
         counts = np.bincount(self.labels, minlength=UNLABELLED + 1)

@@ -14,6 +14,7 @@ from mien.datasets.disk import LAYOUT, open_face_set, write_face_set
 from mien.datasets.drawn import drawn_faces
 from mien.datasets.faceset import FaceSet
 from mien.datasets.fer2013 import read_fer2013
+from mien.datasets.ferplus import ferplus
 from mien.datasets.readers import Progress
 from mien.errors import DataError, InputError
 from mien.registry import Registry
@@ -29,16 +30,21 @@ class DataSet:
         title: one line for people.
         read: turns a source path into a face set in memory; None if it needs no files.
         make: makes it from options; None if it needs files.
+        derive: another data set, and what makes this one from it; None if it stands alone.
     """
 
     name: str
     title: str
     read: Callable[[Path, Progress | None], FaceSet] | None = None
     make: Callable[..., FaceSet] | None = None
+    derive: tuple[str, Callable[[FaceSet], FaceSet]] | None = None
 
 
 DATASETS: Registry[DataSet] = Registry("data set")
 DATASETS.add("fer2013", DataSet("fer2013", "FER2013, 35,887 faces of seven expressions (ICML 2013)", read=read_fer2013))
+DATASETS.add(
+    "ferplus", DataSet("ferplus", "FER+: FER2013 with the majority of ten raters", derive=("fer2013", ferplus))
+)
 DATASETS.add("drawn", DataSet("drawn", "drawn faces of the same seven expressions; needs no files", make=drawn_faces))
 
 
@@ -70,6 +76,8 @@ def load_dataset(name: str, path: str | Path | None = None, **options: Any) -> F
             raise InputError(f"{name} does not take these options: {error}") from error
     if options:
         raise InputError(f"{name} takes no option {sorted(options)[0]!r}; give the path of its files")
+    if entry.derive is not None:
+        return entry.derive[1](load_dataset(entry.derive[0], path))
     if path is not None:
         return _opened(name, Path(path)) or import_dataset(name, path)
     folder = _read_index(name).get("latest")
@@ -93,6 +101,8 @@ def import_dataset(name: str, path: str | Path, *, progress: Progress | None = N
         DataError: the source is broken; nothing was written.
     """
     entry = DATASETS[name]
+    if entry.derive is not None:
+        raise InputError(f"{name} is made from {entry.derive[0]}: run `mien data import {entry.derive[0]} PATH`")
     if entry.read is None:
         raise InputError(f"{name} needs no import: mien.load_dataset({name!r}) makes it")
     source = Path(path)

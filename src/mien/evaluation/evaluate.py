@@ -11,15 +11,15 @@ import numpy as np
 from mien.bundle import read_bundle
 from mien.datasets import SealedSplit, Split, copies_of
 from mien.errors import DataError, InputError, RunError
+from mien.evaluation.folds import FOLDS, evaluate_folds
+from mien.evaluation.parts import OWN, check_data, protocol_of
 from mien.evaluation.scorers import score
-from mien.evaluation.subjects import subject_of
+from mien.evaluation.subjects import Subject, subject_of
 from mien.faces.views import get_view
 from mien.results import Answers, Ledger, Result, protocols
 
 if TYPE_CHECKING:
     from mien.datasets import FaceSet
-
-OWN = "own/test@1"
 
 
 def evaluate(
@@ -38,8 +38,9 @@ def evaluate(
     ledger notes the opening first; then both are scored, because temperature and ensembles are fitted on selection.
 
     Args:
-        subject: a `mien.Run`, a `mien.bundle.Bundle`, or the path of a bundle (``.onnx``).
-        split: ``data.selection`` or ``data.test``.
+        subject: a `mien.Run`, a `mien.bundle.Bundle`, or the path of a bundle (``.onnx``); under cross-validation a
+            list of runs, one per fold.
+        split: ``data.selection`` or ``data.test``; under cross-validation ``data.train``.
         views: name of the view.
         results: folder of the ledger; ``result.save(results)`` puts the result there.
         protocol: name; by default the one that the face set's fingerprint belongs to, else ``own/test@1``.
@@ -58,17 +59,19 @@ def evaluate(
         if Path(subject).is_dir():
             raise InputError(f"{subject} is a folder; open a run with mien.Run.open({str(subject)!r}) and give that")
         subject = read_bundle(subject)
+    if isinstance(subject, list | tuple):
+        if split.role != "train":
+            raise InputError("the runs of all folds are measured on the split they share: give data.train")
+        return evaluate_folds(
+            subject, split.face_set, views=views, protocol=protocol or FOLDS, device=device, progress=progress
+        )
     if split.role == "train":
         raise InputError("an evaluation is of the selection or the test split; give data.selection or data.test")
     if getattr(subject, "finished", True) is False:
         raise RunError(f"{subject.folder} is unfinished ({subject.info['status']}); finish it with --resume first")
     face_set = split.face_set
-    known = protocols.get(protocol or _protocol_of(face_set))
-    if known.data_fingerprint is not None and known.data_fingerprint != face_set.fingerprint:
-        raise DataError(
-            f"protocol {known.name} is about the official {known.face_set}; this copy differs from it "
-            f"(`mien data check {face_set.name}` says how); leave out the protocol to measure on it as your own data"
-        )
+    known = protocols.get(protocol or protocol_of(face_set))
+    check_data(known, face_set)
     view = get_view(views)
     if views not in known.views:
         raise InputError(f"protocol {known.name} allows the views {', '.join(known.views)}, not {views!r}")
@@ -82,11 +85,7 @@ def evaluate(
         raise InputError(
             f"view {views} feeds {view.size} px and this bundle takes {prepared.input.size} px; choose another view"
         )
-    if known.data_fingerprint and prepared.trained_on not in ("", face_set.fingerprint) and not prepared.extra_data:
-        raise DataError(
-            f"{prepared.system} was trained on another copy of the data, which may hold test faces; train on this "
-            f"{face_set.name}, or measure it under the protocol {OWN}"
-        )
+    _check_training(known, face_set, prepared)
     selection = face_set.selection
     _check_faces(known, face_set, split)
 
@@ -144,6 +143,29 @@ def evaluate(
     )
 
 
+def _check_training(known: protocols.Protocol, face_set: FaceSet, prepared: Subject) -> None:
+    """Refuse what was trained on other faces than the protocol's; own data is nobody's business but its owner's."""
+    if known.data_fingerprint is None:
+        return
+    if not prepared.trained_on:
+        if not prepared.extra_data:
+            raise DataError(
+                f"nothing says what {prepared.system} was trained on, and it declares no extra data; declare it "
+                f'(["unknown"] if nobody can say), or measure it under the protocol {OWN}'
+            )
+    elif prepared.trained_on != face_set.fingerprint:
+        # Declaring extra data is no excuse: that list says what came on top of the protocol's training split.
+        raise DataError(
+            f"{prepared.system} was trained on another copy of the data, which may hold test faces; train on this "
+            f"{face_set.name}, or measure it under the protocol {OWN}"
+        )
+    elif prepared.train_rows and prepared.train_rows != face_set.train.rows_hash:
+        raise DataError(
+            f"{prepared.system} was trained on a part of {face_set.train.name} only; a run of one fold is measured "
+            f"together with the others under {FOLDS}"
+        )
+
+
 def _check_faces(known: protocols.Protocol, face_set: FaceSet, split: Split | SealedSplit) -> None:
     """Refuse a split that is not whole, and faces or labels that are not the protocol's."""
     if split.role == "test" and not isinstance(split, SealedSplit):
@@ -152,7 +174,7 @@ def _check_faces(known: protocols.Protocol, face_set: FaceSet, split: Split | Se
     if not np.array_equal(split.rows, whole):
         raise InputError(f"a result is about all {len(whole)} faces of {split.name}, not about a part of them")
     if known.selection_split is None:
-        raise InputError(f"protocol {known.name} is a cross-validation; evaluate a run under another protocol")
+        raise InputError(f"protocol {known.name} is a cross-validation; give it the runs of all its folds")
     if known.label_set is not None and known.label_set.labels != face_set.label_set.labels:
         raise InputError(f"protocol {known.name} tells {', '.join(known.label_set.labels)}; {face_set.name} does not")
     if known.answers is not None:
@@ -163,16 +185,6 @@ def _check_faces(known: protocols.Protocol, face_set: FaceSet, split: Split | Se
             raise DataError(f"{face_set.name} does not hold exactly the faces that protocol {known.name} is about")
     elif (np.asarray(face_set.selection.labels) >= len(face_set.label_set)).any():
         raise DataError(f"faces of {face_set.selection.name} have no label; import {face_set.name} without them")
-
-
-def _protocol_of(face_set: FaceSet) -> str:
-    """The first protocol with a selection split that is about exactly this face set."""
-    for name in protocols.names():
-        candidate = protocols.get(name)
-        about = candidate.data_fingerprint == face_set.fingerprint
-        if about and candidate.selection_split and candidate.label_set == face_set.label_set:
-            return name
-    return OWN
 
 
 def _own_answers(face_set: FaceSet, test: Split | None) -> tuple[Answers, Answers | None]:

@@ -32,6 +32,7 @@ class Subject:
         environment: device, precision and versions of this evaluation.
         cost: seconds, epochs, params, macs, input.
         trained_on: fingerprint of the face set it was trained on; empty if unknown.
+        train_rows: `Split.rows_hash` of the faces it was trained on; empty if unknown.
     """
 
     system: str
@@ -47,6 +48,7 @@ class Subject:
     environment: Mapping[str, Any] = field(default_factory=dict)
     cost: Mapping[str, Any] = field(default_factory=dict)
     trained_on: str = ""
+    train_rows: str = ""
 
 
 def subject_of(given: Any, device: str = "cpu") -> Subject:

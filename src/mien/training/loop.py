@@ -71,6 +71,7 @@ def train(
     recipe: str | Path | Recipe = "mien",
     seed: int = 0,
     out: str | Path = "runs",
+    part: str = "",
     resume: bool = False,
     device: str = "auto",
     on_progress: Callable[[Progress], None] | None = None,
@@ -84,6 +85,7 @@ def train(
         recipe: a recipe's name, a `Recipe`, or the path of a TOML file.
         seed: of weights, order, augmentation and dropout.
         out: folder that holds run folders; the run's own is named after system, recipe and seed.
+        part: added to that name, where the splits are those of one fold or of another protocol.
         resume: continue an unfinished run, return a finished one; without it an existing run is an error.
         device: ``auto``, ``cpu``, ``cuda``, … as Fabric's accelerators.
         on_progress: called after each step and each epoch.
@@ -117,7 +119,7 @@ def train(
     if recipe.system_id != system:
         raise InputError(f"the recipe is one of {recipe.system_id!r}, not of {system!r}")
     systems.check_options(systems.card(system), recipe.system)
-    folder = Path(out) / f"{system}-{recipe.name}-{recipe.hash[:8]}-s{seed}"
+    folder = Path(out) / f"{system}-{recipe.name}-{recipe.hash[:8]}-s{seed}{part and f'-{part}'}"
     run = _start(folder, recipe, train, selection, seed, resume)
     if run.finished:
         return run
@@ -131,7 +133,7 @@ def _start(folder: Path, recipe: Recipe, train: Split, selection: Split, seed: i
             raise RunError(
                 f"{folder} exists ({run.info['status']}); add --resume to continue it, or choose another seed or folder"
             )
-        ours = (train.fingerprint, _rows_hash(train), _rows_hash(selection))
+        ours = (train.fingerprint, train.rows_hash, selection.rows_hash)
         if ours != tuple(run.info[key] for key in ("data_fingerprint", "train_rows", "selection_rows")):
             raise RunError(f"{folder} was trained on other data; give that data set or another folder")
         return run
@@ -144,8 +146,8 @@ def _start(folder: Path, recipe: Recipe, train: Split, selection: Split, seed: i
         "seed": seed,
         "data": train.face_set.name,
         "data_fingerprint": train.fingerprint,
-        "train_rows": _rows_hash(train),
-        "selection_rows": _rows_hash(selection),
+        "train_rows": train.rows_hash,
+        "selection_rows": selection.rows_hash,
         "label_set": train.label_set.name,
         "labels": list(train.label_set.labels),
         "extra_data": [],  # nothing but the training split is read here
@@ -172,14 +174,6 @@ def _check_rows(split: Split) -> None:
 
 def _has_compiler() -> bool:
     return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++", "cl"))
-
-
-def _rows_hash(split: Split) -> str:
-    import hashlib
-
-    digest = hashlib.sha256(np.ascontiguousarray(split.rows, dtype="<i8").tobytes())
-    digest.update(np.ascontiguousarray(split.labels).tobytes())
-    return digest.hexdigest()
 
 
 def _at_most(images: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:

@@ -124,6 +124,7 @@ class Run:
             environment=environment(device.partition(":")[0], "fp32"),
             cost=self.info["cost"],
             trained_on=self.info["data_fingerprint"],
+            train_rows=self.info["train_rows"],
         )
 
     def export(self, path: str | Path, **options: Any) -> Bundle:

@@ -24,6 +24,9 @@ NONE = 255
 FER2013_FINGERPRINT = "351bbeb8534d4052447c3bc99d1aa6affb812b326a98b39a8fb9547f74a3082d"
 """Fingerprint of the official FER2013 as a face set: its images, labels and splits in the order of its csv."""
 
+FERPLUS_FINGERPRINT = "3836a03be840e27eef8625ae8ab83c585a036492244816e70f33b6867b8e68b0"
+"""Fingerprint of the same faces with the majority labels of FER+ (`mien.datasets.ferplus`)."""
+
 _MEMBERS = ("labels", "splits", "copies", "ferplus_plurality", "ferplus_clear", "ferplus_majority")
 
 

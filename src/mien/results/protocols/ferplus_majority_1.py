@@ -47,10 +47,11 @@ PROTOCOL = Protocol(
     name="ferplus/majority@1",
     title="FER+: majority label of ten raters, eight expressions, splits of FER2013",
     label_set=FERPLUS,
-    face_set="fer2013",
+    face_set="ferplus",
     train_split="Training",
     selection_split="PublicTest",
     test_split="PrivateTest",
     sealed=True,
     answers=_answers,
+    data_fingerprint=facts.FERPLUS_FINGERPRINT,
 )

@@ -1,0 +1,116 @@
+"""Cross-validation: the networks of all folds → one result, each face scored by the network trained without it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from mien.datasets import FaceSet
+from mien.errors import InputError, RunError
+from mien.evaluation.parts import Part, parts
+from mien.evaluation.scorers import score
+from mien.evaluation.subjects import Subject, subject_of
+from mien.results import Result, protocols
+
+FOLDS = "fer2013/folds@1"
+
+
+def evaluate_folds(
+    subjects: Sequence[Any],
+    face_set: FaceSet,
+    *,
+    views: str = "one",
+    protocol: str = FOLDS,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> Result:
+    """Measure the runs of all folds as one.
+
+    Args:
+        subjects: one finished run per fold, in any order, alike in everything but the fold.
+        face_set: the data.
+        views: name of the view.
+        protocol: a protocol with folds.
+        device: where the runs are evaluated.
+        progress: called with (faces done, faces in all).
+
+    Returns:
+        The result, not yet saved. Its test split is what is cross-validated; no sealed split is opened.
+
+    Raises:
+        InputError: a fold is missing or there twice, the runs differ in recipe or seed, or were trained on other faces.
+        RunError: an unfinished run, or scores that are not finite.
+    """
+    known = protocols.get(protocol)
+    wanted = parts(face_set, protocol)
+    if wanted[0].fold is None:
+        raise InputError(f"protocol {protocol} has no folds; evaluate one run or bundle under it")
+    for subject in subjects:
+        if getattr(subject, "finished", True) is False:
+            raise RunError(f"{subject.folder} is unfinished ({subject.info['status']}); finish it with --resume first")
+    ordered = _by_fold([subject_of(subject, device) for subject in subjects], wanted, protocol)
+    first = ordered[0]
+    folds, whole = known.test.folds, face_set.train
+    assert folds is not None
+    assert known.label_set is not None
+    scores = np.empty((len(whole), len(known.label_set)), np.float32)
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress:
+            progress(done, len(whole))
+
+    for part, subject in zip(wanted, ordered, strict=True):
+        left_out = whole.subset(folds == part.fold)
+        scores[folds == part.fold] = score(left_out.images, subject.input, subject.logits, views, progress=advance)
+    if not np.isfinite(scores).all():
+        raise RunError(f"{first.system} answers with NaN or infinity on {whole.name}; its weights are broken")
+    weights = hashlib.sha256("".join(subject.weights_sha256 for subject in ordered).encode()).hexdigest()
+    costs = [subject.cost for subject in ordered]
+    totals = {key: sum(cost[key] for cost in costs) for key in ("seconds", "epochs") if all(key in c for c in costs)}
+    return Result.build(
+        protocol=protocol,
+        system=first.system,
+        kind=first.kind,
+        recipe=first.recipe,
+        recipe_hash=first.recipe_hash,
+        seed=first.seed,
+        views=views,
+        extra_data=first.extra_data,
+        data_fingerprint=face_set.fingerprint,
+        weights_sha256=weights,
+        environment=first.environment,
+        cost={**first.cost, **totals, "networks": len(ordered)},
+        scores_kind="logits",
+        selection_scores=None,
+        test_scores=scores,
+    )
+
+
+def _by_fold(subjects: list[Subject], wanted: list[Part], protocol: str) -> list[Subject]:
+    """The subjects in order of their folds; what they were trained on says which is which."""
+    hashes = [part.train.rows_hash for part in wanted]
+    found: dict[int, Subject] = {}
+    for subject in subjects:
+        if subject.trained_on != wanted[0].train.fingerprint or subject.train_rows not in hashes:
+            raise InputError(
+                f"one of the runs of {subject.system} was not trained on the faces of a fold of {protocol}; train with "
+                f"`mien train {subject.system} --protocol {protocol} --fold all`"
+            )
+        fold = hashes.index(subject.train_rows)
+        if fold in found:
+            raise InputError(f"fold {fold} is there twice; give one run of each of the {len(wanted)} folds")
+        found[fold] = subject
+    if missing := [str(fold) for fold in range(len(wanted)) if fold not in found]:
+        raise InputError(f"fold {', '.join(missing)} is missing; give one run of each of the {len(wanted)} folds")
+    ordered = [found[fold] for fold in range(len(wanted))]
+    for name in ("system", "kind", "recipe_hash", "seed", "extra_data"):
+        values = {getattr(subject, name) for subject in ordered}
+        if len(values) > 1:
+            raise InputError(f"the runs of the folds differ in {name}: {', '.join(sorted(map(str, values)))}")
+    return ordered
