@@ -49,13 +49,14 @@ def test_every_layout_is_read_the_fast_way(columns: str, end: str) -> None:
 
 @pytest.mark.parametrize("block", [1, 7, 5000, 20_000])
 def test_blocks_may_end_anywhere(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pixel_csv, "_BLOCK", block)
+    monkeypatch.setattr(pixel_csv, "_READ", block)
+    monkeypatch.setattr(pixel_csv, "_PIECE", max(block // 2, 1))
     assert_same(read(CSV if block > 1 else CSV.rstrip(b"\n")))
 
 
 @pytest.mark.parametrize("columns", COLUMNS)
 def test_the_slow_way_agrees(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pixel_csv, "_parse_fast", lambda *_: None)
+    monkeypatch.setattr(pixel_csv, "_parse_fast", lambda piece, _: piece)
     assert_same(read(FACES.csv(columns)), columns)
 
 
@@ -165,7 +166,7 @@ def test_fast_and_slow_agree_on_damaged_files(position: int, length: int, text: 
     position %= len(data)
     data = data[:position] + text.encode() + data[position + length :]
     outcomes = []
-    for fast in (pixel_csv._parse_fast, lambda *_: None):
+    for fast in (pixel_csv._parse_fast, lambda piece, _: piece):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(pixel_csv, "_parse_fast", fast)
             try:
@@ -184,6 +185,6 @@ def test_every_early_truncation_is_noticed(position: int) -> None:
 
 
 def test_lines_are_counted_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pixel_csv, "_BLOCK", 3000)
+    monkeypatch.setattr(pixel_csv, "_READ", 3000)
     with pytest.raises(DataError, match="line 6, column 1: the emotion is '9'"):
         read(edited(6, "4,", "9,"))

@@ -1,7 +1,7 @@
 """The csv files of FER2013: one face per line, its 2,304 pixels as decimal numbers between spaces.
 
-Whole blocks of lines are parsed by NumPy at once. That fast way accepts only lines that are exactly as published;
-any other block is parsed again line by line, which forgives what is harmless (quotes, more than one space,
+Some dozen lines at a time are parsed by NumPy at once. That fast way accepts only lines that are exactly as
+published; any other piece is parsed again line by line, which forgives what is harmless (quotes, more than one space,
 empty lines) and otherwise names the line and the column. So the slow way alone defines what is valid.
 """
 
@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +30,11 @@ PIXELS = SIDE * SIDE
 CLASSES = 7
 USAGES = ("Training", "PublicTest", "PrivateTest")
 
-_BLOCK = 512 << 10
-"""Bytes per block: its temporaries stay in the processor's cache, which is what makes it fast."""
+_READ = 512 << 10
+"""Bytes read at once."""
+_PIECE = 96 << 10
+"""Bytes parsed at once: all temporaries stay in the processor's cache, and the one that cannot be used again (the
+positions of the numbers) is small enough for the allocator to keep. Larger pieces spend most time in page faults."""
 _LONGEST_LINE = 64 << 10
 """No valid line is a quarter as long; a longer one means that the file is no such csv."""
 
@@ -92,31 +96,52 @@ def read_pixel_csv(stream: Readable, file: str, *, size: int = 0, progress: Prog
     digest = hashlib.md5(usedforsecurity=False)
     parts: list[_Rows] = []
     columns: tuple[str, ...] = ()
-    line, done = 1, 0
+    rest, line, done = b"", 1, 0
     workers = min(4, os.cpu_count() or 1)
+
+    def collect(pieces: list[_Rows | bytes]) -> None:
+        nonlocal line
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                parts.append(_parse_lines(piece, columns, file, line))
+                line += piece.count(b"\n")
+            else:
+                parts.append(piece)
+                line += len(piece.labels)
+
     # NumPy and hashlib leave the interpreter to others while they work, so threads are enough. Results are taken in
     # the order of the file, hence the error that is raised is the first one.
     with ThreadPoolExecutor(1) as hasher, ThreadPoolExecutor(workers) as parser:
         hashing: deque[Future[None]] = deque()
-        parsing: deque[Future[_Rows]] = deque()
-        for block in _blocks(stream, file):
-            hashing.append(hasher.submit(digest.update, block))
-            done += len(block)
+        parsing: deque[Future[list[_Rows | bytes]]] = deque()
+        while data := stream.read(_READ):
+            hashing.append(hasher.submit(digest.update, data))
+            done += len(data)
             if not columns:
-                head, found, block = block.partition(b"\n")
+                data, rest = rest + data, b""
+                head, found, data = data.partition(b"\n")
+                if not found:
+                    rest = head
+                    _check_length(rest, file, line)
+                    continue
                 columns = _read_header(head, file)
                 line += 1
-                if not found or not block:
-                    continue
-            parsing.append(parser.submit(_parse, block, columns, file, line))
-            line += block.count(b"\n")
-            while len(parsing) > 2 * workers:
-                parts.append(parsing.popleft().result())
+            parsing.append(parser.submit(_parse, rest, data, columns))
+            rest = data[data.rfind(b"\n") + 1 :] if b"\n" in data else rest + data
+            while len(parsing) > 2 * workers or (parsing and len(rest) > _LONGEST_LINE):
+                collect(parsing.popleft().result())
             while len(hashing) > 2 * workers:
                 hashing.popleft().result()
+            _check_length(rest, file, line)
             if progress is not None:
                 progress(done, max(size, done))
-        parts += [rows.result() for rows in parsing]
+        if not columns and done:
+            columns, rest = _read_header(rest, file), b""
+            line += 1
+        if rest:
+            parsing.append(parser.submit(_parse, rest, b"\n", columns))
+        while parsing:
+            collect(parsing.popleft().result())
     if not columns:
         raise DataError("the file is empty; get it again", file=file)
     count = sum(len(part.labels) for part in parts)
@@ -131,34 +156,30 @@ def read_pixel_csv(stream: Readable, file: str, *, size: int = 0, progress: Prog
     )
 
 
-def _parse(block: bytes, columns: tuple[str, ...], file: str, first: int) -> _Rows:
-    if not block.endswith(b"\n"):
-        block += b"\n"
-    rows = _parse_fast(block, columns)
-    return rows if rows is not None else _parse_lines(block, columns, file, first)
+def _check_length(rest: bytes, file: str, line: int) -> None:
+    if len(rest) > _LONGEST_LINE:
+        raise DataError(
+            "this line is longer than any line of FER2013 can be, so this is no such csv; "
+            "give the fer2013.csv or icml_face_data.csv of the challenge",
+            file=file,
+            line=line,
+        )
 
 
-def _blocks(stream: Readable, file: str) -> Iterator[bytes]:
-    """Pieces of the stream that end with a line; the last one ends with the stream."""
-    rest, lines = b"", 0
-    while data := stream.read(_BLOCK):
-        cut = data.rfind(b"\n") + 1
-        if cut:
-            block = rest + data[:cut]
-            lines += block.count(b"\n")
-            yield block
-            rest = data[cut:]
-        else:
-            rest += data
-        if len(rest) > _LONGEST_LINE and b"\n" not in rest:
-            raise DataError(
-                "this line is longer than any line of FER2013 can be, so this is no such csv; "
-                "give the fer2013.csv or icml_face_data.csv of the challenge",
-                file=file,
-                line=lines + 1,
-            )
-    if rest:
-        yield rest
+def _parse(rest: bytes, data: bytes, columns: tuple[str, ...]) -> list[_Rows | bytes]:
+    """All lines that end in ``data``, the first of which began with ``rest``; what only the slow way can read, raw."""
+    out: list[_Rows | bytes] = []
+    start = data.find(b"\n") + 1
+    if start:
+        out.append(_parse_fast(rest + data[:start], columns))
+    while start and start < len(data):
+        stop = data.rfind(b"\n", start, start + _PIECE) + 1
+        stop = stop or data.find(b"\n", start) + 1
+        if not stop:
+            break
+        out.append(_parse_fast(data[start:stop], columns))
+        start = stop
+    return out
 
 
 def _read_header(head: bytes, file: str) -> tuple[str, ...]:
@@ -176,74 +197,91 @@ def _read_header(head: bytes, file: str) -> tuple[str, ...]:
     return columns
 
 
-def _parse_fast(block: bytes, columns: tuple[str, ...]) -> _Rows | None:
-    """All lines of the block at once, or None if one of them is not exactly as published."""
-    data = np.frombuffer(block, np.uint8)
-    newlines = np.flatnonzero(data == 10)
-    rows = len(newlines)
+class _Buffers(threading.local):
+    """Room for the temporaries of `_parse_fast`, one per thread, used again for every piece."""
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def take(self, size: int) -> tuple[npt.NDArray[Any], ...]:
+        if self.size < size:
+            self.size = size + size // 4
+            self.bytes = [np.empty(self.size, np.uint8) for _ in range(3)]
+            self.flags = [np.empty(self.size, np.bool_) for _ in range(3)]
+        return tuple(buffer[:size] for buffer in (*self.bytes, *self.flags))
+
+
+_buffers = _Buffers()
+
+
+def _parse_fast(piece: bytes, columns: tuple[str, ...]) -> _Rows | bytes:
+    """All lines of the piece at once, or the piece itself if one of them is not exactly as published."""
+    data = np.frombuffer(piece, np.uint8)
+    rows = piece.count(b"\n")
+    digit, tens, hundreds, is_digit, pair, flag = _buffers.take(len(data))
+    pair, hundreds = pair[:-1], hundreds[:-2]
     labelled = "emotion" in columns
     numbers = PIXELS + labelled
 
-    digit = data - np.uint8(48)  # wraps: everything that is no digit becomes 10 or more
-    is_digit = digit < 10
-    one = is_digit.view(np.uint8)
-    pair = is_digit[:-1] & is_digit[1:]
-    last_digits = np.flatnonzero(is_digit[:-1] > is_digit[1:])
-    if len(last_digits) != rows * numbers or bool((pair[:-2] & pair[2:]).any()):
-        return None  # not that many numbers, or one of four digits
+    np.subtract(data, np.uint8(48), out=digit)  # wraps: everything that is no digit becomes 10 or more
+    np.less(digit, np.uint8(10), out=is_digit)
+    np.logical_and(is_digit[:-1], is_digit[1:], out=pair)
+    last_digits = np.flatnonzero(np.greater(is_digit[:-1], is_digit[1:], out=flag[:-1]))
+    if len(last_digits) != rows * numbers or bool(np.logical_and(pair[:-2], pair[2:], out=flag[:-3]).any()):
+        return piece  # not that many numbers, or one of four digits
     ends = last_digits.reshape(rows, numbers)
 
     # Around the pixels: label, commas, usage and line end, checked byte by byte. What is left over must then be
     # the 2,303 spaces between the pixels of each line, no more and no other character.
     labels, usage = [UNLABELLED] * rows, [0] * rows
     around, start = 0, 0
-    bounds = zip(newlines.tolist(), ends[:, 0].tolist(), ends[:, -1].tolist(), strict=True)
-    for row, (newline, first, last) in enumerate(bounds):
-        stop = newline - (block[newline - 1] == 13)
+    for row, (first, last) in enumerate(zip(ends[:, 0].tolist(), ends[:, -1].tolist(), strict=True)):
+        newline = piece.find(b"\n", start)
+        stop = newline - (piece[newline - 1] == 13)
         right = last + 1  # one past the last pixel
         left = start
         if labelled:
-            label = block[start] - 48
-            if not 0 <= label < CLASSES or block[start + 1] != 44:
-                return None
+            label = piece[start] - 48
+            if not 0 <= label < CLASSES or piece[start + 1] != 44:
+                return piece
             labels[row] = label
             left += 2
         if columns[-1] == "usage":
-            name = _USAGE_IDS.get(block[right + 1 : stop])
-            if name is None or block[right] != 44:
-                return None
+            name = _USAGE_IDS.get(piece[right + 1 : stop])
+            if name is None or piece[right] != 44:
+                return piece
             usage[row] = name
         elif right != stop:
-            return None
+            return piece
         elif columns[1:2] == ("usage",):
-            comma = block.find(b",", left, right)
-            name = _USAGE_IDS.get(block[left:comma])
+            comma = piece.find(b",", left, right)
+            name = _USAGE_IDS.get(piece[left:comma])
             if comma < 0 or name is None:
-                return None
+                return piece
             usage[row] = name
             left = comma + 1
         if not start <= first < right <= stop:
-            return None
+            return piece
         around += newline + 1 - right + left - start - labelled  # bytes that are no digit
         start = newline + 1
-    spaces = int(np.count_nonzero(data == 32))
+    spaces = int(np.count_nonzero(np.equal(data, np.uint8(32), out=flag)))
     others = len(data) - int(np.count_nonzero(is_digit))
     if spaces != rows * (PIXELS - 1) or others - around != spaces:
-        return None
+        return piece
 
     # Bytes all along, since they are the fastest. What is no digit has the value 0; hundreds count only where two
     # digits follow, so that no number borrows from the one before it.
-    values = digit * one
-    hundreds = values[:-2] * pair.view(np.uint8)[1:]
+    values = np.multiply(digit, is_digit.view(np.uint8), out=digit)
+    np.multiply(values[:-2], pair.view(np.uint8)[1:], out=hundreds)
     if hundreds.max(initial=0) > 2:
-        return None  # 300 or more
-    hundreds *= np.uint8(100)
-    values[1:] += values[:-1] * np.uint8(10)
-    values[2:] += hundreds
-    if bool((values[2:] < hundreds).any()):
-        return None  # 256 to 299, which wrapped
-    pixels = values[ends[:, labelled:]]
-    return _Rows(pixels, np.array(labels, np.uint8), np.array(usage, np.uint8))
+        return piece  # 300 or more
+    np.multiply(hundreds, np.uint8(100), out=hundreds)
+    np.multiply(values, np.uint8(10), out=tens)
+    np.add(values[1:], tens[:-1], out=values[1:])
+    np.add(values[2:], hundreds, out=values[2:])
+    if bool(np.less(values[2:], hundreds, out=flag[:-2]).any()):
+        return piece  # 256 to 299, which wrapped
+    return _Rows(values[ends[:, labelled:]], np.array(labels, np.uint8), np.array(usage, np.uint8))
 
 
 def _parse_lines(block: bytes, columns: tuple[str, ...], file: str, first: int) -> _Rows:
