@@ -7,13 +7,17 @@ listing names costs nothing and a broken plug-in breaks nobody else.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.errors import MissingExtraError, UnknownNameError
 from mien.registry import suggestion
-from mien.systems.card import Card, Paper, check_options
+from mien.systems.card import Card, Paper, Pretrained, check_options
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mien.systems.base import System
 
 _HOME = {
@@ -21,12 +25,18 @@ _HOME = {
     "compact": "mien.systems.compact",
 }
 
-__all__ = ["Card", "Paper", "card", "check_options", "create", "names"]
+__all__ = ["Card", "Paper", "Pretrained", "card", "check_name", "check_options", "create", "names"]
 
 
 def names() -> list[str]:
     """Ids of all systems, in the order of the table."""
     return list(_HOME)
+
+
+def check_name(name: str) -> None:
+    """Refuse an unknown id with the nearest ones (`UnknownNameError`), without loading torch."""
+    if name not in _HOME:
+        raise UnknownNameError(f"no system is called {name!r}; {suggestion(name, _HOME)}")
 
 
 def card(name: str) -> Card:
@@ -35,13 +45,22 @@ def card(name: str) -> Card:
     return found
 
 
-def create(name: str, *, classes: int = 7, channels: int | None = None, **options: object) -> System:
-    """A system with fresh weights, drawn from torch's global generator.
+def create(
+    name: str,
+    *,
+    classes: int = 7,
+    channels: int | None = None,
+    pretrained: bool | str | Path | Mapping[str, Tensor] = False,
+    **options: object,
+) -> System:
+    """A system with fresh weights, drawn from torch's global generator, or with published ones below its classifier.
 
     Args:
         name: id of the system.
         classes: number of outputs.
         channels: 1 or 3; the card's own where it is not given.
+        pretrained: published weights: true for timm's download, a local file of them, or the weights themselves
+            by timm's names. They go with the input that ``card.pretrained`` states, and with its options.
         **options: architecture options of the card; an unknown one raises `RecipeError`.
 
     Example:
@@ -50,12 +69,25 @@ def create(name: str, *, classes: int = 7, channels: int | None = None, **option
     """
     from mien.systems.base import build
 
-    return build(card(name), classes=classes, channels=channels, options=options)
+    known = card(name)
+    if pretrained is False:
+        return build(known, classes=classes, channels=channels, options=options)
+    from mien.systems.weights import fetch, published
+
+    if not isinstance(pretrained, Mapping):
+        pretrained = fetch(known, "timm" if pretrained is True else pretrained)
+    module = build(
+        known,
+        classes=classes,
+        channels=len(published(known).mean) if channels is None else channels,
+        options={**published(known).options, **options},
+    )
+    module.load_pretrained(pretrained)
+    return module
 
 
 def _module(name: str) -> Any:
-    if name not in _HOME:
-        raise UnknownNameError(f"no system is called {name!r}; {suggestion(name, _HOME)}")
+    check_name(name)
     try:
         return importlib.import_module(_HOME[name])
     except ModuleNotFoundError as error:

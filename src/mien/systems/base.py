@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mien.errors import InputError
 from mien.systems.card import check_options
+from mien.systems.weights import load_trunk
 
 if TYPE_CHECKING:
     from mien.systems.card import Card
@@ -32,6 +33,28 @@ class System(nn.Module):
     def embed(self, images: Tensor) -> Tensor:
         """Penultimate features, float32 (N, D)."""
         raise NotImplementedError(f"{type(self).__name__} has no penultimate features")
+
+    def begin_stage(self, name: str) -> None:
+        """Switch on the parts that the stage ``name`` of the recipe works with; nothing to switch by default.
+
+        Called on the network and on its moving average before a stage, after a resume, and with the last stage when
+        a run is opened. It only sets attributes: all parameters exist from the start, no weight changes, nothing is
+        drawn. A fresh network is that of the last stage.
+        """
+
+    def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
+        """Take published weights over, by timm's names and shapes, all but the classifier.
+
+        They go into ``self.trunk``; systems whose timm network is no plain submodule of that name override it.
+        """
+        load_trunk(self, state)
+
+    def recomputable(self) -> list[nn.Module]:
+        """Parts, each called with one tensor, whose activations can be computed anew instead of being kept.
+
+        By default the elements of sequences that consist of several layers, the innermost such sequences first.
+        """
+        return composite_elements(self)
 
     def loss(self, images: Tensor, targets: Tensor, criterion: Criterion) -> dict[str, Tensor]:
         """Terms whose sum is minimised. Systems with auxiliary terms override it.
@@ -56,6 +79,16 @@ def build(card: Card, *, classes: int, channels: int | None, options: Mapping[st
     module = card.module(classes=classes, channels=channels, **chosen)
     module.card, module.options = card, {"classes": classes, "channels": channels, **dict(options)}
     return module
+
+
+def composite_elements(module: nn.Module) -> list[nn.Module]:
+    """The innermost elements of sequences in ``module`` that consist of several layers themselves."""
+    found: list[nn.Module] = []
+    for child in module.children():
+        inner = composite_elements(child)
+        composite = isinstance(module, nn.Sequential) and len(list(child.children())) > 1
+        found += inner or ([child] if composite else [])
+    return found
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mien.errors import RunError
 from mien.store import atomic_file
+from mien.systems.weights import load_strictly
+
+__all__ = ["hash_weights", "load_strictly", "load_tensors", "save_tensors"]
 
 if TYPE_CHECKING:
     State = Mapping[str, Tensor]
@@ -45,19 +48,3 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise RunError(f"{path}: no readable safetensors file ({error}); train again or restore it") from None
-
-
-def load_strictly(module: nn.Module, state: State, source: str) -> None:
-    """Load weights whose names and shapes all fit; otherwise say which do not and load none."""
-    own = module.state_dict()
-    problems = [f"{name} is missing" for name in own if name not in state]
-    problems += [f"{name} is not part of the network" for name in state if name not in own]
-    problems += [
-        f"{name} is {list(state[name].shape)} and the network has {list(own[name].shape)}"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
-    ]
-    if problems:
-        shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
-        raise RunError(f"the weights of {source} do not fit, nothing was loaded: {shown}")
-    module.load_state_dict(dict(state))

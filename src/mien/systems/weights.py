@@ -1,0 +1,120 @@
+"""Weights into a network: whole or not at all, and published ones by the names that timm gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from mien.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from mien.systems.base import System
+    from mien.systems.card import Card, Pretrained
+
+
+def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Load weights whose names and shapes all fit; otherwise say which do not and load none (`RunError`)."""
+    own = module.state_dict()
+    problems = [f"{name} is missing" for name in own if name not in state]
+    problems += [f"{name} is not part of the network" for name in state if name not in own]
+    problems += [
+        f"{name} is {list(state[name].shape)} and the network has {list(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    if problems:
+        shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+        raise RunError(f"the weights of {source} do not fit, nothing was loaded: {shown}")
+    module.load_state_dict(dict(state))
+
+
+def load_trunk(module: System, state: Mapping[str, Tensor]) -> None:
+    """Load published weights into ``module.trunk``, all of them but the classifier.
+
+    The classifier tells other classes than expressions apart: its weights are dropped, and where the trunk has one
+    of its own, that stays as it is.
+    """
+    trunk = getattr(module, "trunk", None)
+    if not isinstance(trunk, nn.Module):
+        raise InputError(f"{module.card.id} has no part called trunk that published weights could go into")
+    head = _classifier(module.card)
+    kept = {name: value for name, value in state.items() if not name.startswith(head)}
+    own = {name: value for name, value in trunk.state_dict().items() if name.startswith(head)}
+    load_strictly(trunk, {**kept, **own}, published(module.card).model)
+
+
+def published(card: Card) -> Pretrained:
+    """The card's `Pretrained`; `InputError` if it has none."""
+    if card.pretrained is None:
+        raise InputError(f"{card.id} has no published weights to start from; train it from fresh ones")
+    return card.pretrained
+
+
+def fetch(card: Card, source: str | Path) -> dict[str, Tensor]:
+    """Published weights of a system, with timm's names.
+
+    Args:
+        card: of the system.
+        source: ``timm``, which downloads or takes them from its cache, or a local file: safetensors, or what
+            ``torch.save`` wrote of tensors alone (nothing else in it is unpickled).
+
+    Raises:
+        InputError: the system has none, they cannot be had, or the file holds no such weights.
+    """
+    wanted = published(card)
+    if str(source) == "timm":
+        return _from_timm(wanted.model)
+    path = Path(source)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; give --pretrained timm, or a file of the weights {wanted.model}")
+    return _from_file(path, wanted.model)
+
+
+def _from_timm(model: str) -> dict[str, Tensor]:
+    import timm
+
+    try:
+        state: dict[str, Tensor] = timm.create_model(model, pretrained=True).state_dict()
+    except Exception as error:  # network, hub and cache raise classes of several libraries
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"timm could not get the weights {model} ({first[:160]}); give a local file of them with "
+            "--pretrained PATH, or start from fresh weights with --set start.kind=fresh"
+        ) from None
+    return state
+
+
+def _from_file(path: Path, model: str) -> dict[str, Tensor]:
+    import pickle
+
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        first = (str(error).strip().splitlines() or ["damaged"])[0]
+        raise InputError(f"{path} holds no readable weights ({first[:120]}); give a file of {model}") from None
+    for key in ("state_dict", "model"):
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{path} holds more or less than named tensors; give a state dict of {model}")
+    return dict(state)
+
+
+def _classifier(card: Card) -> tuple[str, ...]:
+    """Prefixes of the classifier's names, as timm states them for the published weights."""
+    import timm
+
+    known = timm.get_pretrained_cfg(published(card).model, allow_unregistered=False)
+    names = known.classifier if known else None
+    if not names:
+        raise InputError(f"timm does not know the weights {published(card).model!r}, or which part of them classifies")
+    return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
