@@ -1,0 +1,92 @@
+"""What is known of every system, readable without torch: cards, sizes, deviations and recipes as plain values.
+
+``cards.json`` is written by ``python -m mien.training.describe`` and never edited; a test says when it is stale.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from mien.errors import UnknownNameError
+from mien.registry import suggestion
+from mien.systems.card import Paper
+
+FILE = Path(__file__).with_name("cards.json")
+SCHEMA = "mien-cards@1"
+
+
+@dataclass(frozen=True)
+class Described:
+    """One system in plain values.
+
+    Args:
+        id: its name on the command line.
+        title: its name in tables.
+        kind: network, classical, ensemble or clustering.
+        about: first line of its file's header.
+        text: the rest of the header, deviations aside: sources, what is known, what was reconstructed.
+        deviations: where it departs from its source, one sentence or two each.
+        paper: where it comes from.
+        parameters: for seven expressions; None where there are none to count.
+        macs: multiply-accumulates for one face at the card's input; None where they were not counted.
+        input: ``size``, ``channels``, ``colour``, ``mean``, ``std``, ``resize``; None where it takes no images.
+        options: architecture options and their defaults.
+        views: the view that the source reports.
+        extra_data: data beyond FER2013 that the source used.
+        recipes: recipe name → ``hash`` and ``toml``.
+    """
+
+    id: str
+    title: str
+    kind: str
+    about: str
+    text: str
+    deviations: tuple[str, ...]
+    paper: Paper
+    parameters: int | None
+    macs: int | None
+    input: Mapping[str, Any] | None
+    options: Mapping[str, Any]
+    views: tuple[str, ...]
+    extra_data: tuple[str, ...]
+    recipes: Mapping[str, Mapping[str, str]]
+
+
+@functools.cache
+def described() -> Mapping[str, Described]:
+    """Every system by id, in the order of the registry.
+
+    Example:
+        >>> described()["vggnet"].parameters
+        29890759
+    """
+    return read(FILE.read_text(encoding="utf-8"))
+
+
+def describe(name: str) -> Described:
+    """One system; an unknown name raises `UnknownNameError`."""
+    if name not in described():
+        raise UnknownNameError(f"no system is called {name!r}; {suggestion(name, described())}")
+    return described()[name]
+
+
+def read(text: str) -> Mapping[str, Described]:
+    """The systems in the text of such a file; it is our own, so a field more or less is a programming error."""
+    content = json.loads(text)
+    if content.get("schema") != SCHEMA:
+        raise ValueError(f"cards.json is not of schema {SCHEMA!r}; run `python -m mien.training.describe`")
+    return {name: _described(entry) for name, entry in content["systems"].items()}
+
+
+def _described(entry: Mapping[str, Any]) -> Described:
+    paper: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in entry["paper"].items()
+    }
+    lists = {key: tuple(entry[key]) for key in ("deviations", "views", "extra_data")}
+    values = {field.name: entry[field.name] for field in fields(Described)}
+    return Described(**{**values, **lists, "paper": Paper(**paper)})

@@ -1,0 +1,127 @@
+"""Writes ``systems/cards.json``: what a page or a table says of a system, for readers without torch.
+
+    python -m mien.training.describe            # write it
+    python -m mien.training.describe --check    # change nothing; exit status 1 if it is stale
+
+It lies among trainings because whole recipes do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+import json
+import re
+import sys
+from typing import Any
+
+import torch
+
+from mien import systems
+from mien.errors import MienError
+from mien.store import write_text
+from mien.systems.base import System, count_macs
+from mien.systems.described import FILE, SCHEMA
+from mien.training.recipe import Recipe
+
+_DEVIATIONS = re.compile(r"^Deviations\b[^\n:]*:?", re.MULTILINE)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write or check the file."""
+    parser = argparse.ArgumentParser(description="Write what is known of every system into one file.")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit status 1 if the file is stale")
+    check = parser.parse_args(argv).check
+    if not stale():
+        return 0
+    if check:
+        print(f"{FILE.name} is stale; run `python -m mien.training.describe`")  # noqa: T201
+        return 1
+    write_text(FILE, text())
+    print(f"{FILE.name} written")  # noqa: T201
+    return 0
+
+
+def stale(*, macs: bool = True) -> list[str]:
+    """Ids of systems whose entry says something else than the code, or ``order`` where only that differs.
+
+    Args:
+        macs: count multiply-accumulates again, which makes every network once.
+    """
+    recorded = json.loads(FILE.read_text(encoding="utf-8"))["systems"] if FILE.exists() else {}
+    now = {name: entry(name, macs=macs) for name in systems.names()}
+    if not macs:
+        for name, of_system in now.items():
+            of_system["macs"] = recorded.get(name, {}).get("macs")
+    now = json.loads(json.dumps(now))
+    found = [name for name in {**recorded, **now} if recorded.get(name) != now.get(name)]
+    return found or (["order"] if list(recorded) != list(now) else [])
+
+
+def text() -> str:
+    """The whole file."""
+    content = {"schema": SCHEMA, "systems": {name: entry(name) for name in systems.names()}}
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def entry(name: str, *, macs: bool = True) -> dict[str, Any]:
+    """What is said of one system."""
+    card = systems.card(name)
+    about, described, deviations = _header(inspect.getdoc(inspect.getmodule(card.module) or card) or "")
+    network = issubclass(card.module, System)
+    takes = card.input
+    return {
+        "id": card.id,
+        "title": card.title,
+        "kind": getattr(card, "kind", "network" if network else "classical"),
+        "about": about,
+        "text": described,
+        "deviations": deviations,
+        "paper": dataclasses.asdict(card.paper),
+        "parameters": card.parameters or None,
+        "macs": _macs(name) if network and macs else None,
+        "input": {
+            "size": takes.size,
+            "channels": takes.channels,
+            "colour": takes.colour,
+            "mean": list(takes.mean),
+            "std": list(takes.std),
+            "resize": takes.resize,
+        }
+        if takes is not None
+        else None,
+        "options": dict(card.options),
+        "views": list(card.views),
+        "extra_data": list(card.extra_data),
+        "recipes": {
+            recipe: {"hash": made.hash, "toml": made.to_toml().strip()}
+            for recipe in card.recipes
+            for made in (Recipe.of(card, recipe),)
+        },
+    }
+
+
+def _macs(name: str) -> int:
+    card = systems.card(name)
+    try:
+        # Shapes suffice: the largest networks would take a gigabyte each otherwise.
+        with torch.device("meta"):
+            return count_macs(systems.create(name), card.input.channels, card.input.size)
+    except (NotImplementedError, RuntimeError, MienError):
+        return count_macs(systems.create(name), card.input.channels, card.input.size)
+
+
+def _header(docstring: str) -> tuple[str, str, list[str]]:
+    """First line, text and deviations of a module's docstring, with its double backticks made single."""
+    first, _, rest = docstring.replace("``", "`").partition("\n")
+    found = _DEVIATIONS.search(rest)
+    if found is None:
+        return first, rest.strip(), []
+    after = rest[found.end() :].strip()
+    items = re.split(r"^- ", after, flags=re.MULTILINE) if after.startswith("- ") else ["", after]
+    return first, rest[: found.start()].strip(), [" ".join(item.split()) for item in items if item.strip()]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""What is known of systems without torch: the packaged file says what the code says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from mien import systems
+from mien.errors import UnknownNameError
+from mien.systems.described import FILE, describe, described, read
+
+
+def test_every_system_is_described_in_the_order_of_the_registry() -> None:
+    assert list(described()) == systems.names(), "run `python -m mien.training.describe`"
+
+
+def test_a_description_holds_what_the_card_holds() -> None:
+    card, about = systems.card("vggnet"), describe("vggnet")
+    assert (about.title, about.parameters, about.paper) == (card.title, card.parameters, card.paper)
+    assert about.input is not None
+    assert about.input["size"] == card.input.size
+    assert list(about.recipes) == list(card.recipes)
+    assert 'system_id = "vggnet"' in about.recipes["mien"]["toml"]
+
+
+def test_deviations_are_separate_sentences() -> None:
+    about = describe("vggnet")
+    assert len(about.deviations) == 3
+    assert about.deviations[0].startswith("The public loader")
+    assert "Deviations" not in about.text
+    assert about.about == "VGGNet on FER2013 (Khaireddin & Chen 2021)."
+
+
+def test_an_unknown_system_gets_a_suggestion() -> None:
+    with pytest.raises(UnknownNameError, match="'vggnet'"):
+        describe("vgnet")
+
+
+def test_another_schema_is_refused() -> None:
+    content = {**json.loads(FILE.read_text(encoding="utf-8")), "schema": "mien-cards@0"}
+    with pytest.raises(ValueError, match="mien-cards@1"):
+        read(json.dumps(content))
+
+
+def test_reading_descriptions_loads_neither_torch_nor_numpy() -> None:
+    code = "import sys; from mien.systems.described import described; described(); "
+    code += "print({'torch', 'numpy', 'timm'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_the_file_is_not_stale() -> None:
+    from mien.training.describe import stale
+
+    assert stale(macs=False) == [], "run `python -m mien.training.describe`"
+
+
+@pytest.mark.full
+def test_the_counts_in_the_file_are_not_stale() -> None:
+    from mien.training.describe import stale
+
+    assert stale() == [], "run `python -m mien.training.describe`"
