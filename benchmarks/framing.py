@@ -5,6 +5,8 @@ the crop is compared with the face as it lies in the data set, for every margin,
 
     python benchmarks/framing.py --data fer2013.csv                        # agreement of pixels, needs no network
     python benchmarks/framing.py --data fer2013.csv --bundle model.onnx    # and accuracy, against the ready crops
+    python benchmarks/framing.py --data fer2013.csv --bundle model.onnx --count 3589 --pairs \
+        --json benchmarks/recorded/framing.json                            # a few candidates, compared in pairs
 
 PublicTest only: a framing is a choice, and choices are made on the selection split.
 """
@@ -51,6 +53,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--roll", type=float, default=10.0, help="standard deviation of the roll in degrees")
     parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--pairs", action="store_true", help="compare the candidates with the shipped framing")
     parser.add_argument("--json", type=Path, help="write every figure here")
     options = parser.parse_args()
 
@@ -87,6 +90,13 @@ def main() -> None:
         report["ready"] = float(ready.mean())
         print(f"ready crops: {100 * ready.mean():.2f} % of {len(faces)}")
 
+    if options.pairs:
+        assert classifier, "--pairs compares accuracies: give --bundle as well"
+        report |= pairs(everything, faces, labels, classifier)
+        if options.json:
+            options.json.write_text(json.dumps(report, indent=1) + "\n")
+        return
+
     def judge(framing: Framing) -> dict[str, Any]:
         size = classifier.size if classifier else 48
         crops = np.concatenate(
@@ -117,6 +127,61 @@ def main() -> None:
     report["borders"] = borders(everything, faces, detector, chosen)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1))
+
+
+SHIPPED = Framing(1.05, -0.02, "none", "area")
+CANDIDATES = {
+    "shipped": SHIPPED,
+    "best upright by accuracy": Framing(1.00, -0.02, "none", "area"),
+    "aligned": Framing(1.05, 0.02, "roll", "area"),
+    "aligned, shipped margin and shift": Framing(1.05, -0.02, "roll", "area"),
+    "bilinear": Framing(1.05, -0.02, "none", "bilinear"),
+}
+
+
+def pairs(
+    everything: list[tuple[int, Scene, Detections]], faces: np.ndarray, labels: np.ndarray, classifier: Classifier
+) -> dict[str, Any]:
+    """Accuracy of each candidate on the very same found faces, and its paired difference from the shipped framing.
+
+    A face lies on three canvases, so whole faces are drawn again by the bootstrap, not scenes.
+    """
+    owners = np.array([index for index, _, _ in everything])
+    ready = classifier.right(faces, labels)
+    right = {"ready crops": ready[owners]}
+    for name, framing in CANDIDATES.items():
+        crops = np.concatenate(
+            [crop_faces(s.image, d.boxes, d.landmarks, size=classifier.size, framing=framing) for _, s, d in everything]
+        )
+        right[name] = classifier.right(crops, labels[owners])
+    seen = np.bincount(owners, minlength=len(faces))
+    rng = np.random.default_rng(1)
+    drawn = rng.multinomial(len(faces), np.full(len(faces), 1 / len(faces)), size=10_000)
+    rows = {}
+    for name, hits in right.items():
+        gain = np.bincount(owners, hits.astype(float) - right["shipped"], minlength=len(faces))
+        differences = (drawn @ gain) / (drawn @ seen)
+        low, high = np.percentile(differences, [2.5, 97.5])
+        rows[name] = {
+            "framing": asdict(CANDIDATES[name]) if name in CANDIDATES else None,
+            "accuracy": float(hits.mean()),
+            "difference": float(gain.sum() / seen.sum()),
+            "difference_ci95": [float(low), float(high)],
+        }
+        print(
+            f"{name:36} {100 * hits.mean():6.2f} %  {100 * rows[name]['difference']:+.2f} [{100 * low:+.2f}, "
+            f"{100 * high:+.2f}]",
+            flush=True,
+        )
+    scenes = len(CANVASES) * len(faces)
+    whole = {
+        "scenes": scenes,
+        "found": len(everything),
+        "accuracy_ready": float(ready.mean()),
+        "accuracy_end_to_end": float(right["shipped"].sum() / scenes),
+    }
+    print(json.dumps(whole))
+    return {"candidates": rows, **whole}
 
 
 def compose(face: np.ndarray, canvas: str, rng: np.random.Generator, roll_sd: float) -> Scene:
