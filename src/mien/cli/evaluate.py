@@ -10,9 +10,12 @@ import typer
 
 def evaluate(
     subject: Annotated[
-        list[Path],
-        typer.Argument(help="A run folder or a bundle (.onnx); or the runs of all folds."),
-    ],
+        list[Path] | None, typer.Argument(help="A run folder or a bundle (.onnx); or the runs of all folds.")
+    ] = None,
+    onnx: Annotated[Path | None, typer.Option(help="Instead: any network as ONNX file, with --adapter.")] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(help="Python file that says how to use it. It is EXECUTED: read it first.")
+    ] = None,
     data: Annotated[str | None, typer.Option(help="Data set; that of the protocol, else fer2013, by default.")] = None,
     path: Annotated[Path | None, typer.Option(help="Where the data set lies, if it is not imported yet.")] = None,
     split: Annotated[str, typer.Option(help="selection or test. Opening test is noted in the ledger.")] = "selection",
@@ -29,18 +32,23 @@ def evaluate(
     from mien.datasets import load_dataset
     from mien.errors import InputError
     from mien.evaluation import evaluate as measure
+    from mien.evaluation import foreign_subject
     from mien.evaluation.folds import FOLDS
     from mien.results import protocols, tables
 
     if split not in ("selection", "test"):
         raise InputError(f"--split is selection or test, not {split!r}")
-    opened = [_open(each) for each in subject]
+    opened = [_open(each) for each in subject or []]
+    if (onnx is None) != (adapter is None) or (onnx is None) == (not opened):
+        raise InputError("give runs or a bundle, or a network with --onnx FILE --adapter FILE")
+    if onnx is not None and adapter is not None:
+        opened = [foreign_subject(onnx, adapter)]
     folds = len(opened) > 1
     if folds:
         protocol = protocol or FOLDS
     face_set = load_dataset(data or (protocol and protocols.get(protocol).face_set) or "fer2013", path)
     with progress() as bar:
-        task = bar.add_task(f"{subject[0].name} · {views}", total=None)
+        task = bar.add_task(f"{[*(subject or ()), onnx or Path()][0].name} · {views}", total=None)
         result = measure(
             opened if folds else opened[0],
             face_set.train if folds else face_set.test if split == "test" else face_set.selection,

@@ -17,6 +17,7 @@ from mien.evaluation.scorers import score
 from mien.evaluation.subjects import Subject, subject_of
 from mien.faces.views import get_view
 from mien.results import Answers, Ledger, Result, protocols
+from mien.results.submission import check_against_labels
 
 if TYPE_CHECKING:
     from mien.datasets import FaceSet
@@ -81,9 +82,9 @@ def evaluate(
             f"the labels differ: {prepared.system} tells {', '.join(prepared.label_set.labels)}; "
             f"{face_set.name} has {', '.join(face_set.label_set.labels)}"
         )
-    if prepared.kind == "bundle" and view.size not in (0, prepared.input.size):
+    if prepared.kind in ("bundle", "submitted") and view.size not in (0, prepared.input.size):
         raise InputError(
-            f"view {views} feeds {view.size} px and this bundle takes {prepared.input.size} px; choose another view"
+            f"view {views} feeds {view.size} px and this network takes {prepared.input.size} px; choose another view"
         )
     _check_training(known, face_set, prepared)
     selection = face_set.selection
@@ -120,6 +121,9 @@ def evaluate(
             data_fingerprint=face_set.fingerprint,
         )
         test = split.open(opening)
+    test_scores = scores(test) if test else None
+    if test_scores is not None and prepared.kind == "submitted" and known.answers is not None:
+        check_against_labels(test_scores, known)
 
     return Result.build(
         protocol=known.name,
@@ -136,8 +140,9 @@ def evaluate(
         cost=prepared.cost,
         scores_kind="logits",
         selection_scores=selection_scores,
-        test_scores=scores(test) if test else None,
+        test_scores=test_scores,
         opening=opening,
+        submission=prepared.submission,
         label_set=face_set.label_set if known.label_set is None else None,
         answers=_own_answers(face_set, test) if known.answers is None else None,
     )
@@ -145,8 +150,8 @@ def evaluate(
 
 def _check_training(known: protocols.Protocol, face_set: FaceSet, prepared: Subject) -> None:
     """Refuse what was trained on other faces than the protocol's; own data is nobody's business but its owner's."""
-    if known.data_fingerprint is None:
-        return
+    if known.data_fingerprint is None or prepared.kind == "submitted":
+        return  # a submission declares its data, and is marked as what it is
     if not prepared.trained_on:
         if not prepared.extra_data:
             raise DataError(

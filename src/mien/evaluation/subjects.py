@@ -33,6 +33,7 @@ class Subject:
         cost: seconds, epochs, params, macs, input.
         trained_on: fingerprint of the face set it was trained on; empty if unknown.
         train_rows: `Split.rows_hash` of the faces it was trained on; empty if unknown.
+        submission: what an outsider says of it; None for everything made here.
     """
 
     system: str
@@ -49,6 +50,7 @@ class Subject:
     cost: Mapping[str, Any] = field(default_factory=dict)
     trained_on: str = ""
     train_rows: str = ""
+    submission: Mapping[str, Any] | None = None
 
 
 def subject_of(given: Any, device: str = "cpu") -> Subject:

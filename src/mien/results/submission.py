@@ -9,7 +9,7 @@ import csv
 import io
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,19 +81,42 @@ def read_card(path: str | Path) -> SubmissionCard:
         values = tomllib.loads(data.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DataError(f"is no TOML ({error})", file=path) from None
-    known = set(SubmissionCard.__dataclass_fields__)
-    if unknown := sorted(set(values) - known):
-        raise DataError(f"unknown key {unknown[0]!r}; {suggestion(unknown[0], known)}", file=path)
     required = ("system", "title", "authors", "protocol", "scores", "extra_data")
+    card = SubmissionCard(**checked_words(values, set(SubmissionCard.__dataclass_fields__), required, path))
+    if card.scores not in SCORES:
+        raise DataError(f"scores are one of {', '.join(SCORES)}, not {card.scores!r}", file=path)
+    if protocols.get(card.protocol).answers is None:
+        raise DataError(f"{card.protocol} takes no submissions; its labels are not public", file=path)
+    return card
+
+
+def checked_words(
+    values: Mapping[str, Any], known: Collection[str], required: Collection[str], path: Path
+) -> dict[str, Any]:
+    """What an outsider says of their system, with lists as tuples.
+
+    Args:
+        values: as read; keys that a `SubmissionCard` does not have are only checked for being known.
+        known: names that may be there.
+        required: names that have to be there.
+        path: where they stand.
+
+    Raises:
+        DataError: an unknown or missing name, a value of the wrong type, a path or markup in a text.
+    """
+    if unknown := sorted(set(values) - set(known)):
+        raise DataError(f"unknown key {unknown[0]!r}; {suggestion(unknown[0], known)}", file=path)
     if missing := [name for name in required if name not in values]:
         raise DataError(f"lacks {', '.join(missing)}", file=path)
-    for name, value in values.items():
+    checked = dict(values)
+    for name in checked.keys() & SubmissionCard.__dataclass_fields__.keys():
+        value = checked[name]
         if name in ("authors", "extra_data"):
-            if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
                 raise DataError(f"{name} is a list of text", file=path)
             for item in value:
                 _plain(item, name, path)
-            values[name] = tuple(value)
+            checked[name] = tuple(value)
         elif name == "seed":
             if not isinstance(value, int) or isinstance(value, bool):
                 raise DataError("seed is a whole number", file=path)
@@ -104,16 +127,12 @@ def read_card(path: str | Path) -> SubmissionCard:
                 raise DataError(f"url is an https address, not {value!r:.80}", file=path)
         else:
             _plain(value, name, path, limit=2000 if name == "notes" else 200)
-    card = SubmissionCard(**values)
-    if not NAME.fullmatch(card.system):
-        raise DataError(f"system is a short id of a-z, 0-9, '-', '_', '+', '.', not {card.system!r:.80}", file=path)
-    if not card.title.strip() or not card.authors or not all(author.strip() for author in card.authors):
+    system = checked["system"]
+    if not NAME.fullmatch(system):
+        raise DataError(f"system is a short id of a-z, 0-9, '-', '_', '+', '.', not {system!r:.80}", file=path)
+    if not checked["title"].strip() or not checked["authors"] or not all(a.strip() for a in checked["authors"]):
         raise DataError("title and authors are empty; say what it is and whose", file=path)
-    if card.scores not in SCORES:
-        raise DataError(f"scores are one of {', '.join(SCORES)}, not {card.scores!r}", file=path)
-    if protocols.get(card.protocol).answers is None:
-        raise DataError(f"{card.protocol} takes no submissions; its labels are not public", file=path)
-    return card
+    return checked
 
 
 def read_predictions(path: str | Path, protocol: Protocol) -> tuple[Scores | None, Scores]:
@@ -188,7 +207,7 @@ def submit(predictions: str | Path, card: str | Path, folder: str | Path = "resu
         opening = Ledger(Path(folder) / LEDGER).open_split(
             about.protocol, protocol.test_split, about.system, "submitted", recipe_hash, "", "submitted", fingerprint
         )
-    _check_against_labels(test, protocol.test, protocol)
+    check_against_labels(test, protocol)
     result = Result.build(
         protocol=about.protocol,
         system=about.system,
@@ -328,7 +347,13 @@ def _check_copies(scores: Scores, side: Answers) -> list[str]:
     return []
 
 
-def _check_against_labels(scores: Scores, side: Answers, protocol: Protocol) -> None:
+def check_against_labels(scores: NDArray[np.floating[Any]], protocol: Protocol) -> None:
+    """Refuse scores on the test split, (n, classes), that are the labels, or whose columns are in another order.
+
+    Raises:
+        ResultError: saying which; whatever was opened for them stays opened.
+    """
+    side = protocol.test
     decided = scores.argmax(axis=1)
     known = facts.load("fer2013")
     keys: Mapping[str, NDArray[np.uint8]] = {"labels": side.labels, "FER+ votes": known.ferplus_plurality[side.rows]}
