@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.audit import audit
+from mien.audit import Pictures, audit
+from mien.audit.noise import read_predictions, suspects
 from mien.audit.page import render
 from mien.cli import main
-from mien.errors import DataError, InputError, MissingExtraError
+from mien.errors import DataError, InputError, MissingExtraError, ResultError
+from mien.results import Result, facts, protocols
 
 pytestmark = pytest.mark.usefixtures("mien_cache")
 
@@ -113,7 +115,7 @@ def noise_file(path: Path, drawn, wrong: int, **changes: object) -> Path:
 
 def test_label_noise(drawn, tmp_path):
     pytest.importorskip("cleanlab")
-    found = audit(drawn, predictions=noise_file(tmp_path / "p.npz", drawn, 17)).finding("label-noise")
+    found = audit(drawn, noise=noise_file(tmp_path / "p.npz", drawn, 17)).finding("label-noise")
     assert found.id_lines() == [str(drawn.train.rows[17])]
     assert found.counts == {"examined": len(drawn.train), "candidates": 1}
     assert found.entries[0].score == pytest.approx(0.02, abs=1e-3)
@@ -131,17 +133,61 @@ def test_label_noise(drawn, tmp_path):
 def test_bad_predictions(drawn, tmp_path, changes, message):
     pytest.importorskip("cleanlab")
     with pytest.raises(DataError, match=message):
-        audit(drawn, predictions=noise_file(tmp_path / "p.npz", drawn, 0, **changes))
+        audit(drawn, noise=noise_file(tmp_path / "p.npz", drawn, 0, **changes))
 
 
 def test_predictions_of_test_faces_are_refused(drawn, tmp_path):
     pytest.importorskip("cleanlab")
     rows = np.r_[drawn.train.rows[1:], drawn.test.rows[:1]]
     with pytest.raises(InputError, match="sealed"):
-        audit(drawn, predictions=noise_file(tmp_path / "p.npz", drawn, 0, rows=rows))
+        audit(drawn, noise=noise_file(tmp_path / "p.npz", drawn, 0, rows=rows))
 
 
 def test_without_cleanlab_the_extra_is_named(drawn, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cleanlab.filter", None)
     with pytest.raises(MissingExtraError, match=r"mien\[audit\]"):
-        audit(drawn, predictions=noise_file(tmp_path / "p.npz", drawn, 0))
+        audit(drawn, noise=noise_file(tmp_path / "p.npz", drawn, 0))
+
+
+def folds_result(folder: Path, wrong: list[int]) -> tuple[Pictures, Result]:
+    """A recorded cross-validation that is sure of every label but those of ``wrong``; pictures without pixels."""
+    known, protocol = facts.load("fer2013"), protocols.get("fer2013/folds@1")
+    labels = protocol.test.labels.astype(int)
+    labels[wrong] = (labels[wrong] + 1) % 7
+    # Not too sure, so that some faces of each class lie on both sides of its mean confidence.
+    logits = np.random.default_rng(0).normal(0, 0.3, (len(labels), 7))
+    logits[np.arange(len(labels)), labels] += 4
+    result = Result.build(
+        protocol=protocol.name, system="compact", kind="run", recipe={}, recipe_hash="ab", seed=0, views="one",
+        extra_data=[], data_fingerprint=facts.FER2013_FINGERPRINT, weights_sha256="ab", environment={}, cost={},
+        scores_kind="logits", selection_scores=None, test_scores=logits,
+    )  # fmt: skip
+    result.save(folder)
+    count = len(known)
+    pictures = Pictures(
+        "fer2013", np.broadcast_to(np.zeros((48, 48), np.uint8), (count, 48, 48)), tuple(map(str, range(count))),
+        known.labels, known.label_set.labels, known.splits, known.split_names, known.groups, known.splits == 2,
+        facts.FER2013_FINGERPRINT,
+    )  # fmt: skip
+    return pictures, result
+
+
+def test_label_noise_from_a_recorded_cross_validation(drawn, tmp_path):
+    pytest.importorskip("cleanlab")
+    wrong = np.flatnonzero(facts.load("fer2013").labels == 3)[[3, 700, 6000]].tolist()
+    pictures, result = folds_result(tmp_path / "results", wrong)
+    predictions = read_predictions(result.path(tmp_path / "results"), pictures)
+    # Calibrated with the temperature of each fold, as the result's own probabilities are.
+    assert np.array_equal(predictions.probabilities.argmax(1), result.test_scores.argmax(1))
+    assert np.allclose(predictions.probabilities, result.probabilities().probabilities, atol=1e-9)
+    finding = suspects(pictures, predictions)
+    assert {entry.faces[0].id for entry in finding.entries} == set(map(str, wrong))
+    assert finding.counts["examined"] == 28709
+    assert finding.counts["raters_agree"] >= finding.counts["raters_side_with_label"] >= 0
+    listed = finding.to_json()["list"][0]
+    assert set(listed) == {"ids", "score", "note"}
+    assert listed["note"].startswith("predicted ")
+    with pytest.raises(DataError, match="something else is audited"):
+        audit(drawn, noise=result.path(tmp_path / "results"))
+    with pytest.raises(ResultError, match="no result under"):
+        audit(drawn, noise="12345678")

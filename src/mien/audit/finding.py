@@ -75,7 +75,7 @@ class Finding:
         return ["\t".join(_plain(face.id) for face in entry.faces) for entry in self.entries]
 
     def to_json(self) -> dict[str, Any]:
-        """For programs; ids stand in the list beside it."""
+        """For programs."""
         return {
             "name": self.name,
             "title": self.title,
@@ -84,6 +84,10 @@ class Finding:
             "entries": len(self.entries),
             "faces": self.faces,
             "counts": self.counts,
+            "list": [
+                {"ids": [face.id for face in entry.faces], "score": entry.score, "note": entry.note}
+                for entry in self.entries
+            ],
         }
 
 

@@ -1,5 +1,8 @@
 """Labels that a cross-validated classifier does not believe, by confident learning.
 
+The predictions come from a result recorded under ``fer2013/folds@1``: each face was scored by the network that was
+trained without it and without its copies, and probabilities are calibrated fold by fold.
+
 Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels", as cleanlab has it.
 """
 
@@ -17,6 +20,8 @@ from mien.audit.finding import Entry, Finding, face
 from mien.audit.pictures import Pictures
 from mien.datasets import UNLABELLED
 from mien.errors import DataError, InputError, MissingExtraError
+from mien.results import Result
+from mien.results.finding import find
 from mien.store.archives import check_zip
 
 _EXPLAIN = "an npz with probabilities (n, classes), rows summing to 1, and rows (n,), their row numbers"
@@ -36,18 +41,19 @@ class Predictions:
 
 
 def read_predictions(path: str | Path, pictures: Pictures) -> Predictions:
-    """Cross-validated probabilities: an npz, or the json of a result recorded under ``fer2013/folds@1``.
+    """Cross-validated probabilities: a result recorded under ``fer2013/folds@1``, or an npz.
 
     Args:
-        path: the file.
+        path: the json of a result, the first digits of its id (looked up under ``results``), or an npz.
         pictures: what was predicted.
 
     Raises:
         DataError: it is neither, or does not fit the data set.
+        ResultError: no result of that name, or one that does not hold.
     """
     path = Path(path)
-    if path.suffix == ".json":
-        return _of_result(path, pictures)
+    if path.suffix != ".npz" or path.with_suffix(".json").exists():
+        return _of_result(find(path), pictures, path)
     try:
         with path.open("rb") as stream:
             check_zip(stream, str(path))
@@ -90,14 +96,25 @@ def suspects(pictures: Pictures, predictions: Predictions) -> Finding:
     if len(np.unique(labels)) < 2:
         raise InputError("label noise can be told only where faces of two or more classes are predicted")
     found = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
+    guesses = probabilities.argmax(axis=1)
     entries = tuple(
         Entry(
             (face(pictures, int(rows[index])),),
             round(float(probabilities[index, labels[index]]), 4),
-            f"predicted {pictures.label_names[int(probabilities[index].argmax())]}",
+            f"predicted {pictures.label_names[int(guesses[index])]}",
         )
         for index in found
     )
+    counts: dict[str, int | float] = {"examined": len(rows), "candidates": len(entries)}
+    if pictures.facts is not None:
+        # Somebody else was asked, too: where most FER+ raters agree, whom do they side with?
+        clear = pictures.facts.ferplus_clear[rows[found]]
+        votes = pictures.facts.ferplus_plurality[rows[found]]
+        counts |= {
+            "raters_agree": int(clear.sum()),
+            "raters_side_with_prediction": int((clear & (votes == guesses[found])).sum()),
+            "raters_side_with_label": int((clear & (votes == labels[found])).sum()),
+        }
     return Finding(
         name="label-noise",
         title="Labels that a classifier does not believe",
@@ -105,22 +122,17 @@ def suspects(pictures: Pictures, predictions: Predictions) -> Finding:
         "They are candidates to look at: the score is the probability given to the label.",
         weight="remark",
         entries=entries,
-        counts={"examined": len(rows), "candidates": len(entries)},
+        counts=counts,
     )
 
 
-def _of_result(path: Path, pictures: Pictures) -> Predictions:
-    from mien.results import Result
-    from mien.results.metrics import softmax
-
-    result = Result.load(path)
-    if result.protocol != "fer2013/folds@1" or result.test_scores is None:
-        raise DataError("only results of fer2013/folds@1 hold cross-validated predictions of Training", file=path)
+def _of_result(result: Result, pictures: Pictures, path: Path) -> Predictions:
+    calibrated = result.probabilities()
+    if result.protocol != "fer2013/folds@1" or calibrated is None:
+        raise DataError("only results of fer2013/folds@1 hold cross-validated probabilities of Training", file=path)
     if pictures.facts is None:
         raise DataError("the result is about the official FER2013, but something else is audited", file=path)
-    scores = np.asarray(result.test_scores, np.float64)
-    probabilities = softmax(scores) if result.scores == "logits" else scores
-    return _checked(np.asarray(probabilities, np.float64), result.arrays["test_rows"], pictures, path)
+    return _checked(calibrated.probabilities, result.arrays["test_rows"], pictures, path)
 
 
 def _checked(

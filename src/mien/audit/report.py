@@ -102,7 +102,7 @@ class AuditReport:
                 if self.fingerprint:
                     head += f", data {self.fingerprint}"
                 write_text(part / "ids" / f"{finding.name}.txt", "\n".join([head, *finding.id_lines(), ""]))
-            write_text(part / "report.json", json.dumps(self.to_json(), indent=1, ensure_ascii=False, allow_nan=False))
+            write_text(part / "report.json", json.dumps(self.to_json(), ensure_ascii=False, allow_nan=False))
             write_text(part / "report.html", render(self))
         return folder / "report.html"
 
@@ -111,7 +111,7 @@ def audit(
     data: str | Path | FaceSet | Pictures,
     *,
     against: str | FaceSet | None = None,
-    predictions: str | Path | None = None,
+    noise: str | Path | None = None,
     stage: Stage | None = None,
 ) -> AuditReport:
     """Look through a data set, or look for test faces in training pictures.
@@ -119,12 +119,13 @@ def audit(
     Args:
         data: name of an imported data set (``"fer2013"``), a face set, or the path of a folder, zip, tar, npz or csv.
         against: a data set whose test faces should not be in ``data``; then only that is looked for.
-        predictions: cross-validated probabilities for label noise (see `mien.audit.noise.read_predictions`).
+        noise: a result of ``fer2013/folds@1`` (path or id), or an npz of cross-validated probabilities: labels that
+            they contradict are listed (see `mien.audit.noise.read_predictions`).
         stage: gives the progress of each stage that begins.
 
     Raises:
         InputError: nothing of that name or path, or it cannot be read.
-        MissingExtraError: ``predictions`` were given, but cleanlab is not installed.
+        MissingExtraError: ``noise`` was given, but cleanlab is not installed.
 
     Example:
         >>> from mien.datasets import load_dataset
@@ -138,7 +139,7 @@ def audit(
     findings: list[Finding] = []
     tables: list[Table] = []
     if against is not None:
-        if predictions is not None:
+        if noise is not None:
             raise InputError("predictions belong to an audit of the data itself; leave `against` away")
         other = from_face_set(load_dataset(against) if isinstance(against, str) else against)
         found, table = leaks(pictures, other, stage=stage)
@@ -150,7 +151,7 @@ def audit(
         )
     else:
         other = None
-        for tested in _looks(pictures, predictions, stage):
+        for tested in _looks(pictures, noise, stage):
             (findings if isinstance(tested, Finding) else tables).append(tested)  # type: ignore[arg-type]
     findings += _unreadable(pictures)
     return AuditReport(
@@ -166,8 +167,8 @@ def audit(
     )
 
 
-def _looks(pictures: Pictures, predictions: str | Path | None, stage: Stage | None) -> list[Finding | Table]:
-    noise = None if predictions is None else suspects(pictures, read_predictions(predictions, pictures))
+def _looks(pictures: Pictures, noise: str | Path | None, stage: Stage | None) -> list[Finding | Table]:
+    doubtful = None if noise is None else suspects(pictures, read_predictions(noise, pictures))
     (across, anywhere), exact_table = copies.exact(pictures)
     near, near_table, pairs = copies.near(pictures, progress=stage("near copies") if stage else None)
     recut, all_table = copies.recut(pictures, pairs, progress=stage("copies cut differently") if stage else None)
@@ -181,7 +182,7 @@ def _looks(pictures: Pictures, predictions: str | Path | None, stage: Stage | No
         content.conflicts(pictures),
         *content.blank(pictures),
         not_faces,
-        noise,
+        doubtful,
         votes[1] if votes else None,
         *((exact_table, near_table, all_table) if len(pictures.split_names) > 1 else ()),
         content.balance(pictures),

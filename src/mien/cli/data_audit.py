@@ -17,9 +17,9 @@ def audit(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for report.html, report.json and lists of ids.")
     ] = None,
-    predictions: Annotated[
+    noise: Annotated[
         Path | None,
-        typer.Option("--predictions", help="Cross-validated probabilities, npz or a folds result: finds label noise."),
+        typer.Option(metavar="RESULT", help="A result of fer2013/folds@1 (path or id), or an npz: finds label noise."),
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Exit status 1 if a leak or a problem is found.")] = False,
     json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
@@ -34,7 +34,7 @@ def audit(
             task = bar.add_task(name, total=None)
             return lambda done, total: bar.update(task, completed=done, total=total)
 
-        report = run(data, against=against, predictions=predictions, stage=stage)
+        report = run(data, against=against, noise=noise, stage=stage)
     page = report.write(out) if out is not None else None
     if json:
         print_json(report.to_json())
