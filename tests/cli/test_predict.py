@@ -190,6 +190,57 @@ def test_impossible_options_are_one_sentence_and_status_2(
     assert "Traceback" not in err
 
 
-def test_without_files_the_usage_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_files_a_sentence_says_what_to_give(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("predict") == 2
-    assert "FILES" in capsys.readouterr().err
+    assert "give images, or a folder with --recursive" in capsys.readouterr().err
+
+
+def test_a_folder_becomes_one_table(
+    predict: list[str], crops: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = Path(crops["sad"]).parent, tmp_path / "out" / "faces.csv"
+    assert run(*predict, folder, "--recursive", "--out", out, "--draw", tmp_path / "out") == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == f"{out}: 3 faces in 3 files\n"
+    with out.open() as stream:
+        assert [row["label"] for row in csv.DictReader(stream)] == ["fear", "happy", "sad"]
+    assert (tmp_path / "out" / "sad.png.faces.png").is_file()
+    assert run(*predict, folder, "--recursive", "--out", out, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["faces"] == 3  # its own drawings are no photographs
+
+    (folder / "broken.png").write_text("no image")
+    assert run(*predict, folder, "-r", "--out", out) == 2
+    assert "1 could not be read (see the column message)" in capsys.readouterr().err
+
+
+def test_own_boxes_come_from_a_table(bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image, boxes = standin.photograph(["happy", "sad"])
+    Image.fromarray(image).save(tmp_path / "two.png")
+    cells = ",".join(f"{value:g}" for value in boxes[1])
+    (tmp_path / "boxes.csv").write_text(f"file,x1,y1,x2,y2\ntwo.png,{cells}\n")
+    assert run("predict", "--model", bundle_path, "--boxes", tmp_path / "boxes.csv", "--json") == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert entry["file"] == str(tmp_path / "two.png")
+    assert [(face["box"], face["score"]) for face in entry["faces"]] == [(boxes[1].tolist(), None)]
+    assert run("predict", "--boxes", tmp_path / "boxes.csv", "--crops") == 2
+    assert "give one of them" in capsys.readouterr().err
+
+
+def test_crops_of_a_list_and_what_was_left_out(
+    bundle_path: Path, crops: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "list.csv").write_text("file\nsad.png\nhappy.png\n")
+    arguments = ["predict", "--model", bundle_path, "--crops", "--list", tmp_path / "list.csv", "--min-confidence", "1"]
+    assert run(*arguments) == 0
+    printed = capsys.readouterr()
+    assert printed.out.count("1 left out") == 2
+    assert printed.err == "2 faces below the minimal confidence were left out (--min-confidence 1)\n"
+
+
+def test_two_tables_at_once_are_refused(
+    predict: list[str], crops: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*predict, crops["sad"], "--out", "a.csv", "--csv", "b.csv") == 2
+    assert run(*predict, crops["sad"], "--out", "a.txt") == 2
+    assert "none of .csv, .jsonl, .parquet" in capsys.readouterr().err

@@ -166,12 +166,14 @@ def test_messages_name_the_file(tmp_path: Path, gradient: np.ndarray) -> None:
         "text.jpg": "convert it",
         "cut.png": "cannot be decoded",
         "cut.jpg": "cannot be decoded",
-        "missing.jpg": "does not exist",
         "": "is a folder",
     }.items():
         with pytest.raises(DecodeError, match=said) as caught:
             decode(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)
+    with pytest.raises(InputError, match=r"^no such file: .*missing\.jpg; check the path$") as missing:
+        decode(tmp_path / "missing.jpg")
+    assert not isinstance(missing.value, DecodeError)  # nothing was there to decode
     with pytest.raises(DecodeError, match="upload"):
         decode(b"", name="upload")
     with pytest.raises(DecodeError, match="download it first"):

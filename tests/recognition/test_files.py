@@ -97,7 +97,7 @@ def test_rows_of_ready_crops_have_empty_boxes(bundle_path: Path) -> None:
     faces = Recognizer(bundle_path, detector=None).classify(np.stack([standin.face("fear")]))
     (row,) = rows(FileRecord("crop.png", "ok", faces), FER2013)
     named = dict(zip(columns(FER2013), row, strict=True))
-    assert (named["x1"], named["score"], named["label"], named["decided"]) == ("", "", "fear", 1)
+    assert (named["x1"], named["score"], named["label"], named["decided"]) == (None, None, "fear", True)
 
 
 def test_drawings_never_take_an_inputs_place(tmp_path: Path, recognizer: Recognizer, photos: dict[str, Path]) -> None:

@@ -1,4 +1,4 @@
-"""``mien predict``: photographs in; a table, JSON, CSV or annotated images out."""
+"""``mien predict``: photographs in; a table, JSON, CSV, Parquet or annotated images out."""
 
 from __future__ import annotations
 
@@ -9,12 +9,27 @@ import typer
 
 if TYPE_CHECKING:
     from mien.labels import LabelSet
+    from mien.recognition import Recognizer
     from mien.recognition.files import FileRecord
+    from mien.recognition.listing import Plan
 
 
 def predict(
-    files: Annotated[list[str], typer.Argument(metavar="FILES…", help="Images; - reads one from standard input.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list with one object per file.")] = False,
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILES…", help="Images, or folders with --recursive; - reads one from standard input."),
+    ] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Take the images in folders and below.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="For many images: write .csv, .jsonl or .parquet in bounded memory; resumes after a kill.",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON list with one object per file; with --out, a summary.")
+    ] = False,
     csv: Annotated[
         str | None, typer.Option(metavar="PATH|-", help="Write one row per face; - is standard output.")
     ] = None,
@@ -22,12 +37,26 @@ def predict(
         Path | None, typer.Option(metavar="DIR", help="Write an annotated PNG of each image into this folder.")
     ] = None,
     detector: Annotated[
-        str, typer.Option(help="centerface, yunet:PATH, or none: each image is one face.")
+        str,
+        typer.Option(help="centerface, yunet (after mien fetch yunet), yunet:PATH, or none: each image is one face."),
     ] = "centerface",
+    crops: Annotated[bool, typer.Option("--crops", help="Each image is one face already; as --detector none.")] = False,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Your own faces: columns file, x1, y1, x2, y2; FILES may be left out."),
+    ] = None,
+    names: Annotated[
+        Path | None, typer.Option("--list", metavar="CSV", help="Take the images that its column file names.")
+    ] = None,
     min_confidence: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Leave out faces whose expression is less certain.")
+        float, typer.Option(min=0.0, max=1.0, help="Leave out faces whose expression is less certain, and count them.")
     ] = 0.0,
-    model: Annotated[Path | None, typer.Option(help="A bundle (.onnx) instead of the one in the package.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BUNDLE|NAME", help="A bundle (.onnx), or a fetched one, instead of the one in the package."
+        ),
+    ] = None,
     views: Annotated[str, typer.Option(help="one, or another view that the bundle was calibrated for.")] = "one",
 ) -> None:
     """Recognise the expressions of the faces on photographs, offline.
@@ -35,35 +64,86 @@ def predict(
     A photograph without a face is no error. A file that is no image is named on standard error; the others are done
     all the same and the exit status is 2.
     """
-    import sys
-
-    from mien.cli.common import complain, print_json, stderr
     from mien.errors import InputError
     from mien.recognition import Recognizer
-    from mien.recognition.files import DrawingFolder, is_input, recognize_files
+    from mien.recognition.listing import plan
 
     if as_json and csv == "-":
         raise InputError("--json and --csv - both want standard output; give --csv a path")
-    if csv is not None and csv != "-" and is_input(csv, files):
+    if out is not None and csv is not None:
+        raise InputError("--out and --csv both write a table; --out also writes CSV, as faces.csv")
+    if boxes is not None and (crops or detector == "none"):
+        raise InputError("--boxes says where the faces are and --crops that each image is one; give one of them")
+    chosen = None if crops or detector == "none" else detector
+    wanted = plan(files or [], recursive=recursive, names=names, boxes=boxes)
+    # Several images at once, each in one thread, are faster than one image in several.
+    recognizer = Recognizer(model, detector=chosen, views=views, threads=None if out is None else 1)
+    if out is not None:
+        _to_table(recognizer, wanted, out, draw, min_confidence, as_json)
+    else:
+        _to_screen(recognizer, wanted, csv, draw, min_confidence, as_json)
+
+
+def _to_table(
+    recognizer: Recognizer, wanted: Plan, out: Path, draw: Path | None, min_confidence: float, as_json: bool
+) -> None:
+    from mien.cli.common import print_json, progress, stderr
+    from mien.recognition.batch import recognize_to_table
+
+    with progress() as bar:
+        task = bar.add_task("recognising", total=None)
+        summary = recognize_to_table(
+            recognizer,
+            wanted.jobs,
+            out,
+            min_confidence=min_confidence,
+            draw=draw,
+            root=wanted.root,
+            settings=wanted.settings,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if as_json:
+        print_json(summary.to_json())
+    else:
+        stderr.print(str(summary), soft_wrap=True, highlight=False, markup=False)
+    if summary.errors:
+        raise typer.Exit(2)
+
+
+def _to_screen(
+    recognizer: Recognizer, wanted: Plan, csv: str | None, draw: Path | None, min_confidence: float, as_json: bool
+) -> None:
+    import sys
+
+    from mien.cli.common import complain, print_json, progress, stderr
+    from mien.errors import InputError
+    from mien.recognition.files import DrawingFolder, is_input, left_out_sentence, recognize_files
+
+    jobs = list(wanted.jobs)
+    inputs = [job.file for job in jobs]
+    if csv is not None and csv != "-" and is_input(csv, inputs):
         raise InputError(f"--csv {csv} would overwrite one of the images; choose another path")
-    recognizer = Recognizer(model, detector=None if detector == "none" else detector, views=views)
-    folder = None if draw is None else DrawingFolder(draw, files)
+    folder = None if draw is None else DrawingFolder(draw, inputs)
     records: list[FileRecord] = []
-    failed = False
-    for record in recognize_files(recognizer, files, min_confidence=min_confidence, stdin=sys.stdin.buffer):
-        if record.status == "error":
-            complain(record.message)
-            failed = True
-        if folder is not None and (path := folder.save(record)) is not None:
-            stderr.print(f"wrote {path}", soft_wrap=True, highlight=False, markup=False)
-        records.append(record.without_image())
+    with progress() as bar:
+        task = bar.add_task("recognising", total=len(jobs))
+        stream = recognize_files(recognizer, jobs, min_confidence=min_confidence, stdin=sys.stdin.buffer)
+        for record in stream:
+            if record.status == "error":
+                complain(record.message)
+            if folder is not None and (path := folder.save(record)) is not None:
+                stderr.print(f"wrote {path}", soft_wrap=True, highlight=False, markup=False)
+            records.append(record.without_image())
+            bar.advance(task)
     if csv is not None:
         _write_csv(csv, records, recognizer.label_set)
     if as_json:
         print_json([record.to_dict() for record in records])
     elif csv != "-":
         _print_table(records)
-    if failed:
+    if said := left_out_sentence(sum(record.left_out for record in records)):
+        stderr.print(f"{said} (--min-confidence {min_confidence:g})", soft_wrap=True, highlight=False, markup=False)
+    if any(record.status == "error" for record in records):
         raise typer.Exit(2)
 
 
@@ -100,7 +180,8 @@ def _print_table(records: list[FileRecord]) -> None:
     for record in records:
         file = Text(record.file)
         if not record.faces:
-            table.add_row(file, "", "", Text("" if record.status == "ok" else record.status, style="dim"))
+            said = f"{record.left_out} left out" if record.left_out else "" if record.status == "ok" else record.status
+            table.add_row(file, "", "", Text(said, style="dim"))
             continue
         for number, face in enumerate(record.faces, 1):
             box = "" if face.box is None else " ".join(f"{value:.0f}" for value in face.box)

@@ -7,6 +7,7 @@ import io
 import os
 import threading
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
@@ -49,7 +50,13 @@ _FORMATS: tuple[tuple[tuple[tuple[int, bytes], ...], str], ...] = (
 _QUIET = threading.Lock()
 
 
-def decode(source: ImageSource, *, limits: Limits | None = None, name: str | None = None) -> NDArray[np.uint8]:
+def decode(
+    source: ImageSource,
+    *,
+    limits: Limits | None = None,
+    name: str | None = None,
+    before: Callable[[int, int], None] | None = None,
+) -> NDArray[np.uint8]:
     """Read one image.
 
     JPEG, PNG, WebP, BMP, TIFF and GIF; of an animation or a stack the first picture. 16 bits per channel are reduced
@@ -61,13 +68,15 @@ def decode(source: ImageSource, *, limits: Limits | None = None, name: str | Non
             an array uint8 (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA (OpenCV's arrays are BGR: reverse them).
         limits: bounds on bytes and pixels; `Limits()` if not given.
         name: what to call the image in messages; by default the path or the stream's name.
+        before: called with width and height as the file states them, before any pixel of it is decoded; it may wait,
+            as somebody does who decodes many images at once in bounded memory.
 
     Returns:
         uint8 (H, W, 3), RGB, contiguous; possibly read-only, possibly the very array that was given.
 
     Raises:
         DecodeError: no image, an unknown format, a damaged file, or one beyond the limits; names the file.
-        InputError: an array of another shape or type, or an object that is no image at all.
+        InputError: no such file, an array of another shape or type, or an object that is no image at all.
 
     Example:
         >>> decode(np.zeros((2, 3), np.uint8)).shape
@@ -81,16 +90,16 @@ def decode(source: ImageSource, *, limits: Limits | None = None, name: str | Non
     if isinstance(source, np.ndarray):
         return _from_array(source, limits, name or "the array")
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _from_bytes(bytes(source), limits, name or "the image")
+        return _from_bytes(bytes(source), limits, name or "the image", before)
     if isinstance(source, (str, os.PathLike)):
-        return _from_bytes(_read_path(source, limits, name or str(source)), limits, name or str(source))
+        return _from_bytes(_read_path(source, limits, name or str(source)), limits, name or str(source), before)
     if hasattr(source, "read"):
         stream_name = getattr(source, "name", None)
         name = name or (stream_name if isinstance(stream_name, str) else "the stream")
-        return _from_bytes(_read_stream(cast("IO[bytes]", source), limits, name), limits, name)
+        return _from_bytes(_read_stream(cast("IO[bytes]", source), limits, name), limits, name, before)
     if hasattr(source, "getexif") and hasattr(source, "convert"):
         name = name or getattr(source, "filename", "") or "the image"
-        return _from_picture(source, limits, name)
+        return _from_picture(source, limits, name, before)
     raise InputError(
         f"{type(source).__name__} is no image; give a path, bytes, a binary file object, a uint8 array or a PIL image"
     )
@@ -105,7 +114,7 @@ def _read_path(path: str | os.PathLike[str], limits: Limits, name: str) -> bytes
     except IsADirectoryError:
         raise DecodeError(f"{name} is a folder; give the images in it") from None
     except FileNotFoundError:
-        raise DecodeError(f"{name} does not exist; check the path") from None
+        raise InputError(f"no such file: {name}; check the path") from None
     except (OSError, ValueError) as error:
         raise DecodeError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
@@ -120,7 +129,9 @@ def _read_stream(stream: IO[bytes], limits: Limits, name: str) -> bytes:
     return data
 
 
-def _from_bytes(data: bytes, limits: Limits, name: str) -> NDArray[np.uint8]:
+def _from_bytes(
+    data: bytes, limits: Limits, name: str, before: Callable[[int, int], None] | None = None
+) -> NDArray[np.uint8]:
     if len(data) > limits.bytes:
         raise DecodeError(f"{name} is larger than {limits.bytes / 2**20:g} MiB; shrink it or raise the limit")
     if not data:
@@ -137,7 +148,7 @@ def _from_bytes(data: bytes, limits: Limits, name: str) -> NDArray[np.uint8]:
             picture = opener(io.BytesIO(data))
     except Exception as error:  # Pillow's plugins raise whatever a damaged header makes them stumble over
         raise _damaged(name, error) from None
-    return _from_picture(picture, limits, name)
+    return _from_picture(picture, limits, name, before)
 
 
 def _plugin(data: bytes) -> str | None:
@@ -147,8 +158,12 @@ def _plugin(data: bytes) -> str | None:
     return None
 
 
-def _from_picture(picture: Image.Image, limits: Limits, name: str) -> NDArray[np.uint8]:
+def _from_picture(
+    picture: Image.Image, limits: Limits, name: str, before: Callable[[int, int], None] | None = None
+) -> NDArray[np.uint8]:
     _check_size(picture.width, picture.height, limits, name)
+    if before is not None:
+        before(picture.width, picture.height)
     try:
         if picture.format == "TIFF":
             with _QUIET, warnings.catch_warnings():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +84,7 @@ class Recognizer:
             self._detector = detector
         else:
             self._detector = open_detector(detector, threads=self._threads)
+        self._name = detector if isinstance(detector, str) else type(detector).__qualname__
         self._network: Network | None = None
         self.label_set: LabelSet = model.card.labelset()
         self.threshold = model.card.threshold if threshold is None else float(threshold)
@@ -94,6 +95,18 @@ class Recognizer:
     def card(self) -> BundleCard:
         """What the bundle says of itself."""
         return self._bundle.card
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle itself: its card and the bytes of the file."""
+        return self._bundle
+
+    @property
+    def detector_name(self) -> str:
+        """How the detector is called; ``none`` where each image is one face."""
+        if self._detector is None or isinstance(self._detector, str):
+            return self._detector or "none"
+        return self._name
 
     def predict(
         self,
@@ -256,6 +269,10 @@ class Recognizer:
     def _crops(self, crops: Any) -> NDArray[np.uint8]:
         spec = self.card.input
         if not isinstance(crops, np.ndarray):
+            if not isinstance(crops, Iterable) or isinstance(crops, str | bytes | Mapping):
+                raise InputError(
+                    f"{type(crops).__name__} is no crops; give uint8 (N, H, W) or (N, H, W, 3), or a list of crops"
+                )
             pieces = [np.asarray(crop) for crop in crops]
             if not pieces:
                 return np.zeros((0, spec.face_size, spec.face_size), np.uint8)

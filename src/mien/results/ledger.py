@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from mien.errors import ResultError
 from mien.results.canonical import canonical_json, content_hash, strict_json
+from mien.store.locking import lock_file
 
 GENESIS = "0" * 64
 MAX_BYTES = 256 << 20
@@ -205,7 +206,7 @@ class Ledger:
         """The file, open at its start, for this process alone."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a+b") as file:
-            _lock(file)
+            lock_file(file)
             file.seek(0)
             yield file
 
@@ -248,18 +249,3 @@ def _parse(data: bytes, where: str) -> tuple[list[dict[str, Any]], bytes]:
 
 def _opening(line: dict[str, Any]) -> Opening:
     return Opening(**{field.name: line[field.name] for field in fields(Opening)})
-
-
-def _lock(file: IO[bytes]) -> None:
-    """Wait for the file to be ours; the lock ends when the file is closed, also by kill -9."""
-    if os.name == "posix":
-        import fcntl
-
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX)
-    else:  # pragma: no cover - Windows
-        import msvcrt
-
-        file.seek(0)
-        # Lock a byte far beyond the end: others can still read what is there.
-        file.seek(1 << 30)
-        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]

@@ -1,0 +1,258 @@
+"""Which images are to be recognised: files, folders, and tables (CSV) that name files and the boxes of their faces."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import itertools
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mien.errors import DataError, InputError
+
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+"""Files below a folder that are taken for images, in capitals as well."""
+
+DRAWING = ".faces.png"
+"""How the names of annotated copies end, which are no photographs."""
+
+LARGEST = 1 << 30
+"""Bytes of a table; one box takes about forty."""
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to recognise.
+
+    Args:
+        file: its path, as results name it.
+        boxes: x1, y1, x2, y2 in pixels, if the faces are known; no detector runs then.
+    """
+
+    file: str
+    boxes: tuple[Box, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be recognised.
+
+    Args:
+        jobs: to be read once.
+        settings: JSON values that tell this plan from another one: names as given, hashes of the tables.
+        root: the folder below which everything lies, if a single one was given.
+    """
+
+    jobs: Iterator[Job]
+    settings: dict[str, Any]
+    root: str | None = None
+
+
+def plan(
+    paths: Sequence[str],
+    *,
+    recursive: bool = False,
+    names: str | Path | None = None,
+    boxes: str | Path | None = None,
+) -> Plan:
+    """Put images, a table of names and a table of boxes together.
+
+    Args:
+        paths: files, and folders with ``recursive``.
+        recursive: see `list_images`.
+        names: table of further files, see `read_names`.
+        boxes: table of faces, see `read_boxes`. Without paths and names it also says which files there are.
+
+    Raises:
+        InputError: nothing is given, or a table is none; while the jobs are read, also when the boxes are of files that
+            are not among the images.
+    """
+    if not paths and names is None and boxes is None:
+        raise InputError("there is nothing to recognise: give images, or a folder with --recursive")
+    known = None if boxes is None else read_boxes(boxes)
+    settings = {
+        "files": list(paths),
+        "recursive": recursive,
+        "list": None if names is None else _sha256(names),
+        "boxes": None if boxes is None else _sha256(boxes),
+    }
+    root = paths[0] if recursive and len(paths) == 1 and names is None and Path(paths[0]).is_dir() else None
+
+    def jobs() -> Iterator[Job]:
+        if known is not None and not paths and names is None:
+            yield from (Job(file, faces) for file, faces in known.items())
+            return
+        left = None if known is None else {same_file(file): file for file in known}
+        for file in itertools.chain(
+            list_images(paths, recursive=recursive), () if names is None else read_names(names)
+        ):
+            if known is None or left is None:
+                yield Job(file)
+            else:
+                spelt = left.pop(same_file(file), None)
+                yield Job(file, () if spelt is None else known[spelt])
+        if left:
+            first = next(iter(left.values()))
+            raise DataError(
+                f"it has boxes for {len(left):,} files that are not among the images, such as {first}; check the paths",
+                file=boxes,
+            )
+
+    return Plan(jobs(), settings, root)
+
+
+def list_images(paths: Iterable[str | Path], *, recursive: bool = False) -> Iterator[str]:
+    """The images that are meant, folder by folder, in an order that depends on the names alone.
+
+    Args:
+        paths: files, which are taken as they are, and folders.
+        recursive: replace each folder by the images in it and below it; links to folders are not followed, hidden files
+            and mien's own drawings left out.
+
+    Raises:
+        InputError: a folder cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / "b").mkdir()
+        >>> for name in ("z.jpg", "b/a.PNG", "notes.txt"):
+        ...     (folder / name).touch()
+        >>> [Path(file).name for file in list_images([folder], recursive=True)]
+        ['z.jpg', 'a.PNG']
+    """
+    for path in map(str, paths):
+        if recursive and Path(path).is_dir():
+            yield from _below(path)
+        else:
+            yield path
+
+
+def read_names(path: str | Path) -> Iterator[str]:
+    """The column ``file`` of a table, in its order.
+
+    A relative name is meant from the current folder or, where nothing lies there, from the folder of the table.
+
+    Raises:
+        DataError: it is no such table; names the line.
+    """
+    return (file for _, file, _ in _rows(Path(path), ()))
+
+
+def read_boxes(path: str | Path) -> dict[str, tuple[Box, ...]]:
+    r"""The faces that a table states: columns ``file``, ``x1``, ``y1``, ``x2``, ``y2`` in pixels, others are ignored.
+
+    The table of ``mien predict`` is one, so that boxes can be corrected and recognised again. A row without numbers
+    names a file without a face. Relative names are meant as in `read_names`.
+
+    Args:
+        path: a CSV in UTF-8, with a comma, semicolon or tab between the columns.
+
+    Returns:
+        File → its boxes, both in the order of the table.
+
+    Raises:
+        DataError: it is no such table, a number is none, a box has no area; names the line.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "boxes.csv"
+        >>> _ = path.write_text("file,x1,y1,x2,y2\na.jpg,10,20,50,60\na.jpg,70,20,99,60\nb.jpg,,,,\n")
+        >>> read_boxes(path)
+        {'a.jpg': ((10.0, 20.0, 50.0, 60.0), (70.0, 20.0, 99.0, 60.0)), 'b.jpg': ()}
+    """
+    path = Path(path)
+    boxes: dict[str, tuple[Box, ...]] = {}
+    for line, file, cells in _rows(path, ("x1", "y1", "x2", "y2")):
+        known = boxes.setdefault(file, ())
+        if not any(cells):
+            continue
+        try:
+            x1, y1, x2, y2 = map(float, cells)
+        except ValueError:
+            raise DataError(f"{', '.join(cells)} are not four numbers, in pixels", file=path, line=line) from None
+        if not all(map(math.isfinite, (x1, y1, x2, y2))) or x2 <= x1 or y2 <= y1:
+            raise DataError(
+                f"the box {x1:g} {y1:g} {x2:g} {y2:g} has no area; boxes are x1 y1 x2 y2 with x1 < x2 and y1 < y2",
+                file=path,
+                line=line,
+            )
+        boxes[file] = (*known, (x1, y1, x2, y2))
+    return boxes
+
+
+def same_file(path: str) -> str:
+    """Equal for two spellings of one path; links are not followed."""
+    return os.path.abspath(path)  # noqa: PTH100 - Path.absolute keeps the dots
+
+
+def _sha256(path: str | Path) -> str:
+    try:
+        with Path(path).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{error.strerror or error}; give the path of a CSV with a column 'file'", file=path) from None
+
+
+def _below(folder: str) -> Iterator[str]:
+    def fail(error: OSError) -> None:
+        raise InputError(f"{error.filename} cannot be read: {error.strerror or error}; check the rights") from None
+
+    for parent, folders, files in os.walk(folder, onerror=fail):
+        folders.sort()
+        for name in sorted(files):
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".") and not name.endswith(DRAWING):
+                yield os.path.join(parent, name)  # noqa: PTH118 - names that are no Unicode stay what they are
+
+
+def _rows(path: Path, wanted: tuple[str, ...]) -> Iterator[tuple[int, str, list[str]]]:
+    """Line number, file and the wanted cells of each row."""
+    try:
+        if path.stat().st_size > LARGEST:
+            raise DataError(f"it is larger than {LARGEST >> 20:,} MiB; split it", file=path)
+        stream = path.open(encoding="utf-8-sig", newline="")
+    except OSError as error:
+        raise DataError(f"{error.strerror or error}; give the path of a CSV with a column 'file'", file=path) from None
+    with stream:
+        try:
+            first = stream.readline(100_000)
+            delimiter = max(",;\t", key=first.count)
+            names = [name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])]
+            missing = [name for name in ("file", *wanted) if names.count(name) != 1]
+            if missing:
+                raise DataError(
+                    f"the first line has to name each column once, and lacks {', '.join(missing)}; "
+                    f"needed are: {', '.join(('file', *wanted))}",
+                    file=path,
+                    line=1,
+                )
+            places = [names.index(name) for name in wanted]
+            at = names.index("file")
+            reader = csv.reader(stream, delimiter=delimiter)
+            for row in reader:
+                line = reader.line_num + 1
+                if not any(cell.strip() for cell in row):
+                    continue
+                if len(row) != len(names):
+                    said = f"the row has {len(row)} columns and the first line {len(names)}"
+                    raise DataError(said, file=path, line=line)
+                if not row[at]:
+                    raise DataError("the row names no file", file=path, line=line)
+                yield line, _located(row[at], path.parent), [row[place].strip() for place in places]
+        except UnicodeDecodeError:
+            raise DataError("it is no text in UTF-8; save it as CSV (UTF-8)", file=path) from None
+        except csv.Error as error:
+            raise DataError(f"it is no CSV ({error}); save it as one", file=path) from None
+
+
+def _located(file: str, folder: Path) -> str:
+    if "\0" in file or Path(file).is_absolute() or Path(file).exists():
+        return file
+    beside = folder / file
+    return str(beside) if beside.exists() else file

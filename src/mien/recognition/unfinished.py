@@ -1,0 +1,136 @@
+"""The folder beside a table in the making: what is to be done, what is done, and who is at it.
+
+It survives kill -9 and power cuts: the list of jobs is written before anything is recognised, and the rows of each
+stretch of it appear whole or not at all, in a file that is named by the stretch. Whoever comes next goes on after the
+last stretch without a gap, so no row is lost and none is there twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mien.errors import InputError
+from mien.recognition.listing import Job
+from mien.recognition.tables import Row
+from mien.store import atomic_file, write_text
+from mien.store.locking import lock_file
+
+_JOB, _LIST, _LOCK, _PART = "job.json", "files.jsonl", "lock", "{:012d}-{:012d}.jsonl"
+
+
+class Unfinished:
+    """An unfinished table. Use it in a with statement: it is locked from then on.
+
+    Args:
+        target: the table that it becomes.
+        settings: JSON values that decide what the rows are; an unfinished table with others is refused.
+        jobs: what is to be done. Read once, when the table is begun; what is resumed has its list already.
+
+    Raises:
+        InputError: another process is at it, or it was begun with other settings.
+    """
+
+    def __init__(self, target: str | Path, settings: dict[str, Any], jobs: Iterable[Job]) -> None:
+        self.target = Path(target)
+        self.folder = self.target.with_name(f"{self.target.name}.unfinished")
+        self.settings = json.loads(json.dumps(settings))
+        self._jobs = jobs
+        self.jobs = self.done = 0
+        self.counts: Counter[str] = Counter()
+
+    def __enter__(self) -> Unfinished:
+        with contextlib.ExitStack() as stack:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock = stack.enter_context((self.folder / _LOCK).open("ab"))
+            except OSError as error:
+                reason = error.strerror or error
+                raise InputError(f"{self.target} cannot be written: {reason}; choose another path") from None
+            if not lock_file(lock, wait=False):
+                raise InputError(f"another process is writing {self.target}; wait for it, or choose another path")
+            self._begin()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def todo(self) -> Iterator[Job]:
+        """The jobs that are left."""
+        with (self.folder / _LIST).open(encoding="utf-8") as lines:
+            for line in itertools.islice(lines, self.done, None):
+                entry = json.loads(line)
+                boxes = None if entry["boxes"] is None else tuple(map(tuple, entry["boxes"]))
+                yield Job(entry["file"], boxes)
+
+    def add(self, files: int, rows: list[Row], counts: Counter[str]) -> None:
+        """The rows of the next ``files`` jobs are done; when this returns, they are on disk for good."""
+        with atomic_file(self.folder / _PART.format(self.done, self.done + files)) as out:
+            for line in ({"counts": counts}, *rows):
+                out.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+        self.done += files
+        self.counts += counts
+
+    def rows(self) -> Iterator[Row]:
+        """All rows, in the order of the jobs."""
+        for part in self._parts():
+            with part.open(encoding="utf-8") as lines:
+                next(lines)
+                yield from map(json.loads, lines)
+
+    def remove(self) -> None:
+        """The table is written. A kill from now on leaves at most a folder that the next run clears away."""
+        gone = self.folder.with_name(f".{self.folder.name}.{os.getpid()}.old")
+        self.folder.replace(gone)
+        self._stack.close()
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def _begin(self) -> None:
+        for old in self.folder.parent.glob(f".{self.folder.name}.*.old"):
+            shutil.rmtree(old, ignore_errors=True)
+        if (self.folder / _JOB).exists():
+            self._resume()
+            return
+        # Whatever lies here was left before the first stretch.
+        for old in self.folder.iterdir():
+            if old.name != _LOCK:
+                old.unlink()
+        with atomic_file(self.folder / _LIST) as out:
+            for job in self._jobs:
+                out.write(json.dumps({"file": job.file, "boxes": job.boxes}).encode() + b"\n")
+                self.jobs += 1
+        write_text(self.folder / _JOB, json.dumps({"jobs": self.jobs, "settings": self.settings}, indent=1) + "\n")
+
+    def _resume(self) -> None:
+        begun = json.loads((self.folder / _JOB).read_text(encoding="utf-8"))
+        other = sorted(
+            key for key in {*begun["settings"], *self.settings} if begun["settings"].get(key) != self.settings.get(key)
+        )
+        if other:
+            raise InputError(
+                f"{self.folder} holds an unfinished table that was begun with another {' and '.join(other)}; give the "
+                "same to finish it, or remove that folder to begin anew"
+            )
+        self.jobs = begun["jobs"]
+        for part in self._parts():
+            self.done = int(part.stem.partition("-")[2])
+            with part.open(encoding="utf-8") as lines:
+                self.counts += Counter(json.loads(next(lines))["counts"])
+
+    def _parts(self) -> Iterator[Path]:
+        """Finished stretches without a gap, in order."""
+        end = 0
+        for part in sorted(self.folder.glob("[0-9]*-*.jsonl")):
+            first, _, last = part.stem.partition("-")
+            if int(first) != end:
+                return
+            end = int(last)
+            yield part
