@@ -149,3 +149,25 @@ def test_text_on_every_colour_is_readable(label_set: LabelSet) -> None:
 def test_each_expression_has_a_colour_of_its_own() -> None:
     assert len({colour_of(label, FER2013) for label in FER2013.labels}) == 7
     assert len({colour_of(label, FERPLUS) for label in FERPLUS.labels}) == 8
+
+
+def test_a_panel_is_tied_to_its_face_and_hides_no_head() -> None:
+    boxes = [[40, 120, 180, 300], [260, 120, 400, 300], [470, 120, 610, 300]]
+    marks = _Layout(faces_at(boxes, (800, 600)), (800, 600)).marks
+    panels = [mark for mark in marks if mark.panel is not None]
+    assert len(panels) >= 2
+    for mark in panels:
+        assert mark.link is not None
+        assert mark.panel is not None
+        for end in (mark.box, mark.panel):  # it ends where they begin
+            assert mark.link.overlap(end) == 0
+            assert mark.link.grown(0.5).overlap(end) > 0
+        assert not any(mark.panel.overlap(other.head) for other in marks if other is not mark)
+
+
+def test_the_tie_has_the_colour_of_the_expression() -> None:
+    (mark,) = _Layout(faces_at([[100, 100, 240, 280]], (640, 480), ["angry"]), (640, 480)).marks
+    drawn = faces_at([[100, 100, 240, 280]], (640, 480), ["angry"]).draw(canvas((640, 480)))
+    assert mark.link is not None
+    middle = ((mark.link.x1 + mark.link.x2) / 2, (mark.link.y1 + mark.link.y2) / 2)
+    assert drawn.getpixel((round(middle[0]), int(middle[1]))) == PALETTE["angry"]

@@ -86,6 +86,7 @@ def draw(faces: Expressions, image: Any = None) -> Image.Image:
     for mark in layout.marks:
         if mark.panel is not None:
             _panel(canvas, mark, faces.label_set)
+            _tie(canvas, mark)
     for mark in layout.marks:
         _chip(canvas, mark)
     return canvas
@@ -122,6 +123,18 @@ class _Mark:
         self.chip = Rect(0, 0, 0, 0)
         self.text: tuple[str, str] = ("", "")
         self.panel: Rect | None = None
+        self.link: Rect | None = None
+
+    @property
+    def head(self) -> Rect:
+        """The box with hair, ears and chin, which detectors leave out."""
+        width, height = self.box.x2 - self.box.x1, self.box.y2 - self.box.y1
+        return Rect(
+            self.box.x1 - 0.15 * width,
+            self.box.y1 - 0.25 * height,
+            self.box.x2 + 0.15 * width,
+            self.box.y2 + 0.1 * height,
+        )
 
 
 class _Layout:
@@ -174,15 +187,33 @@ class _Layout:
         smallest = max(_SMALLEST + 1, 0.55 * mark.font, 0.0125 * (self.size[0] * self.size[1]) ** 0.5)
         for font in range(round(min(mark.font * 0.85, height / rows / 1.45)), math.ceil(smallest) - 1, -1):
             w, h = _panel_size(font, label_set)
-            gap = 2 * mark.stroke + 0.3 * font
-            for x in (box.x2 + gap, box.x1 - gap - w):
-                for y in (box.y1 - mark.stroke / 2, box.y2 + mark.stroke / 2 - h):
-                    rect = Rect(x, y, x + w, y + h)
-                    within = border.overlap(rect) >= w * h - 1e-6
-                    if within and self._cost(rect, mark) < 1e-6:
-                        mark.panel = rect
-                        self.taken.append(rect.grown(gap))
-                        return
+            gap = 2 * mark.stroke + 0.55 * font
+            tops = (box.y1 - mark.stroke / 2, (box.y1 + box.y2 - h) / 2, box.y2 + mark.stroke / 2 - h)
+            places = [(x, y) for x in (box.x2 + gap, box.x1 - gap - w) for y in tops]
+            places += [((box.x1 + box.x2 - w) / 2, y) for y in (box.y2 + gap, box.y1 - gap - h)]
+            for x, y in places:
+                rect = Rect(x, y, x + w, y + h)
+                if border.overlap(rect) >= w * h - 1e-6 and self._is_free(rect, mark):
+                    mark.panel, mark.link = rect, _link(box, rect, mark.stroke)
+                    self.taken.append(rect.grown(gap))
+                    return
+
+    def _is_free(self, rect: Rect, mark: _Mark) -> bool:
+        """Whether a panel there hides no head and no label."""
+        heads = (other.head if other is not mark else other.box for other in self.marks)
+        return not any(rect.overlap(place) for place in (*heads, *self.taken))
+
+
+def _link(box: Rect, panel: Rect, stroke: float) -> Rect:
+    """The short bar that ties a panel to the middle of what it shares with the side of its face's box."""
+    half = 0.9 * stroke
+    if panel.x1 >= box.x2 or panel.x2 <= box.x1:
+        middle = (max(box.y1, panel.y1) + min(box.y2, panel.y2)) / 2
+        left, right = (box.x2, panel.x1) if panel.x1 >= box.x2 else (panel.x2, box.x1)
+        return Rect(left, middle - half, right, middle + half)
+    middle = (max(box.x1, panel.x1) + min(box.x2, panel.x2)) / 2
+    top, bottom = (box.y2, panel.y1) if panel.y1 >= box.y2 else (panel.y2, box.y1)
+    return Rect(middle - half, top, middle + half, bottom)
 
 
 def _around(mark: _Mark, width: float, height: float, size: tuple[int, int]) -> Iterable[Rect]:
@@ -265,6 +296,23 @@ def _panel(canvas: Image.Image, mark: _Mark, label_set: LabelSet) -> None:
         if length:
             bar = Rect(start, middle - thick, start + length, middle + thick)
             _shape(canvas, bar, thick, fill=(*colour_of(label, label_set), 255 if first else 215))
+
+
+def _tie(canvas: Image.Image, mark: _Mark) -> None:
+    """The bar between the box and the panel, which has an edge of the same colour, so that the two read as one."""
+    link, panel = mark.link, mark.panel
+    assert link is not None
+    assert panel is not None
+    thick = max(1.0, mark.stroke)
+    if panel.x1 >= mark.box.x2 or panel.x2 <= mark.box.x1:
+        x = panel.x1 if panel.x1 >= mark.box.x2 else panel.x2 - thick
+        edge = Rect(x, panel.y1 + 4 * thick, x + thick, panel.y2 - 4 * thick)
+    else:
+        y = panel.y1 if panel.y1 >= mark.box.y2 else panel.y2 - thick
+        edge = Rect(panel.x1 + 4 * thick, y, panel.x2 - 4 * thick, y + thick)
+    _fill(canvas, link.grown(0.45 * thick), 0, (*_INK, 130))
+    for bar in (edge, link):
+        _fill(canvas, bar, 0, (*mark.colour, 255))
 
 
 def _write(pen: ImageDraw.ImageDraw, x: float, middle: float, text: str, font: int, ink: tuple[int, int, int]) -> None:
