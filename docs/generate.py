@@ -315,7 +315,8 @@ def systems_page() -> Iterator[str]:
         card = systems.card(name)
         size = f"{card.input.channels} × {card.input.size} × {card.input.size}"
         yield (
-            f"| [{name}]({name}.md) | {card.title} | {card.paper.year or '–'} | {card.parameters:,} | {size} "
+            f"| [{name}]({name}.md) | {card.title} | {card.paper.year or '–'} "
+            f"| {f'{card.parameters:,}' if card.parameters else '–'} | {size} "
             f"| {', '.join(card.recipes)} |"
         )
     yield "\n## Results\n"
@@ -326,7 +327,7 @@ def systems_page() -> Iterator[str]:
 def system_page(name: str) -> Iterator[str]:
     from mien import systems
     from mien.labels import FER2013
-    from mien.training import Recipe
+    from mien.training import recipe_of
 
     card = systems.card(name)
     yield f"# {card.title}\n"
@@ -335,7 +336,8 @@ def system_page(name: str) -> Iterator[str]:
     yield "| | |\n|---|---|"
     yield from (f"| {what} | {value} |" for what, value in _facts(card) if value)
     yield "\n## Results\n"
-    yield "| | run | bundle |\n|---|---|---|"
+    kinds = ("run", "bundle") if card.kind == "network" else (card.kind,)
+    yield f"| | {' | '.join(kinds)} |\n|---|{'---|' * len(kinds)}"
     for what, value in (
         ("view", "views"),
         ("accuracy on PrivateTest", "accuracy"),
@@ -350,7 +352,7 @@ def system_page(name: str) -> Iterator[str]:
         ("result", "id"),
     ):
         cells = (f"<!-- mien:results value={value} system={name} kind={kind} --><!-- /mien:results -->"
-                 for kind in ("run", "bundle"))  # fmt: skip
+                 for kind in kinds)  # fmt: skip
         yield f"| {what} | {' | '.join(cells)} |"
     yield "\nEach column is the result that PublicTest prefers among those recorded."
     yield "\n## Train it\n"
@@ -358,7 +360,7 @@ def system_page(name: str) -> Iterator[str]:
     yield f"```bash\nmien train {name} --seed 0\nmien evaluate runs/{name}-mien-* --views {card.views[0]}\n```\n"
     for recipe in card.recipes:
         yield f"\n## Recipe `{recipe}`\n"
-        yield f"```toml\n{Recipe.of(card, recipe).to_toml().strip()}\n```"
+        yield f"```toml\n{recipe_of(card, recipe).to_toml().strip()}\n```"
 
 
 # The default bundle
@@ -440,7 +442,7 @@ def _facts(card: Any) -> Iterator[tuple[str, str]]:
         "code",
         ", ".join(f"<{url}>" for url in paper.code) + (f" ({paper.code_licence})" if paper.code_licence else ""),
     )
-    yield "parameters", f"{card.parameters:,} for seven expressions"
+    yield "parameters", f"{card.parameters:,} for seven expressions" if card.parameters else ""
     yield "input", f"{card.input.channels} × {card.input.size} × {card.input.size} px, {card.input.colour}"
     yield "options", ", ".join(f"`{key}={value}`" for key, value in card.options.items())
     yield "view of the source", ", ".join(f"`{view}`" for view in card.views)

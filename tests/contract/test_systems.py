@@ -16,12 +16,12 @@ from mien.testing import SYSTEM_CHECKS, check_system, system_checks
 
 
 @pytest.mark.parametrize("check", SYSTEM_CHECKS)
-@pytest.mark.parametrize("system", systems.names())
+@pytest.mark.parametrize("system", systems.networks())
 def test_contract(system: str, check: str) -> None:
     dict(system_checks(system))[check]()
 
 
-@pytest.mark.parametrize("system", systems.names())
+@pytest.mark.parametrize("system", systems.networks())
 def test_cards_say_where_a_system_comes_from(system: str) -> None:
     card = systems.card(system)
     assert card.id == system

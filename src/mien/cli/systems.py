@@ -27,7 +27,7 @@ def list_(json: Json = False) -> None:
                 e["id"],
                 e["title"],
                 str(e["year"] or "–"),
-                f"{e['parameters']:,}",
+                f"{e['parameters']:,}" if e["parameters"] else "–",
                 f"{e['input'][0]}×{e['input'][1]}×{e['input'][1]}",
                 ", ".join(e["recipes"]),
             ]
@@ -47,11 +47,11 @@ def info(
 
     from mien import systems
     from mien.cli.common import print_json, stdout
-    from mien.training import Recipe
+    from mien.training import recipe_of
 
     card = systems.card(name)
     if recipe is not None:
-        chosen = Recipe.of(card, recipe)
+        chosen = recipe_of(card, recipe)
         if json:
             print_json(chosen.to_dict())
         else:

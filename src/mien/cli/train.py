@@ -40,12 +40,11 @@ def train(
     from mien.errors import InputError
     from mien.evaluation import parts
     from mien.results import protocols
-    from mien.training import Recipe
+    from mien.training import recipe_of
     from mien.training import train as train_system
 
     card = systems.card(system)
-    chosen = Recipe.from_toml(Path(recipe)) if recipe.endswith(".toml") else Recipe.of(card, recipe)
-    chosen = chosen.set(set_ or [])
+    chosen = recipe_of(card, recipe).set(set_ or [])
     if fold != "all" and not fold.isdecimal():
         raise InputError(f"--fold is all or the number of a fold, not {fold!r}")
     face_set = load_dataset(data or (protocol and protocols.get(protocol).face_set) or "fer2013", path)
@@ -60,7 +59,7 @@ def train(
                 task,
                 total=now.epochs * now.steps,
                 completed=now.epoch * now.steps + now.step,
-                description=f"{card.title} · epoch {now.epoch + 1}/{now.epochs}"
+                description=f"{card.title} · {now.stage or f'epoch {now.epoch + 1}/{now.epochs}'}"
                 + (f" · best selection {best:.2%}" if best else ""),
             )
             if now.entry:
@@ -93,7 +92,7 @@ def train(
                 )
         except KeyboardInterrupt:
             complain(
-                f"stopped after {finished} of {chosen.epochs} epochs; the same command with --resume goes on from there"
+                f"stopped after {finished} epochs; the same command with --resume goes on from there"
             )
             raise typer.Exit(130) from None
     if json:
@@ -102,8 +101,9 @@ def train(
         return
     for run in runs:
         stdout.print(
-            f"selection {run.info['selection_accuracy']:.2%} at epoch {run.info['best_epoch'] + 1} "
-            f"(never ranked; the test split is still sealed)\n{run.folder}",
+            f"selection {run.info['selection_accuracy']:.2%} "
+            + (f"at epoch {run.info['best_epoch'] + 1} " if "best_epoch" in run.info else "")
+            + f"(never ranked; the test split is still sealed)\n{run.folder}",
             highlight=False,
             soft_wrap=True,
         )

@@ -82,6 +82,8 @@ def evaluate(
             f"the labels differ: {prepared.system} tells {', '.join(prepared.label_set.labels)}; "
             f"{face_set.name} has {', '.join(face_set.label_set.labels)}"
         )
+    if prepared.scores is not None and views != "one":
+        raise InputError(f"{prepared.system} is no network and knows only the view one, not {views!r}")
     if prepared.kind in ("bundle", "submitted") and view.size not in (0, prepared.input.size):
         raise InputError(
             f"view {views} feeds {view.size} px and this network takes {prepared.input.size} px; choose another view"
@@ -100,7 +102,11 @@ def evaluate(
             progress(done, total)
 
     def scores(faces: Split) -> Any:
-        found = score(faces.images, prepared.input, prepared.logits, views, progress=advance)
+        if prepared.scores is not None:
+            found = prepared.scores(faces.images)
+            advance(len(faces))
+        else:
+            found = score(faces.images, prepared.input, prepared.logits, views, progress=advance)
         if not np.isfinite(found).all():
             raise RunError(f"{prepared.system} answers with NaN or infinity on {faces.name}; its weights are broken")
         return found
@@ -138,7 +144,7 @@ def evaluate(
         weights_sha256=prepared.weights_sha256,
         environment=prepared.environment,
         cost=prepared.cost,
-        scores_kind="logits",
+        scores_kind=prepared.scores_kind,
         selection_scores=selection_scores,
         test_scores=test_scores,
         opening=opening,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,9 @@ from mien.errors import InputError
 from mien.labels import LabelSet
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from mien.evaluation.scorers import Logits
 
 
@@ -34,6 +37,8 @@ class Subject:
         trained_on: fingerprint of the face set it was trained on; empty if unknown.
         train_rows: `Split.rows_hash` of the faces it was trained on; empty if unknown.
         submission: what an outsider says of it; None for everything made here.
+        scores: of a system that is no network: uint8 faces (n, H, W) → float32 (n, classes); used instead of ``logits``.
+        scores_kind: what the scores are: logits, probabilities, margins or clusters.
     """
 
     system: str
@@ -51,6 +56,13 @@ class Subject:
     trained_on: str = ""
     train_rows: str = ""
     submission: Mapping[str, Any] | None = None
+    scores: Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None = None
+    scores_kind: str = "logits"
+
+
+def no_logits(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The ``logits`` of what is no network, whose ``scores`` are used instead."""
+    raise InputError("this system is no network: it has scores of whole faces and no logits")
 
 
 def subject_of(given: Any, device: str = "cpu") -> Subject:

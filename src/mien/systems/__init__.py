@@ -25,18 +25,28 @@ _HOME = {
     "compact": "mien.systems.compact",
 }
 
-__all__ = ["Card", "Paper", "Pretrained", "card", "check_name", "check_options", "create", "names"]
+_NO_NETWORKS = {
+    "local-learning-bow": "mien.systems.local_learning_bow",
+}
+"""Systems that are fitted instead of trained."""
+
+__all__ = ["Card", "Paper", "Pretrained", "card", "check_name", "check_options", "create", "names", "networks"]
 
 
 def names() -> list[str]:
-    """Ids of all systems, in the order of the table."""
+    """Ids of all systems, in the order of the tables, networks first."""
+    return [*_HOME, *_NO_NETWORKS]
+
+
+def networks() -> list[str]:
+    """Ids of the systems that are neural networks: those that `create` makes."""
     return list(_HOME)
 
 
 def check_name(name: str) -> None:
     """Refuse an unknown id with the nearest ones (`UnknownNameError`), without loading torch."""
-    if name not in _HOME:
-        raise UnknownNameError(f"no system is called {name!r}; {suggestion(name, _HOME)}")
+    if name not in names():
+        raise UnknownNameError(f"no system is called {name!r}; {suggestion(name, names())}")
 
 
 def card(name: str) -> Card:
@@ -89,7 +99,7 @@ def create(
 def _module(name: str) -> Any:
     check_name(name)
     try:
-        return importlib.import_module(_HOME[name])
+        return importlib.import_module({**_HOME, **_NO_NETWORKS}[name])
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("torch", "torchvision", "timm"):
             raise MissingExtraError("a system", "train") from error

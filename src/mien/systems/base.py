@@ -56,6 +56,12 @@ class System(nn.Module):
         """
         return composite_elements(self)
 
+    def before_mixing(self, images: Tensor) -> None:
+        """Told the augmented batch before mixup or CutMix, without gradients; nothing to do by default.
+
+        For sources whose training passes the faces as they are through the network too.
+        """
+
     def loss(self, images: Tensor, targets: Tensor, criterion: Criterion) -> dict[str, Tensor]:
         """Terms whose sum is minimised. Systems with auxiliary terms override it.
 
@@ -75,6 +81,8 @@ def build(card: Card, *, classes: int, channels: int | None, options: Mapping[st
     channels = card.input.channels if channels is None else channels
     if channels not in (1, 3):
         raise InputError(f"{card.id} takes images of 1 or 3 channels, not {channels}")
+    if not issubclass(card.module, System):
+        raise InputError(f"{card.id} is no network; it is fitted by mien.train and measured by mien.evaluate")
     chosen = {**card.options, **options}
     module = card.module(classes=classes, channels=channels, **chosen)
     module.card, module.options = card, {"classes": classes, "channels": channels, **dict(options)}

@@ -12,6 +12,7 @@ from mien.registry import suggestion
 if TYPE_CHECKING:
     from mien.bundle import InputSpec
     from mien.systems.base import System
+    from mien.systems.classical import ClassicalSystem
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,10 @@ class Card:
     Args:
         id: its name on the command line, in results and in paths.
         title: its name in tables.
-        module: the `System` class.
+        module: the `System` class; a `ClassicalSystem` where it is no network.
         paper: where it comes from.
         input: what the network takes in the ``mien`` recipe (a recipe may say otherwise).
-        parameters: number of parameters for seven classes at that input, checked by a test.
+        parameters: number of parameters for seven classes at that input, checked by a test; 0 where none are learnt.
         options: architecture options and their defaults.
         recipes: recipe name → nested mapping over the default recipe, in the shape of its TOML.
         extra_data: data beyond FER2013 that the source used.
@@ -67,11 +68,12 @@ class Card:
         tiny: options of a small variant that learns in seconds, for tests.
         tiny_size: side in pixels that tests feed it; 0 means the input's own. Sources at 224 px say less here.
         pretrained: published weights that fit it.
+        kind: ``network``, or how its results call it: ``classical``, ``clustering``.
     """
 
     id: str
     title: str
-    module: type[System]
+    module: type[System] | type[ClassicalSystem]
     input: InputSpec
     parameters: int
     paper: Paper = Paper()
@@ -83,6 +85,7 @@ class Card:
     tiny: Mapping[str, Any] = field(default_factory=dict)
     tiny_size: int = 0
     pretrained: Pretrained | None = None
+    kind: str = "network"
 
 
 def check_options(card: Card, options: Mapping[str, object]) -> None:

@@ -23,7 +23,7 @@ from mien.errors import MienError
 from mien.store import write_text
 from mien.systems.base import System, count_macs
 from mien.systems.described import FILE, SCHEMA
-from mien.training.recipe import Recipe
+from mien.training.classical import recipe_of
 
 _DEVIATIONS = re.compile(r"^Deviations\b[^\n:]*:?", re.MULTILINE)
 
@@ -74,7 +74,7 @@ def entry(name: str, *, macs: bool = True) -> dict[str, Any]:
     return {
         "id": card.id,
         "title": card.title,
-        "kind": getattr(card, "kind", "network" if network else "classical"),
+        "kind": card.kind,
         "about": about,
         "text": described,
         "deviations": deviations,
@@ -97,7 +97,7 @@ def entry(name: str, *, macs: bool = True) -> dict[str, Any]:
         "recipes": {
             recipe: {"hash": made.hash, "toml": made.to_toml().strip()}
             for recipe in card.recipes
-            for made in (Recipe.of(card, recipe),)
+            for made in (recipe_of(card, recipe),)
         },
     }
 

@@ -1,0 +1,65 @@
+"""The class that systems derive from that are no neural network: they are fitted to a split, and score faces."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mien.errors import InputError
+from mien.systems.card import check_options
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mien.datasets import Split
+    from mien.systems.card import Card
+
+Notify = Callable[[str, int, int], None]
+"""Told (stage, done, in all) while something long runs."""
+
+
+class ClassicalSystem(ABC):
+    """A system that is fitted instead of trained. Subclasses read their options from ``self.options``.
+
+    Args:
+        card: of the system.
+        classes: number of expressions.
+        options: over the card's defaults.
+    """
+
+    scores_kind: ClassVar[str] = "margins"
+    """What `scores` gives: margins, probabilities or clusters."""
+
+    def __init__(self, card: Card, classes: int, options: Mapping[str, Any]) -> None:
+        check_options(card, options)
+        self.card, self.classes = card, classes
+        self.options: dict[str, Any] = {**card.options, **options}
+
+    @abstractmethod
+    def fit(self, split: Split, *, seed: int, notify: Notify) -> None:
+        """Learn from the faces of ``split``. Long stages are cached and go on after a kill."""
+
+    @abstractmethod
+    def scores(self, images: NDArray[np.uint8], *, notify: Notify) -> NDArray[np.float32]:
+        """float32 (n, classes) of faces, uint8 (n, H, W) grey or (n, H, W, 3) RGB; the highest decides."""
+
+    @abstractmethod
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Everything that `fit` learnt, as arrays."""
+
+    @abstractmethod
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """The inverse of `state`."""
+
+
+def make(card: Card, classes: int, options: Mapping[str, Any]) -> ClassicalSystem:
+    """The unfitted system of ``card``; a neural one is refused."""
+    if not (isinstance(card.module, type) and issubclass(card.module, ClassicalSystem)):
+        raise InputError(f"{card.id} is a network: it is trained, not fitted; call mien.train")
+    return card.module(card, classes, options)
+
+
+def quiet(stage: str, done: int, total: int) -> None:
+    """A `Notify` that says nothing."""

@@ -1,0 +1,324 @@
+"""Systems that are fitted instead of trained: their recipes and their runs.
+
+A run of theirs is a folder like any other: ``run.json``, ``recipe.toml``, and ``fitted.npz`` with what was learnt. Long
+stages lie in the cache, so a stopped fit goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mien import systems
+from mien.errors import RecipeError, RunError
+from mien.evaluation.environment import environment
+from mien.evaluation.subjects import Subject, no_logits
+from mien.registry import suggestion
+from mien.results import metrics
+from mien.results.provenance import source_state
+from mien.store import atomic_file, write_text
+from mien.systems.classical import ClassicalSystem, make, quiet
+from mien.training.recipe import Recipe
+from mien.training.run import SCHEMA, Run
+from mien.training.values import Checked, build, plain, toml
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mien.bundle import Bundle
+    from mien.datasets import Split
+    from mien.systems.base import System
+    from mien.systems.card import Card
+
+Stage = Callable[[str, int, int], None]
+"""Told (stage, done, in all)."""
+
+
+@dataclass(frozen=True)
+class ClassicalRecipe(Checked):
+    """Every choice of a fit.
+
+    Args:
+        name: of the recipe.
+        system_id: the system it fits.
+        system: all its options.
+    """
+
+    name: str
+    system_id: str
+    system: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over every field, as hexadecimal digits."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values."""
+        tree: dict[str, Any] = plain(self)
+        return tree
+
+    def to_toml(self) -> str:
+        """The recipe as TOML; `from_toml` reads it back to an equal recipe."""
+        return "\n".join(toml(self.to_dict())) + "\n"
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> ClassicalRecipe:
+        """The inverse of `to_dict`; options are checked against the system's card."""
+        made: ClassicalRecipe = build(cls, value)
+        card = systems.card(made.system_id)
+        systems.check_options(card, made.system)
+        whole = {**card.options, **made.system}
+        for name, item in whole.items():
+            _check_option(name, item, card.options[name])
+        return build(cls, {"name": made.name, "system_id": made.system_id, "system": whole})  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_toml(cls, source: str | Path) -> ClassicalRecipe:
+        """Read a recipe from a TOML file."""
+        try:
+            return cls.from_dict(tomllib.loads(Path(source).read_text(encoding="utf-8")))
+        except OSError as error:
+            raise RecipeError(f"{source}: {error.strerror}; give a recipe file (.toml)") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{source} is no TOML: {error}") from None
+
+    @classmethod
+    def of(cls, card: Card, name: str = "mien") -> ClassicalRecipe:
+        """A named recipe of a system."""
+        if name not in card.recipes:
+            raise RecipeError(f"{card.id} has no recipe {name!r}; {suggestion(name, card.recipes)}")
+        return cls.from_dict({"name": name, "system_id": card.id, **card.recipes[name]})
+
+    def set(self, assignments: Iterable[str]) -> ClassicalRecipe:
+        """A recipe with some fields changed: ``system.neighbours=500``, ``name=mine``.
+
+        Example:
+            >>> recipe = ClassicalRecipe.of(systems.card("local-learning-bow")).set(["system.neighbours=500"])
+            >>> recipe.system["neighbours"]
+            500
+        """
+        tree = self.to_dict()
+        for assignment in assignments:
+            key, equals, text = assignment.partition("=")
+            key = key.strip()
+            if not equals:
+                raise RecipeError(f"{assignment!r}: write key=value, for example system.neighbours=500")
+            try:
+                value = tomllib.loads(f"v = {text}")["v"]
+            except tomllib.TOMLDecodeError:
+                value = text
+            if key == "name":
+                tree["name"] = value
+                continue
+            known = [f"system.{option}" for option in tree["system"]]
+            if key not in known:
+                raise RecipeError(f"the recipe has no {key!r}; {suggestion(key, [*known, 'name'])}")
+            tree["system"][key.removeprefix("system.")] = value
+        return type(self).from_dict(tree)
+
+
+@dataclass(frozen=True)
+class ClassicalRun(Run):
+    """A fit, finished or not. `mien.train` makes one, `Run.open` reads one.
+
+    Attributes:
+        folder: where it lies.
+        recipe: how it was fitted, a `ClassicalRecipe`.
+        info: what ``run.json`` says.
+    """
+
+    recipe: Any
+
+    @classmethod
+    def open(cls, folder: str | Path) -> ClassicalRun:
+        """Read the folder of a fit; raises `RunError` if it is none."""
+        folder = Path(folder)
+        try:
+            info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            recipe = ClassicalRecipe.from_toml(folder / "recipe.toml")
+        except RecipeError as error:
+            raise RunError(f"{error}; restore it, or fit again") from None
+        except (OSError, ValueError):
+            raise RunError(f"{folder} is no run folder; `mien train` makes one (it holds a run.json)") from None
+        if info.get("recipe_hash") != recipe.hash:
+            raise RunError(f"{folder}: recipe.toml was changed after the fit started; its hash does not match run.json")
+        return cls(folder, recipe, info)
+
+    def fitted(self) -> ClassicalSystem:
+        """The system with what it learnt.
+
+        Raises:
+            RunError: the run is unfinished, or its file is not the one that ``run.json`` names.
+        """
+        path = self.folder / "fitted.npz"
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                state = {name: file[name] for name in file.files}
+        except (OSError, ValueError):
+            raise RunError(
+                f"{self.folder} is unfinished; give the `mien train` command that began it again, with --resume"
+            ) from None
+        if _hash_state(state) != self.info.get("weights_sha256"):
+            raise RunError(f"{path} does not hold what run.json names; restore the file or fit again")
+        made = make(systems.card(self.system), len(self.label_set), self.recipe.system)
+        made.restore(state)
+        return made
+
+    def subject(self, device: str = "cpu") -> Subject:
+        """What `mien.evaluate` works with."""
+        fitted = self.fitted()
+        card = fitted.card
+
+        def scores(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            return fitted.scores(images, notify=quiet)
+
+        return Subject(
+            system=self.system,
+            kind=card.kind,
+            label_set=self.label_set,
+            input=card.input,
+            logits=no_logits,
+            scores=scores,
+            recipe=self.recipe.to_dict(),
+            recipe_hash=self.recipe.hash,
+            seed=self.seed,
+            weights_sha256=self.info["weights_sha256"],
+            extra_data=tuple(self.info.get("extra_data", ())),
+            environment=environment("cpu", "fp32"),
+            cost=self.info["cost"],
+            trained_on=self.info["data_fingerprint"],
+            train_rows=self.info["train_rows"],
+            scores_kind=fitted.scores_kind,
+        )
+
+    def module(self, device: str = "cpu") -> System:
+        """There is none: this system is no network."""
+        raise RunError(f"{self.system} is no network; measure it with mien.evaluate")
+
+    def export(self, path: str | Path, **options: Any) -> Bundle:
+        """There is nothing to export: a bundle holds a network."""
+        raise RunError(f"{self.system} is no network, so there is no bundle of it; measure it with mien.evaluate")
+
+
+def recipe_of(card: Card, source: str | Path) -> Recipe | ClassicalRecipe:
+    """A recipe of a system of any kind: by name, or from a TOML file."""
+    kind: type[Recipe] | type[ClassicalRecipe] = Recipe if card.kind == "network" else ClassicalRecipe
+    if str(source).endswith(".toml") and str(source) not in card.recipes:
+        return kind.from_toml(Path(source))
+    return kind.of(card, str(source))
+
+
+def fit(
+    recipe: ClassicalRecipe,
+    train: Split,
+    selection: Split,
+    *,
+    seed: int,
+    folder: Path,
+    resume: bool,
+    notify: Stage | None = None,
+) -> ClassicalRun:
+    """Fit a system and measure it on the selection split; `mien.train` calls this and checks the splits.
+
+    Raises:
+        RunError: the run exists, or belongs to other data.
+    """
+    tell = notify or quiet
+    run = _start(folder, recipe, train, selection, seed, resume)
+    if run.finished:
+        return run
+    started = time.perf_counter()
+    system = make(systems.card(recipe.system_id), len(train.label_set), recipe.system)
+    system.fit(train, seed=seed, notify=tell)
+    scores = system.scores(selection.images, notify=tell)
+    state = system.state()
+    with atomic_file(folder / "fitted.npz") as out:
+        np.savez(out, **state)  # type: ignore[arg-type]
+    done = ClassicalRun(
+        folder,
+        recipe,
+        {
+            **run.info,
+            "status": "finished",
+            "weights_sha256": _hash_state(state),
+            "selection_accuracy": metrics.accuracy(scores.argmax(axis=1), np.asarray(selection.labels)),
+            "environment": environment("cpu", "fp32"),
+            "cost": {"seconds": round(time.perf_counter() - started, 1), "input": _input(systems.card(run.system))},
+        },
+    )
+    done.save_info()
+    return done
+
+
+def _start(
+    folder: Path, recipe: ClassicalRecipe, train: Split, selection: Split, seed: int, resume: bool
+) -> ClassicalRun:
+    if (folder / "run.json").exists():
+        run = ClassicalRun.open(folder)
+        if not resume:
+            raise RunError(
+                f"{folder} exists ({run.info['status']}); add --resume to continue it, or choose another seed or folder"
+            )
+        ours = (train.fingerprint, train.rows_hash, selection.rows_hash)
+        if ours != tuple(run.info[key] for key in ("data_fingerprint", "train_rows", "selection_rows")):
+            raise RunError(f"{folder} was fitted to other data; give that data set or another folder")
+        return run
+    revision, dirty = source_state()
+    info = {
+        "schema": SCHEMA,
+        "kind": systems.card(recipe.system_id).kind,
+        "status": "running",
+        "system": recipe.system_id,
+        "recipe_hash": recipe.hash,
+        "seed": seed,
+        "data": train.face_set.name,
+        "data_fingerprint": train.fingerprint,
+        "train_rows": train.rows_hash,
+        "selection_rows": selection.rows_hash,
+        "label_set": train.label_set.name,
+        "labels": list(train.label_set.labels),
+        "extra_data": [],
+        "commit": revision,
+        "dirty": dirty,
+    }
+    run = ClassicalRun(folder, recipe, info)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "recipe.toml", recipe.to_toml())
+    run.save_info()
+    return run
+
+
+def _input(card: Card) -> list[int]:
+    return [card.input.channels, card.input.size, card.input.size]
+
+
+def _hash_state(state: Mapping[str, NDArray[Any]]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        array = np.ascontiguousarray(state[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def _check_option(name: str, value: Any, default: Any) -> None:
+    """An option is of the kind of its default: a number for a number, a list for a list."""
+    numbers = (int, float)
+    fits = isinstance(value, type(default))
+    if isinstance(default, float) and not isinstance(default, bool):
+        fits = isinstance(value, numbers)
+    if isinstance(default, bool) or isinstance(value, bool):
+        fits = isinstance(value, bool) and isinstance(default, bool)
+    if isinstance(default, (list, tuple)):
+        fits = isinstance(value, (list, tuple))
+    if not fits:
+        raise RecipeError(f"system.{name} = {value!r}: expected a value like {default!r}")
