@@ -16,6 +16,7 @@ from mien.features import (
     cached_rows,
     dense_sift,
     learn_vocabulary,
+    mirror_descriptors,
     network_features,
     read_matrix,
     visual_words,
@@ -87,6 +88,15 @@ def test_places_are_where_the_grid_says() -> None:
     nearest = np.linalg.norm(GRID.centres - np.array([8, 40], np.float32) / 48, axis=1).argmin()
     assert nearest in changed
     assert len(changed) < len(GRID) / 2
+
+
+def test_mirrored_faces_have_mirrored_descriptors(faces: FaceSet) -> None:
+    grid = SiftGrid(side=47, step=6, patches=(12, 16))
+    images = np.array(faces.train.images[:2])
+    own, mirrored = (dense_sift(np.ascontiguousarray(of), grid, 1) for of in (images, images[:, :, ::-1]))
+    expected = mirror_descriptors(own)[:, grid.mirrored]
+    assert np.abs(mirrored - expected).mean() < 0.01
+    assert np.abs(mirrored - own).mean() > 0.03
 
 
 def test_words_are_the_nearest_of_the_vocabulary(faces: FaceSet, mien_cache: Path) -> None:

@@ -52,11 +52,15 @@ def _problem() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return points[:45], labels[:45], points[45:]
 
 
+def _kernel(faces: np.ndarray, train: np.ndarray) -> np.ndarray:
+    return kernel(lambda a, b: faces[a:b], lambda: train.T, (len(faces), len(train)), {"faces": len(faces)})
+
+
 def test_local_machines_are_those_of_scikit_learn(mien_cache: Path) -> None:
     from sklearn.svm import SVC
 
     train, labels, test = _problem()
-    similar, among = kernel(test, train, {"k": 1}), kernel(train, train, {"k": 2})
+    similar, among = _kernel(test, train), _kernel(train, train)
     found = local_margins(similar, among, labels, 3, neighbours=12, penalty=1.0, key={})
     near = np.argsort(-similar[4].astype(np.float32), kind="stable")[:12]
     for label in range(3):
@@ -73,9 +77,7 @@ def test_local_machines_are_those_of_scikit_learn(mien_cache: Path) -> None:
 def test_both_kinds_of_machine_learn(mien_cache: Path) -> None:
     train, labels, test = _problem()
     truth = np.arange(45, 60) % 3
-    local = local_margins(
-        kernel(test, train, {"k": 1}), kernel(train, train, {"k": 2}), labels, 3, neighbours=30, penalty=1.0, key={}
-    )
+    local = local_margins(_kernel(test, train), _kernel(train, train), labels, 3, neighbours=30, penalty=1.0, key={})
     assert (local.argmax(1) == truth).mean() > 0.9
     assert (global_margins(train, labels, test, 3, penalty=1.0).argmax(1) == truth).mean() > 0.6
 
@@ -178,3 +180,18 @@ def test_a_fit_refuses_what_it_cannot_do_before_any_work(faces: FaceSet, tmp_pat
         mien.train(
             "local-learning-bow", faces.train, faces.selection, recipe=mien.Recipe.of(systems.card("compact")), out="x"
         )
+
+
+def test_a_face_and_its_mirror_image_are_alike(faces: FaceSet, mien_cache: Path) -> None:
+    from mien.systems.classical import quiet
+    from mien.systems.local_learning_bow import LocalLearningBOW
+
+    images = np.array(faces.train.images[:40])
+    system = LocalLearningBOW(CARD, 7, {**CARD.tiny, "neighbours": 0})
+    system.fit(faces.train.subset(np.arange(40)), seed=0, notify=quiet)
+    own, mirrored = (system._words(np.ascontiguousarray(of), quiet, "") for of in (images, images[:, :, ::-1]))
+    alike = system._kernel(own, quiet, ""), system._kernel(mirrored, quiet, "")
+    np.testing.assert_allclose(alike[0], alike[1], atol=0.02)
+    assert np.allclose(alike[0], alike[0].T, atol=2e-3)
+    assert np.allclose(np.diag(alike[0]), 1, atol=2e-3)
+    assert (alike[0] - np.eye(40)).max() < 0.95

@@ -31,14 +31,15 @@ class SiftGrid:
     """Where descriptors are taken.
 
     Args:
-        side: pixels that the face is enlarged to.
+        side: pixels that the face is enlarged to. With (side - 1) mod step even, centres are whole pixels and
+            mirrored faces have exactly mirrored descriptors.
         step: pixels between neighbouring centres.
         patches: sides of the described squares, in pixels.
         blur: standard deviation of the blur before gradients are taken, in pixels.
         root: take square roots of descriptors that sum to 1.
     """
 
-    side: int = 96
+    side: int = 95
     step: int = 4
     patches: tuple[int, ...] = (16, 24, 32)
     blur: float = 1.6
@@ -56,8 +57,14 @@ class SiftGrid:
         """float32 (P, 2), x and y as fractions of the face, in the order of the descriptors."""
         line = np.arange((self.side - 1) % self.step / 2, self.side, self.step, dtype=np.float32)
         y, x = np.meshgrid(line, line, indexing="ij")
-        once = np.stack([x.ravel(), y.ravel()], axis=1) / self.side
+        once = (np.stack([x.ravel(), y.ravel()], axis=1) + 0.5) / self.side
         return np.tile(once, (len(self.patches), 1))
+
+    @functools.cached_property
+    def mirrored(self) -> NDArray[np.int64]:
+        """int64 (P,): for each place the one that it falls on when the face is mirrored."""
+        line = round(np.sqrt(len(self) // len(self.patches)))
+        return np.arange(len(self)).reshape(len(self.patches), line, line)[:, :, ::-1].reshape(-1)
 
     def __len__(self) -> int:
         return len(self.centres)
@@ -91,7 +98,7 @@ def dense_sift(images: NDArray[np.uint8], grid: SiftGrid, threads: int | None = 
     sift = cv2.SIFT_create(sigma=grid.blur)
     sizes = np.repeat(np.array(grid.patches) / _PATCH_PER_SIZE, len(grid) // len(grid.patches))
     points = [
-        cv2.KeyPoint(float(x * grid.side), float(y * grid.side), float(size), 0.0)
+        cv2.KeyPoint(float(x * grid.side - 0.5), float(y * grid.side - 0.5), float(size), 0.0)
         for (x, y), size in zip(grid.centres, sizes, strict=True)
     ]
 
@@ -108,6 +115,16 @@ def dense_sift(images: NDArray[np.uint8], grid: SiftGrid, threads: int | None = 
         np.divide(out, np.maximum(out.sum(axis=2, keepdims=True), 1e-6), out=out)
         np.sqrt(out, out=out)
     return out
+
+
+def mirror_descriptors(descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the same patches look like when they are mirrored, float32 (…, 128).
+
+    A descriptor is 4 rows × 4 columns × 8 directions: columns swap sides, and a direction θ becomes 180° - θ.
+    """
+    parts = descriptors.reshape(*descriptors.shape[:-1], 4, 4, 8)
+    turned = parts[..., ::-1, :][..., (4 - np.arange(8)) % 8]
+    return np.ascontiguousarray(turned).reshape(descriptors.shape)
 
 
 def _opencv() -> Any:

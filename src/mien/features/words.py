@@ -12,7 +12,7 @@ import numpy as np
 
 from mien.errors import InputError, MissingExtraError
 from mien.features.cache import Advance, cached_rows, faces_digest
-from mien.features.sift import SiftGrid, dense_sift
+from mien.features.sift import SiftGrid, dense_sift, mirror_descriptors
 from mien.features.threads import thread_count
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def learn_vocabulary(
     per_word: int = 64,
     rounds: int = 20,
     seed: int = 0,
+    mirror: bool = False,
     advance: Advance | None = None,
 ) -> NDArray[np.float32]:
     """Cluster descriptors of training faces by k-means (faiss), cached.
@@ -40,6 +41,8 @@ def learn_vocabulary(
         per_word: descriptors drawn per word; more change little and cost time.
         rounds: of k-means.
         seed: of the draw and of the first centres.
+        mirror: cluster half as many words and add their mirror images: word w and word (w + words / 2) mod words are
+            mirror images then, and the words of a mirrored face follow from those of the face.
         advance: told how many faces are described.
 
     Returns:
@@ -48,8 +51,8 @@ def learn_vocabulary(
     Raises:
         InputError: fewer descriptors than words, or a vocabulary of fewer than two words.
     """
-    if words < 2:
-        raise InputError(f"a vocabulary has at least 2 words, not {words}")
+    if words < 2 or (mirror and words % 2):
+        raise InputError(f"a vocabulary has at least 2 words, an even number with mirror images, not {words}")
     available = len(images) * len(grid)
     if words > available:
         raise InputError(
@@ -63,11 +66,14 @@ def learn_vocabulary(
         "per_word": per_word,
         "rounds": rounds,
         "seed": seed,
+        "mirror": mirror,
     }
+    centres = words // 2 if mirror else words
 
     def make(start: int, stop: int) -> NDArray[np.float32]:
-        sample = _sample(images, grid, min(available, words * per_word), seed, advance)
-        return _kmeans(sample, words, rounds, seed)
+        sample = _sample(images, grid, min(available, centres * per_word), seed, advance)
+        found = _kmeans(sample, centres, rounds, seed)
+        return np.concatenate([found, mirror_descriptors(found)]) if mirror else found
 
     vocabulary = cached_rows("vocabulary", key, (words, 128), np.float32, make, block=words)
     return np.array(vocabulary)
@@ -108,6 +114,14 @@ def visual_words(
         return search(dense_sift(np.asarray(images[start:stop]), grid))
 
     return cached_rows("words", key, (len(images), len(grid)), np.uint16, make, block=_BLOCK, advance=advance)
+
+
+def mirrored_words(words: NDArray[np.uint16], grid: SiftGrid, vocabulary: int) -> NDArray[np.uint16]:
+    """The words of the mirrored faces, uint16 (n, P), for a vocabulary learnt with ``mirror``."""
+    half = vocabulary // 2
+    there = words[:, grid.mirrored]
+    found: NDArray[np.uint16] = np.where(there < half, there + half, there - half).astype(np.uint16)
+    return found
 
 
 def _sample(

@@ -7,8 +7,9 @@ one symmetric matrix over the training faces, computed once and kept on disk in 
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -84,37 +85,50 @@ def presence(
     return sparse.csr_matrix((scaled, flat, pointers), shape=(len(words), width), dtype=np.float32)
 
 
-def kernel(rows: Any, columns: Any, key: Mapping[str, Any], *, advance: Advance | None = None) -> NDArray[np.float16]:
-    """Scalar products of all ``rows`` with all ``columns``, cached and resumable.
+def kernel(
+    rows: Callable[[int, int], Any],
+    turned: Callable[[], Any],
+    shape: tuple[int, int],
+    key: Mapping[str, Any],
+    *,
+    advance: Advance | None = None,
+) -> NDArray[np.float16]:
+    """Scalar products of the feature vectors of n faces with those of m training faces, cached and resumable.
 
     Args:
-        rows: CSR (n, D) or dense (n, D).
-        columns: likewise (m, D).
+        rows: (start, stop) → feature vectors of those of the n faces, CSR or dense (stop - start, D).
+        turned: gives the m feature vectors as columns, CSR or dense (D, m); called once, and not if all is cached.
+        shape: (n, m).
         key: what both depend on, for the cache.
         advance: told how many rows are done.
 
     Returns:
         float16 (n, m), memory-mapped.
     """
-    from scipy import sparse
-
-    turned = columns.T.tocsr() if sparse.issparse(columns) else np.ascontiguousarray(columns.T)
+    columns = functools.cache(turned)
 
     def make(start: int, stop: int) -> NDArray[np.float16]:
-        edges = np.linspace(start, stop, thread_count() + 1).astype(int)
-        parts = [(a, b) for a, b in itertools.pairwise(edges) if b > a]
+        block, against = rows(start, stop), columns()
+        edges = np.linspace(0, stop - start, thread_count() + 1).astype(int)
 
         def product(part: tuple[int, int]) -> NDArray[np.float16]:
-            found = rows[part[0] : part[1]] @ turned
-            dense: NDArray[np.float16] = (found.toarray() if sparse.issparse(found) else found).astype(np.float16)
+            found = block[part[0] : part[1]] @ against
+            dense: NDArray[np.float16] = (found if isinstance(found, np.ndarray) else found.toarray()).astype(
+                np.float16
+            )
             return dense
 
-        with ThreadPoolExecutor(len(parts)) as pool:
-            return np.concatenate(list(pool.map(product, parts)))
+        with ThreadPoolExecutor(thread_count()) as pool:
+            return np.concatenate(list(pool.map(product, itertools.pairwise(edges))))
 
-    return cached_rows(
-        "kernel", key, (rows.shape[0], columns.shape[0]), np.float16, make, block=_BLOCK, advance=advance
-    )
+    return cached_rows("kernel", key, shape, np.float16, make, block=_BLOCK, advance=advance)
+
+
+def scale_rows(matrix: Any, squares: NDArray[np.floating[Any]]) -> Any:
+    """A CSR matrix whose rows are divided by the roots of ``squares`` (n,)."""
+    from scipy import sparse
+
+    return sparse.diags((1 / np.sqrt(np.maximum(squares, 1e-12))).astype(np.float32)) @ matrix
 
 
 def check_neighbours(neighbours: int, faces: int) -> None:
@@ -151,8 +165,7 @@ def local_margins(
         advance: told how many faces are done.
 
     Returns:
-        float32 (n, classes); an expression that no neighbour shows has the margin -1 - its distance is unknown, and a
-        face all of whose neighbours show one expression gets 1 for it.
+        float32 (n, classes); an expression that no neighbour shows has the margin -1, and one that all of them show 1.
 
     Raises:
         InputError: fewer training faces than neighbours.
