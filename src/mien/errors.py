@@ -64,6 +64,10 @@ class BundleError(InputError):
     """A model file is not a bundle, is damaged, or asks for what this version cannot do."""
 
 
+class FetchError(InputError):
+    """A file could not be fetched: out of reach, cut off, or not the pinned one."""
+
+
 class SealedSplitError(MienError):
     """The test split was touched outside an evaluation that the ledger notes."""
 

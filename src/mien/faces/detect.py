@@ -93,9 +93,9 @@ def open_detector(detector: DetectorLike = "centerface", *, threads: int | None 
     """A detector from its name, from a callable, or itself.
 
     Args:
-        detector: ``centerface`` (in the package); ``yunet:PATH`` (the file of YuNet); an object with ``detect``; or a
-            callable that takes uint8 (H, W, 3) RGB and returns `Detections`, boxes (N, 4), or a tuple of boxes, scores
-            and landmarks, of which the latter may be missing.
+        detector: ``centerface`` (in the package); ``yunet`` (after ``mien fetch yunet``); ``yunet:PATH``; an object
+            with ``detect``; or a callable that takes uint8 (H, W, 3) RGB and returns `Detections`, boxes (N, 4), or a
+            tuple of boxes, scores and landmarks, of which the latter may be missing.
         threads: for the detectors with a network; by default the cores of this process.
 
     Raises:
@@ -111,12 +111,13 @@ def open_detector(detector: DetectorLike = "centerface", *, threads: int | None 
             from mien.faces.yunet import YuNet
 
             if not path:
-                raise InputError(
-                    "YuNet needs the path of its file: 'yunet:PATH', for example "
-                    "yunet:face_detection_yunet_2023mar.onnx from the OpenCV model zoo"
-                )
+                from mien.store.fetching import fetched
+
+                return YuNet(fetched("yunet", "detector"), threads=threads)
             return YuNet(Path(path).expanduser(), threads=threads)
-        raise InputError(f"no detector is called {detector!r}; {suggestion(name, ['centerface', 'yunet:PATH'])}")
+        raise InputError(
+            f"no detector is called {detector!r}; {suggestion(name, ['centerface', 'yunet', 'yunet:PATH'])}"
+        )
     if isinstance(detector, Detector):
         return detector
     if callable(detector):

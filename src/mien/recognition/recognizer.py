@@ -41,10 +41,10 @@ class Recognizer:
     session.
 
     Args:
-        model: a bundle or its path; by default the one inside the package.
-        detector: ``centerface``; ``yunet:PATH``; an object with ``detect``; a function that takes uint8 (H, W, 3) RGB
-            and returns boxes (N, 4) x1 y1 x2 y2, boxes with scores, or `mien.faces.Detections`; None where each image
-            is one face already.
+        model: a bundle, its path, or the name of a fetched one; by default the one inside the package.
+        detector: ``centerface``; ``yunet`` (after ``mien fetch yunet``); ``yunet:PATH``; an object with ``detect``; a
+            function that takes uint8 (H, W, 3) RGB and returns boxes (N, 4) x1 y1 x2 y2, boxes with scores, or
+            `mien.faces.Detections`; None where each image is one face already.
         views: ``one``, ``flip`` or another view that the bundle was calibrated for.
         threads: threads of one run; by default as many as this process may use (affinity and quota).
         threshold: a face with less confidence is undecided; by default the bundle's own.
@@ -75,7 +75,7 @@ class Recognizer:
         if threshold is not None and not 0 <= threshold <= 1:
             raise InputError(f"a threshold lies in 0–1, not {threshold}")
         if not isinstance(model, Bundle):
-            model = default_bundle() if model is None else read_bundle(model)
+            model = default_bundle() if model is None else read_bundle(_located(model))
         self._bundle = model
         self._threads = threads or cpu_count()
         # The usual one waits until it is needed; any other name or object is checked now.
@@ -304,6 +304,15 @@ class Recognizer:
         chunks = [crops[start : start + CHUNK] for start in range(0, len(crops), CHUNK)] or [crops]
         parts = [view.scores(chunk, spec, run) for chunk in chunks]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _located(model: str | Path) -> str | Path:
+    """The path of a bundle; a bare name that is no file is that of a fetched one."""
+    if isinstance(model, Path) or model.endswith(".onnx") or Path(model).name != model or Path(model).exists():
+        return model
+    from mien.store.fetching import fetched
+
+    return fetched(model, "bundle")
 
 
 def _own_boxes(

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import IO
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to disk, where the system can."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -47,7 +48,7 @@ def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
             os.umask(umask)
             part.chmod(0o666 & ~umask)
         part.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)
 
@@ -77,6 +78,6 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
         else:
             part.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
