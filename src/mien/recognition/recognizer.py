@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from mien.faces.decode import ImageSource
     from mien.faces.detect import DetectorLike
+    from mien.recognition.video import VideoFrame
 
 # More faces than this go through the network in several runs, so that memory stays flat whatever is asked.
 CHUNK = 64
@@ -145,17 +146,8 @@ class Recognizer:
         else:
             found = self._detect(pixels)
             corners, scores, points = found.boxes, found.scores, found.landmarks
-        if boxes is None and self._detector is None:
-            crops = pixels[None]
-        else:
-            crops = crop_faces(
-                pixels,
-                corners,
-                points,
-                size=view.face or self.card.input.face_size,
-                colour=self.card.input.colour,
-                framing=self.card.framing,
-            )
+        whole = boxes is None and self._detector is None
+        crops = pixels[None] if whole else self._cut(pixels, corners, points, view)
         return Expressions(
             self._probabilities(crops, view),
             self.label_set,
@@ -166,6 +158,72 @@ class Recognizer:
             size=size,
             image=pixels,
         )
+
+    def stream(
+        self,
+        path: str | Path,
+        *,
+        every: float = 0.0,
+        detect_every: int | None = None,
+        smoothing: float = 0.3,
+        gap: float = 1.0,
+    ) -> Iterator[VideoFrame]:
+        """The faces of a video, frame by frame, each with its number, in constant memory.
+
+        Args:
+            path: a video file; needs the extra ``video``.
+            every: seconds between two frames that are looked at; 0 means every frame.
+            detect_every: the detector runs on every so many of them, faces in between are interpolated; by default
+                every 5th, or each one where ``every`` leaves frames out.
+            smoothing: time constant in seconds over which a face's probabilities are averaged; 0 is off.
+            gap: seconds that a face may be hidden and keep its number.
+
+        Yields:
+            `mien.recognition.video.VideoFrame`: ``index``, ``time`` in seconds, ``faces`` with ``track_ids``.
+
+        Raises:
+            InputError: it is no video. A file that breaks off yields what it holds; the logger says where it ended.
+
+        Example:
+            >>> for frame in Recognizer().stream("talk.mp4", every=0.2):    # doctest: +SKIP
+            ...     print(f"{frame.time:6.2f}", frame.faces.track_ids, frame.faces.labels)
+        """
+        from mien.recognition.video import VideoFaces, Watching
+
+        video = VideoFaces(self, path, Watching(every, detect_every, smoothing, gap))
+        yield from video
+        if video.reader.problem:
+            logger.warning("%s", video.reader.problem)
+
+    def recognize_known(
+        self, images: Sequence[tuple[NDArray[np.uint8], Detections]], *, views: str | None = None
+    ) -> list[Expressions]:
+        """Recognise faces that are known already, on several images, in one batch.
+
+        Args:
+            images: pairs of an image, uint8 (H, W, 3) RGB, and its faces.
+            views: instead of the recogniser's own.
+
+        Returns:
+            The faces of each image.
+        """
+        view = self._view(views)
+        crops = [self._cut(pixels, found.boxes, found.landmarks, view) for pixels, found in images if len(found)]
+        probabilities = self._probabilities(np.concatenate(crops) if crops else self._crops([]), view)
+        ends = np.cumsum([len(found) for _, found in images]).tolist()
+        return [
+            Expressions(
+                probabilities[end - len(found) : end],
+                self.label_set,
+                self.threshold,
+                boxes=found.boxes,
+                scores=found.scores,
+                landmarks=found.landmarks,
+                size=(pixels.shape[1], pixels.shape[0]),
+                image=pixels,
+            )
+            for (pixels, found), end in zip(images, ends, strict=True)
+        ]
 
     def predict_many(self, images: Iterable[ImageSource], *, views: str | None = None) -> Iterator[Expressions]:
         """`predict` for each image, one after the other; at no time more than one image is held.
@@ -265,6 +323,12 @@ class Recognizer:
             self._detector = open_detector(self._detector, threads=self._threads)
         assert self._detector is not None
         return self._detector
+
+    def _cut(self, pixels: NDArray[np.uint8], corners: Any, points: Any, view: View) -> NDArray[np.uint8]:
+        """The faces in boxes (N, 4), as the network wants them."""
+        spec = self.card.input
+        size = view.face or spec.face_size
+        return crop_faces(pixels, corners, points, size=size, colour=spec.colour, framing=self.card.framing)
 
     def _crops(self, crops: Any) -> NDArray[np.uint8]:
         spec = self.card.input
