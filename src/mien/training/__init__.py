@@ -3,7 +3,9 @@
 from mien.errors import MissingExtraError
 
 try:
-    from mien.training.loop import Progress, train
+    from mien.training.begin import train
+    from mien.training.classical import ClassicalRecipe, ClassicalRun, recipe_of
+    from mien.training.loop import Progress
     from mien.training.recipe import Recipe
     from mien.training.reproduction import reproduce
     from mien.training.run import Run
@@ -12,4 +14,4 @@ except ModuleNotFoundError as error:
         raise MissingExtraError("training", "train") from error
     raise
 
-__all__ = ["Progress", "Recipe", "Run", "reproduce", "train"]
+__all__ = ["ClassicalRecipe", "ClassicalRun", "Progress", "Recipe", "Run", "recipe_of", "reproduce", "train"]

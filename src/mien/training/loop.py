@@ -1,7 +1,8 @@
 """The training loop. Every epoch is a pure function of the weights before it, the recipe, the seed and its number.
 
 That is what makes a killed run continue to the very same weights: nothing but the checkpoint of the last finished
-epoch has to be kept, and all randomness of an epoch is drawn from generators seeded with (seed, epoch).
+epoch has to be kept, and all randomness of an epoch is drawn from generators seeded with (seed, epoch). The same holds
+for stages: which one comes next, and with which weights, is read off the log and the checkpoint.
 """
 
 from __future__ import annotations
@@ -22,26 +23,31 @@ import torch
 from torch import Tensor
 
 from mien import systems
-from mien.errors import InputError, RunError, SealedSplitError
+from mien.errors import InputError, RunError
 from mien.evaluation.environment import environment
 from mien.evaluation.scorers import score, torch_logits
 from mien.faces.views import resize_faces
 from mien.results import metrics
-from mien.results.provenance import source_state
 from mien.store import write_text
 from mien.systems.base import System, count_macs, count_parameters
+from mien.training.activations import Recomputed
 from mien.training.augmentation import augment, mix
+from mien.training.checkpoints import Checkpoint, optimizer_tensors, restore_optimizer
+from mien.training.distillation import Distilled
 from mien.training.optimisation import MovingAverage, learning_rate, make_criterion, make_optimizer, soft_targets
 from mien.training.quiet import quietly
-from mien.training.recipe import Recipe
-from mien.training.run import SCHEMA, Run
+from mien.training.run import Run
+from mien.training.sampling import epoch_rows
+from mien.training.trainable import Trainable
 from mien.training.weights import hash_weights, load_strictly, load_tensors, save_tensors
 
 if TYPE_CHECKING:
+    from lightning.fabric import Fabric
     from numpy.typing import NDArray
 
     from mien.bundle import InputSpec
     from mien.datasets import Split
+    from mien.training.given import Given
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class Progress:
         step: steps done in this epoch.
         steps: steps per epoch.
         entry: the epoch's log entry when it has just ended, otherwise None.
+        stage: what a fit without epochs is doing; steps are those of this stage.
     """
 
     epoch: int
@@ -61,193 +68,134 @@ class Progress:
     step: int
     steps: int
     entry: Mapping[str, Any] | None = None
+    stage: str = ""
 
 
-def train(
-    system: str,
-    train: Split,
-    selection: Split,
-    *,
-    recipe: str | Path | Recipe = "mien",
-    seed: int = 0,
-    out: str | Path = "runs",
-    part: str = "",
-    resume: bool = False,
-    device: str = "auto",
-    on_progress: Callable[[Progress], None] | None = None,
-) -> Run:
-    """Train a system and choose its epoch on the selection split. The test split cannot be given.
+def fabric_of(device: str, precision: str) -> Fabric:
+    """Device and precision of a training, as Fabric drives them; `InputError` for a device that is not there."""
+    from lightning.fabric import Fabric
+
+    with quietly("lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        try:
+            name = "bf16-mixed" if precision == "bf16" else "32-true"
+            return Fabric(accelerator=device, devices=1, precision=name)  # type: ignore[arg-type]
+        except (ValueError, RuntimeError) as error:
+            raise InputError(f"no training on device {device!r}: {str(error).splitlines()[0]}") from None
+
+
+class Loop:
+    """The state of one training between its epochs.
 
     Args:
-        system: id of the system.
-        train: rows to learn from.
-        selection: rows that choose the epoch and drive a plateau schedule.
-        recipe: a recipe's name, a `Recipe`, or the path of a TOML file.
-        seed: of weights, order, augmentation and dropout.
-        out: folder that holds run folders; the run's own is named after system, recipe and seed.
-        part: added to that name, where the splits are those of one fold or of another protocol.
-        resume: continue an unfinished run, return a finished one; without it an existing run is an error.
-        device: ``auto``, ``cpu``, ``cuda``, … as Fabric's accelerators.
+        run: its folder and recipe.
+        given: what it starts from and what it learns from besides the training split.
+        train: faces to learn from.
+        selection: faces to choose the epoch on.
+        device: as Fabric's accelerators.
         on_progress: called after each step and each epoch.
-
-    Returns:
-        The finished run.
-
-    Raises:
-        SealedSplitError: a test split was given.
-        RecipeError: the recipe is of another system.
-        RunError: the run exists, or belongs to other data.
     """
-    for split in (train, selection):
-        if split.role == "test":
-            raise SealedSplitError(
-                "training and selection never see the test split; give data.train and data.selection"
-            )
-    if train.label_set != selection.label_set:
-        raise InputError("training and selection have different label sets")
-    if train.role != "train":
-        raise InputError(f"the first split is of role {train.role!r}; learn from data.train, choose on data.selection")
-    for split in (train, selection):
-        _check_rows(split)
-    if selection.role != "selection" or selection.fingerprint != train.fingerprint:
-        raise InputError("choose on data.selection of the same face set that data.train comes from")
-    if seed < 0:
-        raise InputError(f"a seed is a whole number from 0, not {seed}")
-    if not isinstance(recipe, Recipe):
-        named = str(recipe) in systems.card(system).recipes or not str(recipe).endswith(".toml")
-        recipe = Recipe.of(systems.card(system), str(recipe)) if named else Recipe.from_toml(Path(recipe))
-    if recipe.system_id != system:
-        raise InputError(f"the recipe is one of {recipe.system_id!r}, not of {system!r}")
-    systems.check_options(systems.card(system), recipe.system)
-    folder = Path(out) / f"{system}-{recipe.name}-{recipe.hash[:8]}-s{seed}{part and f'-{part}'}"
-    run = _start(folder, recipe, train, selection, seed, resume)
-    if run.finished:
-        return run
-    return _Loop(run, train, selection, device, on_progress).run_to_end()
-
-
-def _start(folder: Path, recipe: Recipe, train: Split, selection: Split, seed: int, resume: bool) -> Run:
-    if (folder / "run.json").exists():
-        run = Run.open(folder)
-        if not resume:
-            raise RunError(
-                f"{folder} exists ({run.info['status']}); add --resume to continue it, or choose another seed or folder"
-            )
-        ours = (train.fingerprint, train.rows_hash, selection.rows_hash)
-        if ours != tuple(run.info[key] for key in ("data_fingerprint", "train_rows", "selection_rows")):
-            raise RunError(f"{folder} was trained on other data; give that data set or another folder")
-        return run
-    revision, dirty = source_state()
-    info = {
-        "schema": SCHEMA,
-        "status": "running",
-        "system": recipe.system_id,
-        "recipe_hash": recipe.hash,
-        "seed": seed,
-        "data": train.face_set.name,
-        "data_fingerprint": train.fingerprint,
-        "train_rows": train.rows_hash,
-        "selection_rows": selection.rows_hash,
-        "label_set": train.label_set.name,
-        "labels": list(train.label_set.labels),
-        "extra_data": [],  # nothing but the training split is read here
-        "commit": revision,
-        "dirty": dirty,
-    }
-    run = Run(folder, recipe, info)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "recipe.toml", recipe.to_toml())
-    run.save_info()
-    return run
-
-
-def _check_rows(split: Split) -> None:
-    if not len(split):
-        raise InputError(f"the split {split.name!r} is empty; give one with faces")
-    unlabelled = int((np.asarray(split.labels) >= len(split.label_set)).sum())
-    if unlabelled:
-        raise InputError(
-            f"{unlabelled} faces of the split {split.name!r} have no label; leave them out: "
-            "split.subset(split.labels < len(split.label_set))"
-        )
-
-
-def _has_compiler() -> bool:
-    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++", "cl"))
-
-
-def _at_most(images: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
-    """A copy of the faces, the larger ones reduced as evaluation does it: augmentation's lookup would alias."""
-    if min(images.shape[1:3]) > spec.face_size:
-        images = resize_faces(images, spec.face_size, spec.colour)
-    return np.array(images)
-
-
-class _Loop:
-    """The state of one training between its epochs."""
 
     def __init__(
-        self, run: Run, train: Split, selection: Split, device: str, on_progress: Callable[[Progress], None] | None
+        self,
+        run: Run,
+        given: Given,
+        train: Split,
+        selection: Split,
+        device: str,
+        on_progress: Callable[[Progress], None] | None,
     ) -> None:
-        from lightning.fabric import Fabric
-
-        self.run, self.recipe, self.selection = run, run.recipe, selection
+        self.run, self.teacher, self.selection = run, given.teacher, selection
+        self.stages = run.recipe.staged
         self.classes = len(train.label_set)
         self.notify = on_progress or (lambda progress: None)
-        precision = "bf16-mixed" if self.recipe.precision == "bf16" else "32-true"
-        with quietly("lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
-            try:
-                self.fabric = Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
-            except (ValueError, RuntimeError) as error:
-                raise InputError(f"no training on device {device!r}: {str(error).splitlines()[0]}") from None
-        if self.recipe.compile and self.fabric.device.type == "cpu" and not _has_compiler():
+        self.fabric = fabric_of(device, run.recipe.precision)
+        self.device = self.fabric.device
+        if run.recipe.compile and self.device.type == "cpu" and not _has_compiler():
             raise RunError(
                 "the recipe compiles the network, which needs a C++ compiler on the CPU, and none was found; install "
                 "g++ or clang++, or add --set compile=false (slower, equal but for rounding)"
             )
-        self.device = self.fabric.device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed)
             module = systems.create(
-                run.system, classes=self.classes, channels=self.recipe.input.channels, **self.recipe.system
+                run.system, classes=self.classes, channels=run.recipe.input.channels, **run.recipe.system
             )
+        if given.published is not None:
+            module.load_pretrained(given.published)
+        if given.state is not None:
+            load_strictly(module, given.state, str(given.notes["start"]["name"]))
         self.module: System = module.to(self.device)
-        if self.recipe.channels_last:
+        if run.recipe.channels_last:
             self.module = self.module.to(memory_format=torch.channels_last)
-        self.average = MovingAverage(self.module, self.recipe.ema) if self.recipe.ema else None
-        self.optimizer = make_optimizer(self.module, self.recipe.optim)
-        self.faces = torch.from_numpy(_at_most(train.images, self.recipe.input)).to(self.device)
-        self.labels = torch.from_numpy(np.array(train.labels)).long().to(self.device)
-        self.criterion = make_criterion(self.recipe.loss, self.labels, self.classes)
-        self.targets = soft_targets(self.labels, self.classes, self.recipe.loss.smoothing)
-        self.steps = math.ceil(len(self.faces) / self.recipe.batch_size)
+        self.trainable = Trainable(self.module)
+        self.recomputed = Recomputed([])
+        images, labels = _at_most(train.images, run.recipe.input), np.array(train.labels)
+        if given.extra is not None:
+            images = np.concatenate([images, _at_most(given.extra.images, run.recipe.input)])
+            labels = np.concatenate([labels, given.extra.labels])
+        self.faces = torch.from_numpy(images).to(self.device)
+        self.labels = torch.from_numpy(labels).long().to(self.device)
+        self.plain_answers: dict[float, Tensor] = {}
         self.log: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
-        self.forward = torch.compile(self.module.loss, dynamic=False) if self.recipe.compile else self.module.loss
-        self._load()
+        self._resume()
 
     def run_to_end(self) -> Run:
         """All epochs that are left, then the outcome."""
-        while not self._done():
-            entry = self._epoch(len(self.log))
-            self.log.append(entry)
-            if self._best_epoch() == len(self.log) - 1:
-                self.best = {name: value.detach().clone() for name, value in self._evaluated().state_dict().items()}
-            self._save()
-            self.notify(Progress(entry["epoch"], self.recipe.epochs, self.steps, self.steps, entry))
-        return self._finish()
+        while True:
+            while not self._done():
+                entry = self._epoch(len(self.log))
+                self.log.append(entry)
+                if self._best_epoch() == len(self.log) - 1:
+                    self.best = {name: value.detach().clone() for name, value in self._evaluated().state_dict().items()}
+                self._save()
+                self.notify(Progress(entry["epoch"], self.run.recipe.planned_epochs, self.steps, self.steps, entry))
+            if self.number + 1 == len(self.stages):
+                return self._finish()
+            load_strictly(self.module, self.best, f"the stage {self.recipe.name}")
+            self._enter(self.number + 1)
+
+    def _enter(self, number: int) -> None:
+        """Begin a stage with the weights as they are."""
+        self.number, self.recipe = number, self.stages[number]
+        recipe, name = self.recipe, self.recipe.name
+        # A resumed stage began where its first entry stands.
+        self.first = next((i for i, entry in enumerate(self.log) if entry.get("stage") == name), len(self.log))
+        if not self.run.recipe.stages:
+            self.first = 0
+        self.recomputed.restore()
+        if self.run.recipe.stages:
+            self.module.begin_stage(name)
+        self.trainable.choose(recipe.trainable)
+        self.average = MovingAverage(self.module, recipe.ema) if recipe.ema else None
+        if recipe.checkpoint_activations:
+            self.recomputed = Recomputed(self.module.recomputable())
+        self.optimizer = make_optimizer(self.module, recipe.optim)
+        self.criterion = make_criterion(recipe.loss, self.labels, self.classes)
+        if recipe.distill.weight:
+            self.criterion = Distilled(self.criterion, recipe.distill)
+        self.targets = soft_targets(self.labels, self.classes, recipe.loss.smoothing)
+        shown = len(epoch_rows(self.labels, recipe.sampling, torch.Generator().manual_seed(0)))
+        self.steps = math.ceil(shown / recipe.batch_size)
+        self.forward = torch.compile(self.module.loss, dynamic=False) if recipe.compile else self.module.loss
+        self.best = {}
 
     def _done(self) -> bool:
-        if len(self.log) >= self.recipe.epochs:
+        figures = self._figures()
+        if len(figures) >= self.recipe.epochs:
             return True
-        stale = len(self.log) - 1 - self._most_accurate() if self.log else 0
+        stale = len(figures) - 1 - _highest(figures) if figures else 0
         return bool(self.recipe.early_stop) and stale >= self.recipe.early_stop
 
     def _best_epoch(self) -> int:
-        return len(self.log) - 1 if self.recipe.keep == "last" else self._most_accurate()
+        """The epoch of this stage that is kept."""
+        return len(self.log) - 1 if self.recipe.keep == "last" else self.first + _highest(self._figures())
 
-    def _most_accurate(self) -> int:
-        return max(range(len(self.log)), key=lambda epoch: (self.log[epoch]["selection_accuracy"], -epoch))
+    def _figures(self) -> list[float]:
+        """What is monitored, the higher the better, after each epoch of this stage."""
+        if self.recipe.monitor == "loss":
+            return [-entry["selection_nll"] for entry in self.log[self.first :]]
+        return [entry["selection_accuracy"] for entry in self.log[self.first :]]
 
     def _evaluated(self) -> System:
         return self.average.module if self.average else self.module  # type: ignore[return-value]
@@ -258,20 +206,22 @@ class _Loop:
         order_generator = torch.Generator().manual_seed(int(words[0]))
         generator = torch.Generator(self.device).manual_seed(int(words[1]))
         draw = random.Random(int(words[2]))
-        order = torch.randperm(len(self.faces), generator=order_generator).to(self.device)
-        history = [entry["selection_accuracy"] for entry in self.log]
+        order = epoch_rows(self.labels, self.recipe.sampling, order_generator)
+        history = self._figures()
         total = torch.zeros((), device=self.device)
         rate = 0.0
-        self.module.train()
+        self.trainable.train()
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(int(words[3]))  # dropout and the like draw from the global generator
             # Batches of nearly equal size: no face is left out and no batch is too small for its statistics.
             for step, rows in enumerate(order.tensor_split(self.steps)):
-                now = epoch + step / self.steps
-                rate = self.recipe.optim.lr * learning_rate(self.recipe.schedule, now, self.recipe.epochs, history)
-                total += self._step(rows, rate, epoch * self.steps + step, generator, draw) * len(rows)
-                self.notify(Progress(epoch, self.recipe.epochs, step + 1, self.steps))
-        loss = float(total) / len(self.faces)
+                done = (epoch - self.first) * self.steps + step
+                now = done / self.steps
+                factor = learning_rate(self.recipe.schedule, now, self.recipe.epochs, history, self.steps)
+                rate = self.recipe.optim.lr * factor
+                total += self._step(rows, rate, done, generator, draw) * len(rows)
+                self.notify(Progress(epoch, self.run.recipe.planned_epochs, step + 1, self.steps))
+        loss = float(total) / len(order)
         if not math.isfinite(loss):
             raise RunError(f"the loss became {loss} in epoch {epoch}; lower optim.lr or set clip, and train again")
         trained = time.perf_counter() - started
@@ -285,24 +235,20 @@ class _Loop:
         labels = np.asarray(self.selection.labels)
         return {
             "epoch": epoch,
+            **({"stage": self.recipe.name} if self.run.recipe.stages else {}),
             "loss": loss,
             "lr": rate,
             "selection_accuracy": metrics.accuracy(scores.argmax(axis=1), labels),
             "selection_nll": float(metrics.nll(metrics.softmax(scores), labels)),
             "seconds": round(time.perf_counter() - started, 3),
-            "faces_per_second": round(len(self.faces) / trained, 1),
+            "faces_per_second": round(len(order) / trained, 1),
         }
 
     def _step(self, rows: Tensor, rate: float, step: int, generator: torch.Generator, draw: random.Random) -> Tensor:
         recipe = self.recipe
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with torch.no_grad():
-            images = augment(self.faces[rows], recipe.augment, recipe.input, generator)
-            targets = self.targets[rows].repeat(len(images) // len(rows), 1)
-            images, targets = mix(images, targets, recipe.augment, generator, draw)
-            if recipe.channels_last:
-                images = images.contiguous(memory_format=torch.channels_last)
+        images, targets = self._batch(rows, generator, draw)
         with self.fabric.autocast():
             loss = torch.stack(list(self.forward(images, targets, self.criterion).values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
@@ -310,46 +256,78 @@ class _Loop:
         if recipe.clip:
             torch.nn.utils.clip_grad_norm_(self.module.parameters(), recipe.clip)
         self.optimizer.step()
-        if self.average:
-            self.average.update(self.module, step)
+        if self.average and (step + 1) % recipe.ema_every == 0:
+            self.average.update(self.module, step // recipe.ema_every)
         return loss.detach()
 
+    @torch.no_grad()
+    def _batch(self, rows: Tensor, generator: torch.Generator, draw: random.Random) -> tuple[Tensor, Tensor]:
+        """Augmented and mixed faces and their targets; the teacher is asked on the way."""
+        recipe, distilled = self.recipe, isinstance(self.criterion, Distilled)
+        images = augment(self.faces[rows], recipe.augment, recipe.input, generator)
+        targets = self.targets[rows]
+        asked_before = distilled and recipe.distill.targets == "face"
+        if asked_before:  # its answers are mixed as the faces are
+            targets = torch.cat([targets, self._plain_answers(recipe.distill.temperature)[rows]], 1)
+        targets = targets.repeat(len(images) // len(rows), 1)
+        if recipe.augment.mixup or recipe.augment.cutmix:
+            with self.fabric.autocast():
+                self.module.before_mixing(images)
+        images, targets = mix(images, targets, recipe.augment, generator, draw)
+        if recipe.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        if distilled:
+            assert isinstance(self.criterion, Distilled)
+            assert self.teacher is not None
+            if asked_before:
+                targets, self.criterion.soft = targets[:, : self.classes], targets[:, self.classes :]
+            else:
+                with self.fabric.autocast():
+                    soft = self.teacher.on_views(images, recipe.input, recipe.distill.temperature)
+                self.criterion.soft = soft
+        return images, targets
+
+    def _plain_answers(self, temperature: float) -> Tensor:
+        """The teacher's answers about the plain faces, asked once and kept beside the checkpoint."""
+        if temperature not in self.plain_answers:
+            assert self.teacher is not None
+            path = self.run.folder / f"teacher-{temperature:g}.safetensors"
+            if not path.exists():
+                answers = self.teacher.on_faces(self.faces.cpu().numpy(), temperature)
+                save_tensors(path, {"answers": answers}, {"teacher": self.teacher.hash})
+            self.plain_answers[temperature] = load_tensors(path)[0]["answers"].to(self.device)
+        return self.plain_answers[temperature]
+
     def _save(self) -> None:
-        """One file holds everything, so a kill leaves either this epoch or the one before it."""
-        tensors = {f"module.{k}": v for k, v in self.module.state_dict().items()}
-        if self.average:
-            tensors |= {f"average.{k}": v for k, v in self.average.module.state_dict().items()}
-        tensors |= {f"best.{k}": v for k, v in self.best.items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items() if isinstance(v, Tensor)}
-        save_tensors(self.run.folder / "checkpoint.safetensors", tensors, {"log": json.dumps(self.log)})
+        Checkpoint(
+            log=self.log,
+            module=self.module.state_dict(),
+            average=self.average.module.state_dict() if self.average else {},
+            best=self.best,
+            optimizer=optimizer_tensors(self.optimizer),
+        ).save(self._checkpoint)
         self._write_log()
 
-    def _load(self) -> None:
-        path = self.run.folder / "checkpoint.safetensors"
+    def _resume(self) -> None:
+        """Begin, or go on where the checkpoint stands."""
+        path = self._checkpoint
         if not path.exists():
+            self._enter(0)
             return
-        tensors, metadata = load_tensors(path)
-        parts: dict[str, dict[str, Tensor]] = {"module": {}, "average": {}, "best": {}, "optimizer": {}}
-        for name, tensor in tensors.items():
-            part, _, rest = name.partition(".")
-            parts[part][rest] = tensor
-        load_strictly(self.module, parts["module"], str(path))
+        saved = Checkpoint.load(path)
+        self.log = saved.log
+        last = saved.log[-1].get("stage", "") if saved.log else ""
+        self._enter(next((i for i, stage in enumerate(self.stages) if stage.name == last), 0))
+        load_strictly(self.module, saved.module, str(path))
         if self.average:
-            load_strictly(self.average.module, parts["average"], str(path))
-        self.best = {name: tensor.to(self.device) for name, tensor in parts["best"].items()}
-        saved = self.optimizer.state_dict()
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        for name, tensor in parts["optimizer"].items():
-            index, _, key = name.partition(".")
-            parameter = parameters[int(index)]
-            if tensor.shape == parameter.shape:
-                # In the memory layout it had, so that steps after a resume cost and round the same.
-                tensor = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
-            saved["state"].setdefault(int(index), {})[key] = tensor
-        self.optimizer.load_state_dict(saved)
-        self.log = json.loads(metadata["log"])
+            load_strictly(self.average.module, saved.average, str(path))
+        self.best = {name: tensor.to(self.device) for name, tensor in saved.best.items()}
+        restore_optimizer(self.optimizer, saved.optimizer)
         self._write_log()
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.run.folder / "checkpoint.safetensors"
 
     def _write_log(self) -> None:
         write_text(self.run.folder / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in self.log))
@@ -358,9 +336,12 @@ class _Loop:
         weights = self.best
         spec = self.recipe.input
         save_tensors(
-            self.run.folder / "weights.safetensors", weights, {"system": self.run.system, "recipe": self.recipe.hash}
+            self.run.folder / "weights.safetensors",
+            weights,
+            {"system": self.run.system, "recipe": self.run.recipe.hash},
         )
         best = self._best_epoch()
+        self.recomputed.restore()
         info = {
             **self.run.info,
             "status": "finished",
@@ -376,7 +357,25 @@ class _Loop:
                 "input": [spec.channels, spec.size, spec.size],
             },
         }
-        run = Run(self.run.folder, self.recipe, info)
+        run = Run(self.run.folder, self.run.recipe, info)
         run.save_info()
-        (self.run.folder / "checkpoint.safetensors").unlink(missing_ok=True)
+        self._checkpoint.unlink(missing_ok=True)
+        for path in self.run.folder.glob("teacher-*.safetensors"):
+            path.unlink()
         return run
+
+
+def _highest(figures: list[float]) -> int:
+    """Position of the first highest one."""
+    return max(range(len(figures)), key=lambda epoch: (figures[epoch], -epoch))
+
+
+def _has_compiler() -> bool:
+    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++", "cl"))
+
+
+def _at_most(images: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
+    """A copy of the faces, the larger ones reduced as evaluation does it: augmentation's lookup would alias."""
+    if min(images.shape[1:3]) > spec.face_size:
+        images = resize_faces(images, spec.face_size, spec.colour)
+    return np.array(images)

@@ -18,20 +18,28 @@ if TYPE_CHECKING:
 
 
 def make_optimizer(module: nn.Module, recipe: Optim) -> torch.optim.Optimizer:
-    """The optimiser of a recipe; without ``decay_norms``, biases and normalisation weights are not decayed."""
-    decayed = [p for p in module.parameters() if p.ndim > 1 or recipe.decay_norms]
-    others = [p for p in module.parameters() if not (p.ndim > 1 or recipe.decay_norms)]
+    """The optimiser of a recipe over the parameters that learn.
+
+    Without ``decay_norms``, biases and normalisation weights are not decayed.
+    """
+    learning = [p for p in module.parameters() if p.requires_grad]
+    decayed = [p for p in learning if p.ndim > 1 or recipe.decay_norms]
+    others = [p for p in learning if not (p.ndim > 1 or recipe.decay_norms)]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}]
     if others:
         groups.append({"params": others, "weight_decay": 0.0})
     if recipe.name == "sgd":
         return torch.optim.SGD(groups, recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov)
-    adaptive = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "radam": torch.optim.RAdam}[recipe.name]
+    if recipe.name == "rmsprop":
+        return torch.optim.RMSprop(groups, recipe.lr, momentum=recipe.momentum)
+    if recipe.name == "radam":
+        return torch.optim.RAdam(groups, recipe.lr, betas=recipe.betas, decoupled_weight_decay=recipe.decoupled)
+    adaptive = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.name]
     made: torch.optim.Optimizer = adaptive(groups, lr=recipe.lr, betas=recipe.betas)
     return made
 
 
-def learning_rate(schedule: Schedule, time: float, epochs: int, history: Sequence[float]) -> float:
+def learning_rate(schedule: Schedule, time: float, epochs: float, history: Sequence[float], steps: int = 1) -> float:
     """The factor on the recipe's learning rate.
 
     A pure function of time and of what selection has shown so far: nothing has to be saved to resume.
@@ -40,7 +48,8 @@ def learning_rate(schedule: Schedule, time: float, epochs: int, history: Sequenc
         schedule: the recipe's schedule.
         time: epochs done, with fractions.
         epochs: epochs planned.
-        history: selection accuracy after each finished epoch (for ``plateau``).
+        history: what is monitored, the higher the better, after each finished epoch (for ``plateau``).
+        steps: steps per epoch (for ``inverse``).
 
     Example:
         >>> from mien.training.recipe import Schedule
@@ -52,14 +61,16 @@ def learning_rate(schedule: Schedule, time: float, epochs: int, history: Sequenc
         if share < schedule.rise:
             return _cosine(1 / 25, 1, share / schedule.rise)
         return _cosine(1, schedule.final, (share - schedule.rise) / (1 - schedule.rise))
+    if schedule.name == "restarts":
+        time, epochs = time % schedule.cycle, schedule.cycle
     if time < schedule.warmup:
         return time / schedule.warmup
-    if schedule.name == "cosine":
+    if schedule.name in ("cosine", "restarts"):
         return _cosine(1, schedule.final, (time - schedule.warmup) / max(1e-9, epochs - schedule.warmup))
     if schedule.name == "step":
         first = schedule.after or schedule.every
         times = 0 if time < first else 1 + math.floor((time - first) / schedule.every)
-        return float(schedule.factor**times)
+        return max(schedule.floor, float(schedule.factor**times))
     if schedule.name == "plateau":
         best, stale, times = -math.inf, 0, 0
         for value in history:
@@ -69,7 +80,9 @@ def learning_rate(schedule: Schedule, time: float, epochs: int, history: Sequenc
                 stale += 1
                 if stale > schedule.patience:
                     stale, times = 0, times + 1
-        return float(schedule.factor**times)
+        return max(schedule.floor, float(schedule.factor**times))
+    if schedule.name == "inverse":
+        return max(schedule.floor, 1 / (1 + schedule.decay * time * steps))
     return 1.0
 
 

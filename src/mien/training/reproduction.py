@@ -1,4 +1,4 @@
-"""Measure a recorded result again: from its recipe by training anew, or from given weights."""
+"""Measure a recorded result again: from the very weights, or from the recorded recipe by training anew."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 from mien.bundle import Bundle, read_bundle
 from mien.datasets import FaceSet, load_dataset
 from mien.errors import InputError
-from mien.evaluation import evaluate
+from mien.evaluation import evaluate, parts
 from mien.results import Result, protocols
-from mien.training.loop import Progress, train
+from mien.training.begin import train
+from mien.training.loop import Progress
 from mien.training.recipe import Recipe
 from mien.training.run import Run
 
@@ -21,52 +22,75 @@ def reproduce(
     *,
     data: str | Path | None = None,
     source: str | Path | None = None,
+    retrain: bool = False,
     results: str | Path = "results",
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Result:
     """The same measurement once more; compare the two with `mien.results.difference`.
 
-    Where the recorded result opened the test split, this opens it again, and the ledger in ``results`` notes it.
+    A bundle is evaluated again, and with ``retrain`` trained, exported and evaluated. A run has to be trained again,
+    unless ``source`` says where it lies; under cross-validation all its folds are. Where the recorded result opened
+    the test split, this opens it again, and the ledger in ``results`` notes it.
 
     Args:
         recorded: what was measured.
         data: where the data set lies, if it is not imported yet.
-        source: a run folder or a bundle to evaluate. Without it, a run is trained anew from the recorded recipe and
-            seed, and of bundles only the default one is at hand.
+        source: a run folder or a bundle to evaluate. Of bundles the default one is found without it.
+        retrain: train from the recorded recipe and seed even if the weights are at hand.
         results: folder of the ledger.
         on_progress: told how a training goes.
 
     Raises:
         InputError: nothing that could be measured again is at hand, or the source holds other weights.
     """
-    face_set_name = protocols.get(recorded.protocol).face_set
-    if face_set_name is None or recorded.kind not in ("run", "bundle"):
+    protocol = protocols.get(recorded.protocol)
+    if protocol.face_set is None or recorded.kind not in ("run", "bundle"):
         raise InputError(
             f"{recorded.id} is of kind {recorded.kind!r} under {recorded.protocol}; runs and bundles under a "
             "protocol with a data set of its own can be measured again"
         )
-    face_set = load_dataset(face_set_name, data)
+    if retrain and source is not None:
+        raise InputError("training again needs no weights: leave the source away, or do not ask for a training")
+    face_set = load_dataset(protocol.face_set, data)
+    if retrain or (recorded.kind == "run" and source is None):
+        return _retrained(recorded, face_set, results, on_progress)
     subject: Run | Bundle
-    if source is not None:
-        subject = read_bundle(source) if Path(source).suffix == ".onnx" else Run.open(source)
-    elif recorded.kind == "bundle":
+    if source is None:
         subject = _default_bundle(recorded)
     else:
-        with tempfile.TemporaryDirectory() as folder:
-            run = train(
-                recorded.system,
-                face_set.train,
-                face_set.selection,
-                recipe=Recipe.from_dict(recorded.recipe),
-                seed=recorded.seed or 0,
-                out=folder,
-                on_progress=on_progress,
-            )
-            return _again(run, recorded, face_set, results)
+        subject = read_bundle(source) if Path(source).suffix == ".onnx" else Run.open(source)
     weights = subject.card.sha256 if isinstance(subject, Bundle) else subject.info.get("weights_sha256")
     if weights != recorded.weights_sha256:
         raise InputError(f"{source} holds other weights than those that {recorded.id} was measured with")
     return _again(subject, recorded, face_set, results)
+
+
+def _retrained(
+    recorded: Result, face_set: FaceSet, results: str | Path, on_progress: Callable[[Progress], None] | None
+) -> Result:
+    if not recorded.recipe or recorded.seed is None:
+        raise InputError(f"{recorded.id} says neither recipe nor seed, so it cannot be trained again")
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [
+            train(
+                recorded.system,
+                part.train,
+                part.selection,
+                recipe=Recipe.from_dict(recorded.recipe),
+                seed=recorded.seed,
+                out=folder,
+                part=part.name,
+                on_progress=on_progress,
+            )
+            for part in parts(face_set, recorded.protocol)
+        ]
+        if len(runs) > 1:
+            return evaluate(runs, face_set.train, views=recorded.views, protocol=recorded.protocol)
+        if recorded.kind == "run":
+            return _again(runs[0], recorded, face_set, results)
+        precision = str(recorded.environment.get("precision", "fp32"))
+        bundle = runs[0].export(Path(folder) / "again.onnx", data=face_set, precision=precision)
+        return _again(bundle, recorded, face_set, results)
 
 
 def _again(subject: Run | Bundle, recorded: Result, face_set: FaceSet, results: str | Path) -> Result:
@@ -79,5 +103,7 @@ def _default_bundle(recorded: Result) -> Bundle:
 
     bundle = default_bundle()
     if bundle.card.sha256 != recorded.weights_sha256:
-        raise InputError(f"{recorded.id} was measured with another bundle than the default one; give it with --from")
+        raise InputError(
+            f"{recorded.id} was measured with another bundle than the default one; name its file, or train it again"
+        )
     return bundle

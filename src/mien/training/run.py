@@ -42,6 +42,10 @@ class Run:
     def open(cls, folder: str | Path) -> Run:
         """Read a run folder; raises `RunError` if it is none."""
         folder = Path(folder)
+        if _kind(folder) != "network":
+            from mien.training.classical import ClassicalRun
+
+            return ClassicalRun.open(folder)
         try:
             info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             recipe = Recipe.from_toml(folder / "recipe.toml")
@@ -103,6 +107,8 @@ class Run:
             self.system, classes=len(self.label_set), channels=self.recipe.input.channels, **self.recipe.system
         )
         load_strictly(module, state, str(path))
+        if self.recipe.stages:
+            module.begin_stage(self.recipe.staged[-1].name)
         return module.to(device).eval()
 
     def subject(self, device: str = "cpu") -> Subject:
@@ -138,3 +144,12 @@ class Run:
     def save_info(self) -> None:
         """Write ``run.json``, whole or not at all."""
         write_text(self.folder / "run.json", json.dumps(self.info, indent=2, ensure_ascii=False) + "\n")
+
+
+def _kind(folder: Path) -> str:
+    """Of the system whose run lies there; an unreadable folder counts as a network's, whose reader says why."""
+    try:
+        info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        return str(info.get("kind", "network"))
+    except (OSError, ValueError, AttributeError):
+        return "network"

@@ -1,0 +1,64 @@
+"""Activation checkpointing: blocks forget what they computed and compute it anew for the backward pass.
+
+Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost". The second pass draws the same random numbers, and
+must not count twice in the running statistics of normalisations: they are told not to keep track of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+_TRACKING = "track_running_stats"
+
+
+class Recomputed:
+    """Blocks whose activations are computed anew, until `restore`.
+
+    Args:
+        blocks: parts of a network, each called with one tensor.
+    """
+
+    def __init__(self, blocks: Sequence[nn.Module]) -> None:
+        self.blocks = list(blocks)
+        for block in self.blocks:
+            block.forward = _recomputed(block, block.forward)
+
+    def restore(self) -> None:
+        """Give the blocks their own forward pass back, for instance before the network is copied."""
+        for block in self.blocks:
+            block.__dict__.pop("forward", None)
+        self.blocks = []
+
+
+def _recomputed(block: nn.Module, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    tracking = [part for part in block.modules() if getattr(part, _TRACKING, False)]
+
+    @contextlib.contextmanager
+    def untracked() -> Iterator[None]:
+        for part in tracking:
+            setattr(part, _TRACKING, False)
+        try:
+            yield
+        finally:
+            for part in tracking:
+                setattr(part, _TRACKING, True)
+
+    def contexts() -> tuple[Any, Any]:
+        return contextlib.nullcontext(), untracked()
+
+    def run(images: Tensor) -> Tensor:
+        if not (torch.is_grad_enabled() and block.training):
+            return forward(images)
+        if torch.compiler.is_compiling():  # a compiled graph keeps statistics apart by itself
+            out: Tensor = checkpoint(forward, images, use_reentrant=False)
+            return out
+        out = checkpoint(forward, images, use_reentrant=False, context_fn=contexts)
+        return out
+
+    return run

@@ -1,0 +1,222 @@
+"""The beginning of a training: what is refused, what is given, and the folder that it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from mien import systems
+from mien.errors import InputError, RunError, SealedSplitError
+from mien.results.provenance import source_state
+from mien.store import write_text
+from mien.training.classical import ClassicalRecipe, fit, recipe_of
+from mien.training.given import Given, resolve
+from mien.training.loop import Loop, Progress, fabric_of
+from mien.training.recipe import Recipe
+from mien.training.run import SCHEMA, Run
+from mien.training.trainable import Trainable
+
+if TYPE_CHECKING:
+    from mien.datasets import ExtraImages, Split
+    from mien.systems.card import Card
+
+
+def train(
+    system: str,
+    train: Split,
+    selection: Split,
+    *,
+    recipe: str | Path | Recipe | ClassicalRecipe = "mien",
+    seed: int = 0,
+    out: str | Path = "runs",
+    part: str = "",
+    resume: bool = False,
+    device: str = "auto",
+    pretrained: str | Path | None = None,
+    init: str | Path | Run | None = None,
+    teacher: Any = None,
+    extra_images: str | Path | ExtraImages | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Run:
+    """Train a system and choose its epoch on the selection split. The test split cannot be given.
+
+    Args:
+        system: id of the system.
+        train: rows to learn from.
+        selection: rows that choose the epoch and drive a plateau schedule.
+        recipe: a recipe's name, a `Recipe` (of a system that is no network a `ClassicalRecipe`), or a TOML file.
+        seed: of weights, order, augmentation and dropout.
+        out: folder that holds run folders; the run's own is named after system, recipe and seed.
+        part: added to that name, where the splits are those of one fold or of another protocol.
+        resume: continue an unfinished run, return a finished one; without it an existing run is an error.
+        device: ``auto``, ``cpu``, ``cuda``, … as Fabric's accelerators.
+        pretrained: start from the card's published weights: ``timm`` gets them, or a local file of them.
+        init: start from the weights of this run of the same system.
+        teacher: run, bundle, path of either, or several of them, whose answers ``recipe.distill`` gives a weight.
+        extra_images: manifest of further training images, or what `mien.datasets.read_manifest` made of it.
+        on_progress: called after each step and each epoch.
+
+    The recipe of the run holds the hashes of what was given, and its ``extra_data`` names the data behind it.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        SealedSplitError: a test split was given.
+        RecipeError: the recipe is of another system.
+        RunError: the run exists, or belongs to other data.
+    """
+    check_splits(train, selection)
+    if seed < 0:
+        raise InputError(f"a seed is a whole number from 0, not {seed}")
+    card = systems.card(system)
+    if card.kind != "network":
+        for what, thing in (
+            ("pretrained", pretrained),
+            ("init", init),
+            ("teacher", teacher),
+            ("extra_images", extra_images),
+        ):
+            if thing is not None:
+                raise InputError(f"{system} is no network; it takes no {what}")
+        return _fit(system, train, selection, recipe, seed, Path(out), part, resume, on_progress)
+    if not isinstance(recipe, Recipe):
+        found = recipe if isinstance(recipe, ClassicalRecipe) else recipe_of(card, recipe)
+        if not isinstance(found, Recipe):
+            raise InputError(f"{system} is a network; give a Recipe, or the name of one of its recipes")
+        recipe = found
+    if recipe.system_id != system:
+        raise InputError(f"the recipe is one of {recipe.system_id!r}, not of {system!r}")
+    given = resolve(
+        recipe,
+        card,
+        train,
+        device=str(fabric_of(device, recipe.precision).device),
+        pretrained=pretrained,
+        init=init,
+        teacher=teacher,
+        extra_images=extra_images,
+    )
+    recipe = given.recipe
+    systems.check_options(card, recipe.system)
+    _check_stages(card, recipe, len(train.label_set))
+    folder = Path(out) / f"{system}-{recipe.name}-{recipe.hash[:8]}-s{seed}{part and f'-{part}'}"
+    run = _start(folder, given, train, selection, seed, resume)
+    if run.finished:
+        return run
+    return Loop(run, given, train, selection, device, on_progress).run_to_end()
+
+
+def _fit(
+    system: str,
+    train: Split,
+    selection: Split,
+    recipe: str | Path | Recipe | ClassicalRecipe,
+    seed: int,
+    out: Path,
+    part: str,
+    resume: bool,
+    on_progress: Callable[[Progress], None] | None,
+) -> Run:
+    """The same for a system that is no network."""
+    if isinstance(recipe, Recipe):
+        raise InputError(f"{system} is no network; give a ClassicalRecipe, or the name of one of its recipes")
+    if not isinstance(recipe, ClassicalRecipe):
+        found = recipe_of(systems.card(system), recipe)
+        assert isinstance(found, ClassicalRecipe)
+        recipe = found
+    if recipe.system_id != system:
+        raise InputError(f"the recipe is one of {recipe.system_id!r}, not of {system!r}")
+    tell = on_progress or (lambda progress: None)
+    return fit(
+        recipe,
+        train,
+        selection,
+        seed=seed,
+        folder=Path(out) / f"{system}-{recipe.name}-{recipe.hash[:8]}-s{seed}{part and f'-{part}'}",
+        resume=resume,
+        notify=lambda stage, done, total: tell(Progress(0, 1, done, total, stage=stage)),
+    )
+
+
+def _start(folder: Path, given: Given, train: Split, selection: Split, seed: int, resume: bool) -> Run:
+    if (folder / "run.json").exists():
+        run = Run.open(folder)
+        if not resume:
+            raise RunError(
+                f"{folder} exists ({run.info['status']}); add --resume to continue it, or choose another seed or folder"
+            )
+        ours = (train.fingerprint, train.rows_hash, selection.rows_hash)
+        if ours != tuple(run.info[key] for key in ("data_fingerprint", "train_rows", "selection_rows")):
+            raise RunError(f"{folder} was trained on other data; give that data set or another folder")
+        return run
+    recipe = given.recipe
+    revision, dirty = source_state()
+    info = {
+        "schema": SCHEMA,
+        "status": "running",
+        "system": recipe.system_id,
+        "recipe_hash": recipe.hash,
+        "seed": seed,
+        "data": train.face_set.name,
+        "data_fingerprint": train.fingerprint,
+        "train_rows": train.rows_hash,
+        "selection_rows": selection.rows_hash,
+        "label_set": train.label_set.name,
+        "labels": list(train.label_set.labels),
+        "extra_data": given.extra_data,
+        **given.notes,
+        "commit": revision,
+        "dirty": dirty,
+    }
+    run = Run(folder, recipe, info)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "recipe.toml", recipe.to_toml())
+    run.save_info()
+    return run
+
+
+def check_splits(train: Split, selection: Split) -> None:
+    """Refuse what must not be learnt from or chosen on, and what cannot be (`SealedSplitError`, `InputError`)."""
+    for split in (train, selection):
+        if split.role == "test":
+            raise SealedSplitError(
+                "training and selection never see the test split; give data.train and data.selection"
+            )
+    if train.label_set != selection.label_set:
+        raise InputError("training and selection have different label sets")
+    if train.role != "train":
+        raise InputError(f"the first split is of role {train.role!r}; learn from data.train, choose on data.selection")
+    for split in (train, selection):
+        _check_rows(split)
+    if selection.role != "selection" or selection.fingerprint != train.fingerprint:
+        raise InputError("choose on data.selection of the same face set that data.train comes from")
+
+
+def _check_stages(card: Card, recipe: Recipe, classes: int) -> None:
+    """Names of stages and of trainable parts, before anything is written."""
+    stages = [stage for stage in recipe.staged if recipe.stages or stage.trainable]
+    if not stages:
+        return
+    with torch.random.fork_rng(devices=[]):
+        module = systems.create(card.id, classes=classes, channels=recipe.input.channels, **recipe.system)
+    trainable = Trainable(module)
+    for stage in stages:
+        if recipe.stages:
+            module.begin_stage(stage.name)
+        trainable.choose(stage.trainable)
+
+
+def _check_rows(split: Split) -> None:
+    if not len(split):
+        raise InputError(f"the split {split.name!r} is empty; give one with faces")
+    unlabelled = int((np.asarray(split.labels) >= len(split.label_set)).sum())
+    if unlabelled:
+        raise InputError(
+            f"{unlabelled} faces of the split {split.name!r} have no label; leave them out: "
+            "split.subset(split.labels < len(split.label_set))"
+        )

@@ -1,0 +1,76 @@
+"""The checkpoint of a training: one file, so that a kill leaves either this epoch or the one before it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mien.training.weights import load_tensors, save_tensors
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a training needs to go on.
+
+    Attributes:
+        log: one entry per finished epoch.
+        module: weights of the network.
+        average: those of its moving average; empty where there is none.
+        best: those of the best epoch so far.
+        optimizer: ``<index>.<name>`` → state of the optimiser.
+    """
+
+    log: list[dict[str, Any]]
+    module: Mapping[str, Tensor]
+    average: Mapping[str, Tensor]
+    best: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor]
+
+    def save(self, path: Path) -> None:
+        """Write it, whole or not at all."""
+        tensors = {
+            f"{part}.{name}": value
+            for part in ("module", "average", "best", "optimizer")
+            for name, value in getattr(self, part).items()
+        }
+        save_tensors(path, tensors, {"log": json.dumps(self.log)})
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Read it; anything but a safetensors file raises `RunError`."""
+        tensors, metadata = load_tensors(path)
+        parts: dict[str, dict[str, Tensor]] = {"module": {}, "average": {}, "best": {}, "optimizer": {}}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        return cls(json.loads(metadata["log"]), **parts)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The state of an optimiser by parameter index and name."""
+    return {
+        f"{index}.{name}": value
+        for index, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Give an optimiser back what `optimizer_tensors` took."""
+    saved = optimizer.state_dict()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for name, tensor in tensors.items():
+        index, _, key = name.partition(".")
+        parameter = parameters[int(index)]
+        if tensor.shape == parameter.shape:
+            # In the memory layout it had, so that steps after a resume cost and round the same.
+            tensor = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
+        saved["state"].setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict(saved)

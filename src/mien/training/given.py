@@ -1,0 +1,202 @@
+"""What a training is given besides the training split: published weights, a run to go on from, a teacher, images.
+
+All of it is resolved before anything is written: the recipe gains the hash of each, the run's notes the data behind it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from mien.datasets import ExtraImages, Split, read_manifest
+from mien.errors import InputError, RunError
+from mien.training.distillation import Teacher
+from mien.training.recipe import Recipe, Start
+from mien.training.run import Run
+from mien.training.weights import hash_weights
+
+if TYPE_CHECKING:
+    from mien.systems.card import Card
+
+
+@dataclass(frozen=True)
+class Given:
+    """The resolved things.
+
+    Attributes:
+        recipe: with their hashes filled in.
+        published: published weights, by timm's names; None where the training does not start from them.
+        state: weights of a run; likewise.
+        teacher: likewise.
+        extra: extra images; likewise.
+        extra_data: names of all data behind them.
+        notes: what the run notes of them.
+    """
+
+    recipe: Recipe
+    published: dict[str, Tensor] | None = None
+    state: dict[str, Tensor] | None = None
+    teacher: Teacher | None = None
+    extra: ExtraImages | None = None
+    extra_data: list[str] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def resolve(
+    recipe: Recipe,
+    card: Card,
+    train: Split,
+    *,
+    device: str,
+    pretrained: str | Path | None = None,
+    init: str | Path | Run | None = None,
+    teacher: Any = None,
+    extra_images: str | Path | ExtraImages | None = None,
+) -> Given:
+    """Fetch what a training is given and fill its hashes into the recipe; arguments as of `mien.train`.
+
+    Raises:
+        InputError: something that the recipe needs is missing, does not fit, or is not what the recipe names.
+        DataError: extra images whose sources must not be learnt from.
+    """
+    if pretrained is not None and init is not None:
+        raise InputError("a training starts from published weights or from a run; give --pretrained or --init")
+    if init is None and pretrained is None and recipe.start.kind == "pretrained":
+        pretrained = "timm"
+    given = Given(recipe)
+    if pretrained is not None:
+        given = _published(given, card, pretrained)
+    elif init is not None:
+        given = _from_run(given, init if isinstance(init, Run) else Run.open(init), train)
+    elif recipe.start.kind == "run":
+        raise InputError("the recipe starts from the weights of a run; give that run with --init")
+    if teacher is not None:
+        given = _taught(given, teacher, train, device)
+    elif any(stage.distill.weight for stage in recipe.staged):
+        raise InputError(
+            "the recipe learns from a teacher; train it with `mien distill --teacher RUN|BUNDLE --student "
+            f"{card.id}`, or without one: --set distill.weight=0"
+        )
+    if extra_images is not None:
+        given = _illustrated(given, extra_images, train)
+    elif recipe.extra_images:
+        raise InputError("the recipe learns from extra images; give their manifest with --extra-images")
+    return replace(given, extra_data=list(dict.fromkeys(given.extra_data)))
+
+
+def _published(given: Given, card: Card, source: str | Path) -> Given:
+    from mien.systems.weights import fetch, published
+
+    recipe, wanted = given.recipe, published(card)
+    if recipe.start.kind == "run":
+        raise InputError("the recipe starts from the weights of a run; give that run with --init")
+    state = fetch(card, source)
+    if recipe.start.kind == "fresh":
+        # A recipe for fresh weights says nothing of what published ones expect.
+        size = wanted.size or recipe.input.size
+        face = wanted.size and recipe.input.resize and round(wanted.size * recipe.input.resize / recipe.input.size)
+        spec = replace(
+            recipe.input,
+            size=size,
+            resize=face or recipe.input.resize,
+            channels=len(wanted.mean),
+            mean=wanted.mean,
+            std=wanted.std,
+        )
+        recipe = recipe.with_(input=spec, system={**recipe.system, **wanted.options})
+    recipe = recipe.with_(start=_filled(recipe, "pretrained", hash_weights(state)))
+    notes = {"start": {"kind": "pretrained", "model": wanted.model, "weights_sha256": recipe.start.weights}}
+    return replace(
+        given,
+        recipe=recipe,
+        published=state,
+        extra_data=[*given.extra_data, *wanted.extra_data],
+        notes={**given.notes, **notes},
+    )
+
+
+def _from_run(given: Given, run: Run, train: Split) -> Given:
+    recipe = given.recipe
+    if recipe.start.kind == "pretrained":
+        raise InputError("the recipe starts from published weights; leave --init away, or --set start.kind=run")
+    if not run.finished:
+        raise RunError(f"{run.folder} is unfinished ({run.info['status']}); finish it with --resume first")
+    if run.system != recipe.system_id:
+        raise InputError(f"{run.folder.name} is a run of {run.system}; {recipe.system_id} cannot start from it")
+    if run.label_set.labels != train.label_set.labels:
+        raise InputError(
+            f"{run.folder.name} tells {', '.join(run.label_set.labels)}; the training split has "
+            f"{', '.join(train.label_set.labels)}. Start from a run of the same labels"
+        )
+    recipe = recipe.with_(start=_filled(recipe, "run", str(run.info["weights_sha256"])))
+    notes = {"start": {"kind": "run", "name": run.folder.name, "weights_sha256": recipe.start.weights}}
+    return replace(
+        given,
+        recipe=recipe,
+        state=dict(run.module().state_dict()),
+        extra_data=[*given.extra_data, *_behind(run, train)],
+        notes={**given.notes, **notes},
+    )
+
+
+def _taught(given: Given, source: Any, train: Split, device: str) -> Given:
+    recipe = given.recipe
+    teacher = source if isinstance(source, Teacher) else Teacher(source, device)
+    teacher.check_labels(train.label_set)
+    if not any(stage.distill.weight for stage in recipe.staged):
+        raise InputError("the recipe gives the teacher no weight; set one, for example --set distill.weight=0.7")
+    _same("distill.teacher", recipe.distill.teacher, teacher.hash)
+    recipe = recipe.with_(distill=replace(recipe.distill, teacher=teacher.hash))
+    behind = [name for member in teacher.sources for name in _behind(member, train)]
+    return replace(
+        given,
+        recipe=recipe,
+        teacher=teacher,
+        extra_data=[*given.extra_data, *behind],
+        notes={**given.notes, "teacher": teacher.info()},
+    )
+
+
+def _illustrated(given: Given, source: str | Path | ExtraImages, train: Split) -> Given:
+    extra = source if isinstance(source, ExtraImages) else read_manifest(source, train.face_set)
+    if extra.label_set != train.label_set or extra.images.shape[1:] != train.images.shape[1:]:
+        raise InputError("the extra images were read for another face set; read the manifest with that of the training")
+    _same("extra_images", given.recipe.extra_images, extra.fingerprint)
+    return replace(
+        given,
+        recipe=given.recipe.with_(extra_images=extra.fingerprint),
+        extra=extra,
+        extra_data=[*given.extra_data, *extra.names],
+        notes={**given.notes, "extra_images": extra.info()},
+    )
+
+
+def _filled(recipe: Recipe, kind: str, weights: str) -> Start:
+    _same("start.weights", recipe.start.weights, weights)
+    return Start(kind, weights)
+
+
+def _same(what: str, named: str, found: str) -> None:
+    if named and named != found:
+        raise InputError(
+            f"the recipe names {what} {named[:12]}…, and those given are {found[:12]}…; give the ones it names"
+        )
+
+
+def _behind(source: Any, train: Split) -> list[str]:
+    """The data that a run or a bundle learnt from, as far as it is not what is learnt from here."""
+    if isinstance(source, Run):
+        names = list(source.info.get("extra_data", ()))
+        if source.info["data_fingerprint"] != train.fingerprint:
+            names.append(str(source.info["data"]))
+        elif source.info["train_rows"] != train.rows_hash:
+            names.append(f"other training rows of {source.info['data']}")
+        return names
+    names = list(source.card.extra_data)
+    trained_on = source.card.notes.get("training", {}).get("data_fingerprint", "")
+    if trained_on != train.fingerprint:
+        names.append(f"the training data of {source.card.name}")
+    return names

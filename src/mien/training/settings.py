@@ -1,0 +1,165 @@
+"""The groups of a recipe: augmentation, optimiser, schedule, loss, beginning and teacher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mien.training.values import Checked, later
+
+
+@dataclass(frozen=True)
+class Augment(Checked):
+    """How training faces vary; drawn anew for each face at each visit, on the device.
+
+    Args:
+        flip: probability of a mirror image.
+        vertical_flip: probability of turning the face upside down.
+        rotate: rotation in ± degrees, uniform.
+        rotate_probability: probability that a face is rotated.
+        scale: area of the window that is enlarged to the face, relative to the face, uniform. Above 1 zooms out.
+        aspect: aspect ratio of that window, log-uniform.
+        translate: shift in ± fractions of the side, in x and in y, uniform.
+        translate_probability: probability that a face is shifted.
+        brightness: offset in ± fractions of full scale, uniform.
+        contrast: gain in 1 ± this, uniform, about mid-grey.
+        erase_probability: probability that one rectangle is filled with a random grey (random erasing).
+        erase_area: smallest and largest area of the rectangle as a fraction of the face.
+        outside: what lies beyond the border of a face: its ``edge`` pixels, repeated, or ``black``.
+        crops: how the network's ``size`` is cut from faces of ``resize`` px: ``random``, ``centre``, ``five`` or
+            ``ten`` (each face enters the batch that many times).
+        mixup: α of mixup's Beta distribution; 0 is off.
+        cutmix: α of CutMix's; 0 is off. With both on, each batch draws one of them.
+        affine_probability: probability that a face is rotated, scaled and shifted at all: one draw for all of it.
+        light_probability: probability that brightness and contrast change.
+        noise: largest standard deviation of Gaussian noise as a fraction of full scale, uniform from 0.
+        blur: largest standard deviation of a Gaussian blur in pixels of the network's input, uniform from 0.
+        degrade_probability: probability that a face gets noise or blur: one of those that are on, drawn evenly.
+        equalise_probability: probability that the grey values of a face are equalised, its histogram made flat.
+    """
+
+    flip: float = 0.5
+    vertical_flip: float = 0.0
+    rotate: float = 0.0
+    rotate_probability: float = 1.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    aspect: tuple[float, float] = (1.0, 1.0)
+    translate: float = 0.0
+    translate_probability: float = 1.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    erase_probability: float = 0.0
+    erase_area: tuple[float, float] = (0.02, 0.33)
+    outside: str = "edge"
+    crops: str = "random"
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    affine_probability: float = later(1.0)
+    light_probability: float = later(1.0)
+    noise: float = later(0.0)
+    blur: float = later(0.0)
+    degrade_probability: float = later(1.0)
+    equalise_probability: float = later(0.0)
+
+
+@dataclass(frozen=True)
+class Optim(Checked):
+    """The optimiser: ``sgd``, ``adam``, ``adamw``, ``radam`` or ``rmsprop``.
+
+    Args:
+        name: see above.
+        lr: the learning rate that the schedule multiplies.
+        momentum: of ``sgd`` and ``rmsprop``.
+        nesterov: Nesterov's momentum, of ``sgd``.
+        betas: decay of the two moments, of the others.
+        weight_decay: added to the gradient; ``adamw`` takes it from the weights instead.
+        decay_norms: also decays biases and normalisation weights, as plain PyTorch does.
+        decoupled: ``radam`` takes the decay from the weights as well, as ``adamw`` does.
+    """
+
+    name: str = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    decay_norms: bool = False
+    decoupled: bool = later(False)
+
+
+@dataclass(frozen=True)
+class Schedule(Checked):
+    """The learning rate over time: constant, cosine, onecycle, restarts, step, plateau or inverse.
+
+    Args:
+        name: see above. ``plateau`` watches what the recipe's ``monitor`` says after each epoch.
+        warmup: epochs of linear warm-up (not for ``onecycle``; of each cycle for ``restarts``).
+        final: last learning rate over the first (cosine, onecycle, restarts).
+        rise: share of the time in which ``onecycle`` rises, from lr / 25.
+        factor: by which ``step`` and ``plateau`` multiply.
+        patience: epochs without improvement before ``plateau`` multiplies.
+        every: epochs between two multiplications of ``step``.
+        after: epochs before the first multiplication of ``step``; 0 means ``every``.
+        floor: smallest factor that ``step``, ``plateau`` and ``inverse`` reach.
+        decay: ``inverse`` divides by 1 + decay · steps, as Keras' optimisers do.
+        cycle: epochs of one cosine of ``restarts``, with fractions.
+    """
+
+    name: str = "cosine"
+    warmup: float = 0.0
+    final: float = 0.0
+    rise: float = 0.3
+    factor: float = 0.1
+    patience: int = 5
+    every: int = 30
+    after: int = 0
+    floor: float = later(0.0)
+    decay: float = later(0.0)
+    cycle: float = later(10.0)
+
+
+@dataclass(frozen=True)
+class Loss(Checked):
+    """``cross_entropy`` or ``focal``.
+
+    Args:
+        name: see above.
+        smoothing: label smoothing.
+        gamma: exponent of the focal loss.
+        class_weights: ``none`` or ``balanced`` (N / (classes · count)).
+    """
+
+    name: str = "cross_entropy"
+    smoothing: float = 0.0
+    gamma: float = 2.0
+    class_weights: str = "none"
+
+
+@dataclass(frozen=True)
+class Start(Checked):
+    """What the weights begin as.
+
+    Args:
+        kind: ``fresh`` (drawn from the seed), ``pretrained`` (the card's published weights) or ``run``.
+        weights: hash of what they were, filled in when a training begins.
+    """
+
+    kind: str = "fresh"
+    weights: str = ""
+
+
+@dataclass(frozen=True)
+class Distill(Checked):
+    """Learning from a teacher (Hinton et al. 2015): weight · T² · KL(teacher ‖ student) + (1 − weight) · loss.
+
+    Args:
+        weight: share of the teacher, α; 0 is off.
+        temperature: T, by which both divide their logits.
+        targets: what the teacher looks at: the same augmented and mixed ``views`` as the student, or the plain
+            ``face``, once for the whole training.
+        teacher: hash of the teacher's weights, filled in when a training begins.
+    """
+
+    weight: float = 0.0
+    temperature: float = 4.0
+    targets: str = "views"
+    teacher: str = ""

@@ -1,0 +1,137 @@
+"""How settings are read, checked, compared and written: plain values to frozen dataclasses and back.
+
+A field that was added after recipes were first recorded is declared with `later`: while it has its default it is
+left out of the plain form, and so of the TOML and of the hash. Recipes that do not use it keep the hash that their
+results name; as soon as it differs from its default it counts like any other field.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, field, fields, is_dataclass
+from typing import Any
+
+from mien.errors import BundleError, RecipeError
+from mien.registry import suggestion
+
+_LATER = "mien.later"
+
+
+class Checked:
+    """Whoever makes a setting, in code or in a file, gets equal values of equal types, and so equal hashes."""
+
+    def __post_init__(self) -> None:
+        for name, hint in typing.get_type_hints(type(self)).items():
+            object.__setattr__(self, name, _convert(hint, getattr(self, name), name))
+
+
+def later(default: Any = None, *, factory: Any = None) -> Any:
+    """A field that takes no part in the plain form, and so in the hash, while it has its default."""
+    metadata = {_LATER: True}
+    if factory is not None:
+        return field(default_factory=factory, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def plain(value: Any, *, everything: bool = False) -> Any:
+    """Nested plain values; tuples become lists, as in JSON and TOML.
+
+    Args:
+        value: a dataclass of settings, or what its fields hold.
+        everything: with the later fields that have their default.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return {
+            f.name: plain(getattr(value, f.name), everything=everything)
+            for f in fields(value)
+            if everything or not (f.metadata.get(_LATER) and getattr(value, f.name) == _default(f))
+        }
+    if isinstance(value, Mapping):
+        return {key: plain(item, everything=everything) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item, everything=everything) for item in value]
+    return value
+
+
+def frozen(value: Any) -> Any:
+    """Plain values whose lists are tuples, at every depth: equal settings compare equal."""
+    if isinstance(value, Mapping):
+        return {key: frozen(item) for key, item in value.items()}
+    return tuple(frozen(item) for item in value) if isinstance(value, (list, tuple)) else value
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with the values of ``over``, group by group."""
+    out = dict(base)
+    for key, value in over.items():
+        nested = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        out[key] = merge(out[key], value) if nested else value
+    return out
+
+
+def build(cls: type, value: Any, path: str = "") -> Any:
+    """A dataclass from nested mappings, each value checked against the field's annotation.
+
+    Args:
+        cls: the dataclass.
+        value: plain values; missing ones take their defaults.
+        path: where it stands, for messages: empty, or ``optim.``.
+    """
+    if not isinstance(value, Mapping):
+        raise RecipeError(f"{path.rstrip('.') or 'a recipe'} is a group of settings, not {value!r}")
+    hints = typing.get_type_hints(cls)
+    known = {f.name for f in fields(cls)}
+    for key in value:
+        if key not in known:
+            raise RecipeError(f"a recipe has no {path + str(key)!r}; {suggestion(str(key), known)}")
+    chosen = {key: _convert(hints[key], item, path + key) for key, item in value.items()}
+    try:
+        return cls(**chosen)
+    except BundleError as error:
+        raise RecipeError(f"{path.rstrip('.')}: {error}") from None
+    except TypeError as error:
+        raise RecipeError(f"{path.rstrip('.') or 'the recipe'} is incomplete: {error}") from None
+
+
+def toml(tree: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
+    """Plain values as lines of TOML."""
+    groups: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        if isinstance(value, Mapping) or (isinstance(value, list) and value and isinstance(value[0], Mapping)):
+            groups.append((key, value))
+        else:
+            # JSON's strings, numbers, booleans and arrays are TOML's as well.
+            yield f"{key} = {json.dumps(value, ensure_ascii=False)}"
+    for key, value in groups:
+        for item in value if isinstance(value, list) else [value]:
+            yield ""
+            yield f"[[{prefix}{key}]]" if isinstance(value, list) else f"[{prefix}{key}]"
+            yield from toml(item, f"{prefix}{key}.")
+
+
+def _default(f: Field[Any]) -> Any:
+    return f.default_factory() if callable(f.default_factory) else f.default
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    origin = typing.get_origin(hint)
+    if is_dataclass(hint) and isinstance(hint, type):
+        return value if isinstance(value, hint) else build(hint, value, path + ".")
+    if origin is tuple:
+        arguments = typing.get_args(hint)
+        count = None if len(arguments) == 2 and arguments[1] is Ellipsis else len(arguments)
+        if not isinstance(value, (list, tuple)) or (count is not None and len(value) != count):
+            raise RecipeError(f"{path} = {value!r}: write {count or 'some'} values in brackets")
+        return tuple(_convert(arguments[0], item, path) for item in value)
+    if origin is not None and not isinstance(origin, types.UnionType):
+        if not isinstance(value, Mapping):
+            raise RecipeError(f"{path} = {value!r}: expected a group of settings")
+        return {key: frozen(item) for key, item in value.items()}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise RecipeError(f"{path} = {value!r}: expected {hint.__name__}")
+    return value
