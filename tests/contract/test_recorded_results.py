@@ -24,6 +24,20 @@ def test_every_result_holds(verified):
     assert [f"{finding.file}: {finding.message}" for finding in verified.findings] == []
 
 
+@pytest.mark.parametrize("revision", ["HEAD", "HEAD^"])
+def test_ledger_and_results_only_grow(revision):
+    from mien.errors import InputError
+    from mien.results.growth import grown
+
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no checkout, so there is no older copy to compare with")
+    try:
+        found = grown(RESULTS, revision)
+    except InputError as error:
+        pytest.skip(str(error))
+    assert [f"{name}: {message}" for name, message in found] == []
+
+
 def test_the_ledger_is_whole_and_every_opening_names_a_known_protocol():
     for opening in Ledger(RESULTS / "ledger.jsonl").openings():
         protocol = protocols.get(opening.protocol)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +13,15 @@ from mien.datasets.disk import open_face_set, write_face_set
 from mien.datasets.faceset import fingerprint
 from mien.errors import DataError, InputError, SealedSplitError
 from mien.labels import FER2013, FERPLUS
+from mien.results import Ledger, Opening
 
 ROLES = ("train", "selection", "test")
 
 
-@dataclass
-class Opening:
-    split: str
-    data_fingerprint: str
+def noted(folder: Path, split: str, fingerprint: str) -> Opening:
+    """An opening that a ledger in ``folder`` holds."""
+    ledger = Ledger(folder / "ledger.jsonl")
+    return ledger.open_split("own/test@1", split, "x", "run", "00", "00", "one", fingerprint)
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_splits_partition_the_rows(stored: FaceSet, faces: Faces) -> None:
     assert sum(stored.train.counts().values()) == len(stored.train)
 
 
-def test_the_test_split_is_sealed_until_the_ledger_notes_it(stored: FaceSet, faces: Faces) -> None:
+def test_the_test_split_is_sealed_until_the_ledger_notes_it(stored: FaceSet, faces: Faces, tmp_path: Path) -> None:
     sealed = stored.test
     for what in ("images", "labels", "groups"):
         with pytest.raises(SealedSplitError, match=r"mien\.evaluate"):
@@ -50,12 +51,33 @@ def test_the_test_split_is_sealed_until_the_ledger_notes_it(stored: FaceSet, fac
         assert not hasattr(stored, what) or what == "groups"
     assert (len(sealed), sealed.name, sealed.fingerprint) == (14, "PrivateTest", stored.fingerprint)
     with pytest.raises(SealedSplitError, match="'PublicTest'"):
-        sealed.open(Opening("PublicTest", stored.fingerprint))  # type: ignore[arg-type]
+        sealed.open(noted(tmp_path, "PublicTest", stored.fingerprint))
     with pytest.raises(SealedSplitError, match="opening of the data 000"):
-        sealed.open(Opening("PrivateTest", "0" * 64))  # type: ignore[arg-type]
-    opened = sealed.open(Opening("PrivateTest", stored.fingerprint))  # type: ignore[arg-type]
+        sealed.open(noted(tmp_path, "PrivateTest", "0" * 64))
+    opened = sealed.open(noted(tmp_path, "PrivateTest", stored.fingerprint))
     np.testing.assert_array_equal(opened.labels, faces.labels[faces.usage == 2])
     assert opened.role == "test"
+
+
+def test_an_opening_that_no_ledger_holds_opens_nothing(stored: FaceSet, tmp_path: Path) -> None:
+    real = noted(tmp_path, "PrivateTest", stored.fingerprint)
+    by_hand = Opening(**{**asdict(real), "ledger": ""})
+    with pytest.raises(SealedSplitError, match="made by hand"):
+        stored.test.open(by_hand)
+    with pytest.raises(SealedSplitError, match="holds no such line"):
+        stored.test.open(replace(real, system="another"))
+    with pytest.raises(SealedSplitError, match="holds no such line"):
+        stored.test.open(replace(real, ledger=str(tmp_path / "elsewhere.jsonl")))
+    path = Path(real.ledger)
+    text = path.read_text()
+    path.write_text(text.replace('"system":"x"', '"system":"y"'))
+    with pytest.raises(SealedSplitError, match="its hash does not match"):
+        stored.test.open(real)
+    path.write_text("")
+    with pytest.raises(SealedSplitError, match="holds no such line"):
+        stored.test.open(real)
+    path.write_text(text)
+    assert len(stored.test.open(real)) == len(stored.test)
 
 
 def test_all_rows_hides_the_labels_of_test_rows(stored: FaceSet, faces: Faces) -> None:

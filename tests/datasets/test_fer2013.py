@@ -12,6 +12,7 @@ from PIL import Image
 from mien.datasets import UNLABELLED, FaceSet, import_dataset, load_dataset
 from mien.datasets.fer2013 import read_fer2013
 from mien.errors import DataError, MienError, SealedSplitError
+from mien.results import Ledger
 
 
 def write(path: Path, data: bytes) -> Path:
@@ -85,11 +86,10 @@ def test_a_merged_test_split_is_flagged_and_cannot_pass_for_private_test(faces: 
     with pytest.raises(DataError, match=r"no selection split.*merged"):
         _ = got.selection
 
-    class Opening:
-        split, data_fingerprint = "PrivateTest", got.fingerprint
-
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    opening = ledger.open_split("own/test@1", "PrivateTest", "x", "run", "00", "00", "one", got.fingerprint)
     with pytest.raises(SealedSplitError, match="cannot stand in"):
-        got.test.open(Opening())  # type: ignore[arg-type]
+        got.test.open(opening)
 
 
 def test_one_name_without_split_merges_all(faces: Faces, tmp_path: Path) -> None:
@@ -128,11 +128,10 @@ def test_the_two_files_of_the_challenge(faces: Faces, tmp_path: Path) -> None:
     assert "neither labels nor Usage" in got.info["notes"][0]
     assert set(got._labels[14:]) == {UNLABELLED}
 
-    class Opening:
-        split, data_fingerprint = "Test", got.fingerprint
-
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    opening = ledger.open_split("own/test@1", "Test", "x", "run", "00", "00", "one", got.fingerprint)
     with pytest.raises(DataError, match="no labels"):
-        got.test.open(Opening())  # type: ignore[arg-type]
+        got.test.open(opening)
     alone = read_fer2013(source / "train.csv")
     assert alone.split_names == ("Training",)
     with pytest.raises(DataError, match="no test split"):

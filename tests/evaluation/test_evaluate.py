@@ -116,7 +116,7 @@ def test_refusals_open_nothing(trained: Run, bundle: Bundle, faces: FaceSet, tmp
     refused(InputError, r"give data\.selection or data\.test", tmp_path, trained, faces.train)
     refused(UnknownNameError, "did you mean 'flip'", tmp_path, trained, test, views="flp")
     refused(InputError, "allows the views one, flip", tmp_path, trained, test, views="tencrop@48")
-    refused(InputError, "feeds 40 px and this bundle takes 48 px", tmp_path, bundle, test, views="tencrop@40")
+    refused(InputError, "feeds 40 px and this network takes 48 px", tmp_path, bundle, test, views="tencrop@40")
     refused(UnknownNameError, "no protocol is called", tmp_path, trained, test, protocol="fer2013/privat@1")
     refused(DataError, "is about the official fer2013", tmp_path, trained, test, protocol="fer2013/private@1")
     refused(InputError, "tells neutral, happy", tmp_path, trained, test, protocol="ferplus/majority@1")

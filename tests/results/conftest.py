@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from mien.results import Ledger, Result, facts, protocols
+from mien.results import Ledger, Result, protocols
 
 
 def digest(text):
@@ -35,7 +35,7 @@ def invented_result(folder, *, system="vggnet", seed=0, skill=0.7, protocol="fer
         "seed": seed,
         "views": "one",
         "extra_data": [],
-        "data_fingerprint": facts.FER2013_FINGERPRINT,
+        "data_fingerprint": known.data_fingerprint,
         "weights_sha256": digest(f"weights {system} {seed}"),
         "environment": {"device": "cpu", "precision": "fp32"},
         "cost": {"seconds": 1.5, "epochs": 2, "params": 10, "macs": 20, "input": [1, 48, 48]},

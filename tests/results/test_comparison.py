@@ -78,7 +78,7 @@ def test_what_cannot_be_compared(results, tmp_path, invent):
     with pytest.raises(MienError, match="named twice"):
         compare([results[0], results[0]])
     with pytest.raises(MienError, match="different protocols"):
-        compare([results[0], invent(tmp_path, protocol="ferplus/majority@1", data_fingerprint="ab")])
+        compare([results[0], invent(tmp_path, protocol="ferplus/majority@1")])
     with pytest.raises(MienError, match="no scores on the test"):
         compare([invent(tmp_path, test_scores=None)], split="test")
     with pytest.raises(MienError, match="of the test or the selection split"):

@@ -170,7 +170,7 @@ def test_folds_need_no_opening_and_fit_a_temperature_per_fold(tmp_path, invent):
 
 
 def test_ferplus_has_eight_expressions(tmp_path, invent):
-    made = invent(tmp_path, protocol="ferplus/majority@1", data_fingerprint="ab")
+    made = invent(tmp_path, protocol="ferplus/majority@1")
     assert made.metrics["faces"] == 3153
     assert len(made.metrics["recall"]) == 8
 

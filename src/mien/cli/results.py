@@ -36,6 +36,9 @@ def list_(folder: Folder = Path("results"), json: Json = False) -> None:
 def verify(
     folder: Folder = Path("results"),
     mend: Annotated[bool, typer.Option("--mend", help="Close a torn last line of the ledger first.")] = False,
+    against: Annotated[
+        str | None, typer.Option(metavar="REV", help="Also: nothing is gone or changed since this git revision.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Recompute every metric of every result from its predictions; exit status 1 if anything does not hold."""
@@ -46,7 +49,7 @@ def verify(
 
     if mend:
         Ledger(folder / "ledger.jsonl").mend()
-    found = verify_folder(folder, systems=names())
+    found = verify_folder(folder, systems=names(), against=against)
     if json:
         print_json(found.to_json())
     else:
@@ -94,32 +97,44 @@ def withdraw(
     reference: Reference,
     reason: Annotated[str, typer.Option("--reason", help="Why, for everybody to read.")],
     results: Where = Path("results"),
+    json: Json = False,
 ) -> None:
     """Take a result out; the ledger keeps its openings and notes the reason."""
+    from mien.cli.common import print_json, stdout
     from mien.results.finding import find
     from mien.results.verification import withdraw as withdraw_result
 
-    withdraw_result(find(reference, results), results, reason)
+    result = find(reference, results)
+    withdraw_result(result, results, reason)
+    if json:
+        print_json({"id": result.id, "protocol": result.protocol, "system": result.system, "reason": reason})
+        return
+    stdout.print(f"{result.id} of {result.system} is withdrawn; its openings stay counted.", highlight=False)
 
 
 @app.command()
 def reproduce(
     reference: Reference,
-    data: Annotated[Path | None, typer.Option("--data", help="The data set, where it is not imported yet.")] = None,
-    source: Annotated[
-        Path | None, typer.Option("--from", help="Run or bundle to evaluate instead of training.")
-    ] = None,
+    path: Annotated[Path | None, typer.Option(help="Where the data set lies, if it is not imported yet.")] = None,
+    source: Annotated[Path | None, typer.Option("--from", help="Run folder or bundle to evaluate.")] = None,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Train from the recorded recipe and seed, also a bundle.")
+    ] = False,
     results: Where = Path("results"),
     json: Json = False,
 ) -> None:
-    """Measure a result again, by its recipe or from its weights; exit status 1 if something else comes out."""
+    """Measure a result again; exit status 1 if something else comes out.
+
+    A bundle is evaluated again, a run is trained again. A result of the test split opens it once more, and the ledger
+    notes that.
+    """
     from mien.cli.common import print_json, print_table, stdout
     from mien.results import difference, measured_differs
     from mien.results.finding import find
     from mien.training import reproduce as measure_again
 
     recorded = find(reference, results)
-    found = difference(recorded, measure_again(recorded, data=data, source=source, results=results))
+    found = difference(recorded, measure_again(recorded, data=path, source=source, retrain=retrain, results=results))
     if json:
         print_json({key: list(values) for key, values in found.items()})
     elif measured_differs(found):

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.datasets.duplicates import duplicate_groups
-from mien.errors import DataError, InputError, SealedSplitError
+from mien.errors import DataError, InputError, ResultError, SealedSplitError
 from mien.labels import LabelSet
 
 if TYPE_CHECKING:
@@ -317,7 +317,7 @@ class SealedSplit:
         """The rows, for the evaluation whose ledger entry is ``opening``.
 
         Raises:
-            SealedSplitError: the entry is for another split or another face set.
+            SealedSplitError: the entry is for another split or another face set, or no ledger holds it.
         """
         if opening.split != self.name:
             raise SealedSplitError(
@@ -329,6 +329,10 @@ class SealedSplit:
                 f"the ledger notes an opening of the data {opening.data_fingerprint[:12]}…, but this face set is "
                 f"{self.fingerprint[:12]}…; open the split of the face set that is evaluated"
             )
+        try:
+            opening.confirm()
+        except ResultError as error:
+            raise SealedSplitError(f"the split {self.name!r} stays sealed: {error}") from None
         split = Split(self.face_set, self.name, "test", self.rows)
         if len(split) and bool((split.labels == UNLABELLED).all()):
             raise DataError(

@@ -14,7 +14,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,7 +37,7 @@ _CHAIN = {"number", "event", "date", "previous", "hash"}
 
 @dataclass(frozen=True)
 class Opening:
-    """One opening of a sealed split, as the ledger notes it. Hand it to `SealedSplit.open`.
+    """One opening of a sealed split, as the ledger notes it. Hand it to `SealedSplit.open`, which asks the ledger.
 
     Args:
         protocol: name of the protocol.
@@ -52,6 +52,7 @@ class Opening:
         date: UTC, ISO 8601 to the second.
         previous: hash of the line before.
         hash: hash of this line, which a result carries as its ``opening``.
+        ledger: path of the ledger that holds the line; no part of the line.
     """
 
     protocol: str
@@ -66,6 +67,18 @@ class Opening:
     date: str
     previous: str
     hash: str
+    ledger: str = field(default="", compare=False, repr=False)
+
+    def confirm(self) -> None:
+        """Ask the ledger, now, whether it holds this very line and its chain is whole.
+
+        Raises:
+            ResultError: it does not, or nothing says which ledger it would be.
+        """
+        if not self.ledger:
+            raise ResultError("this opening was made by hand: only Ledger.open_split makes one that counts")
+        if self not in Ledger(self.ledger).openings():
+            raise ResultError(f"{self.ledger} holds no such line, so nothing was opened")
 
 
 class Ledger:
@@ -99,7 +112,7 @@ class Ledger:
             "protocol": protocol, "split": split, "system": system, "kind": kind, "recipe_hash": recipe_hash,
             "weights_sha256": weights_sha256, "views": views, "data_fingerprint": data_fingerprint,
         }  # fmt: skip
-        return _opening(self._append("opening", noted))
+        return _opening(self._append("opening", noted), self.path)
 
     def record(self, protocol: str, system: str, id: str) -> None:
         """Note that a result was recorded; from now on it has to be there."""
@@ -128,7 +141,7 @@ class Ledger:
 
     def openings(self) -> list[Opening]:
         """All openings, oldest first."""
-        return [_opening(line) for line in self.lines() if line["event"] == "opening"]
+        return [_opening(line, self.path) for line in self.lines() if line["event"] == "opening"]
 
     def counts(self, protocol: str | None = None, split: str | None = None) -> dict[str, int]:
         """How often each system had a sealed split opened, most often first.
@@ -153,6 +166,10 @@ class Ledger:
             elif line["event"] == "withdrawn":
                 there.pop(line["id"], None)
         return there
+
+    def withdrawn(self) -> dict[str, str]:
+        """The results that were taken out: id → reason."""
+        return {line["id"]: line["reason"] for line in self.lines() if line["event"] == "withdrawn"}
 
     def head(self) -> str:
         """Hash of the last line: it stands for the whole ledger."""
@@ -247,5 +264,6 @@ def _parse(data: bytes, where: str) -> tuple[list[dict[str, Any]], bytes]:
     return lines, tail
 
 
-def _opening(line: dict[str, Any]) -> Opening:
-    return Opening(**{field.name: line[field.name] for field in fields(Opening)})
+def _opening(line: dict[str, Any], path: Path) -> Opening:
+    noted = {each.name: line[each.name] for each in fields(Opening) if each.name != "ledger"}
+    return Opening(**noted, ledger=str(path.absolute()))

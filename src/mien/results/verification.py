@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mien.errors import MienError, ResultError
+from mien.results.growth import grown
 from mien.results.ledger import Ledger, Opening
 from mien.results.schema import LEDGER, Result
 from mien.results.validation import check_opening
@@ -57,6 +58,8 @@ class Verification:
 
     def summary(self) -> str:
         """One line for people."""
+        if not self.results and not self.findings and not self.openings:
+            return "There are no results here, and nothing in the ledger: nothing was checked."
         found = f"{len(self.findings)} do not hold" if self.findings else "nothing to complain about"
         opened = ", ".join(f"{system} {count}" for system, count in self.openings.items()) or "none"
         return f"{len(self.results)} results recomputed, {found}. Openings of sealed splits: {opened}."
@@ -82,7 +85,9 @@ def load_all(folder: str | Path) -> list[Result]:
     return [Result.load(path) for path in paths(folder)]
 
 
-def verify(folder: str | Path, *, systems: Container[str] | None = None, ranked: bool = False) -> Verification:
+def verify(
+    folder: str | Path, *, systems: Container[str] | None = None, ranked: bool = False, against: str | None = None
+) -> Verification:
     """Recompute every metric of every result under ``folder`` from its predictions, and follow the ledger.
 
     Args:
@@ -90,9 +95,11 @@ def verify(folder: str | Path, *, systems: Container[str] | None = None, ranked:
         systems: ids of known systems; a result of another one is a finding, ensembles and submissions apart.
             None: not checked.
         ranked: also refuse results about own data; this is what the project's own folder has to pass.
+        against: a git revision since which ledger and results may only have grown (`mien.results.growth.grown`).
 
     Raises:
         ResultError: ``folder`` is no folder.
+        InputError: git knows no such revision.
 
     Example:
         >>> import tempfile
@@ -138,6 +145,8 @@ def verify(folder: str | Path, *, systems: Container[str] | None = None, ranked:
             good.append(result)
     findings += _missing(recorded, seen)
     findings += _strays(folder)
+    if against is not None and ledger_holds:
+        findings += [Finding(*found) for found in grown(folder, against)]
     return Verification(tuple(good), tuple(findings), counts, head)
 
 
