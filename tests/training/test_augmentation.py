@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mien.bundle import InputSpec
 from mien.faces.views import get_view
-from mien.training.augmentation import augment, mix
+from mien.training.augmentation import augment, equalised, mix
 from mien.training.recipe import Augment
 
 PLAIN = InputSpec(48, 1, "grey", (0.0,), (1.0,))
@@ -215,3 +215,72 @@ def test_without_mixing_nothing_is_drawn() -> None:
     assert out is images
     assert soft is targets
     assert draw.getstate() == state
+
+
+def test_probabilities_gate_geometry_and_light_as_a_whole() -> None:
+    given = faces(1).expand(400, 48, 48)
+    moving = Augment(flip=0, rotate=20, scale=(0.5, 0.8), aspect=(0.7, 1.4), translate=0.2, affine_probability=0.3)
+    still = augment(given, IDENTITY, PLAIN, generator())
+    for recipe, low, high in (
+        (moving, 0.2, 0.4),
+        (Augment(flip=0, brightness=0.3, contrast=0.5, light_probability=0.3), 0.2, 0.4),
+        (Augment(flip=0, brightness=0.3, light_probability=0.0), 0, 0),
+        (Augment(flip=0, noise=0.1, blur=2, degrade_probability=0.3), 0.2, 0.4),
+    ):
+        changed = (augment(given, recipe, PLAIN, generator()) - still).abs().amax((1, 2, 3)) > 1e-4
+        assert low <= float(changed.float().mean()) <= high, recipe
+
+
+def test_noise_is_at_most_as_strong_as_it_says() -> None:
+    given = torch.full((500, 16, 16), 128, dtype=torch.uint8)
+    out = augment(given, Augment(flip=0, noise=0.2), spec(16), generator())
+    sd = out.std((1, 2, 3))
+    assert 0.19 < float(sd.max()) < 0.24
+    assert 0.08 < float(sd.mean()) < 0.12, "the strength is uniform from 0"
+
+
+def test_blur_is_that_of_scipy() -> None:
+    from scipy.ndimage import gaussian_filter
+
+    given = faces(1).expand(6, 48, 48)
+    rand = generator()
+    recipe = Augment(flip=0, blur=2.0)
+    out = augment(given, recipe, PLAIN, rand)[:, 0].numpy()
+    sharp = given[0].numpy() / 255.0
+    sigmas = np.linspace(0.02, 2, 100)
+    theirs = np.stack([gaussian_filter(sharp, s, mode="nearest", radius=6) for s in sigmas])
+    distance = np.abs(out[:, None] - theirs[None]).max((2, 3))
+    assert (distance.min(1) < 0.02).all()
+    assert len(set(distance.argmin(1))) == 6, "each face has a blur of its own"
+
+
+def test_equalised_is_that_of_opencv() -> None:
+    cv2 = pytest.importorskip("cv2")
+    given = (faces(4) // 3 + 40).float()[:, None]
+    for face, out in zip(given, equalised(given), strict=True):
+        theirs = cv2.equalizeHist(face[0].numpy().astype(np.uint8))
+        np.testing.assert_allclose(out[0], theirs, atol=0.51)
+    blank = torch.full((1, 1, 8, 8), 7.0)
+    assert torch.equal(equalised(blank), blank)
+
+
+def test_equalising_has_its_probability_and_leaves_the_faces_alone() -> None:
+    given = (faces(1) // 3 + 40).expand(300, 48, 48).clone()
+    before = given.clone()
+    out = augment(given, Augment(flip=0, equalise_probability=0.25), PLAIN, generator())
+    assert 0.15 < float((out.amax((1, 2, 3)) > 0.9).float().mean()) < 0.35
+    assert torch.equal(given, before)
+
+
+def test_settings_that_are_off_draw_nothing() -> None:
+    """Recorded runs were made before these settings: their random numbers must stay the same."""
+    given = faces(4)
+    recipe = Augment(rotate=10, brightness=0.1, contrast=0.1, erase_probability=0.5)
+    rand = generator()
+    augment(given, recipe, PLAIN, rand)
+    state = rand.get_state()
+    # flip, vertical flip, angle, scale, aspect, shift twice, gain, offset, and six of erasing.
+    again = generator()
+    for _ in range(15):
+        torch.rand(4, generator=again)
+    assert torch.equal(state, again.get_state())

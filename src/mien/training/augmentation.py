@@ -43,6 +43,9 @@ def augment(faces: Tensor, recipe: Augment, spec: InputSpec, generator: torch.Ge
             return drawn
         return torch.where(torch.rand(count, device=device, generator=generator) < probability, drawn, otherwise)
 
+    def chosen(probability: float) -> Tensor:
+        return torch.rand(count, device=device, generator=generator) < probability
+
     def sign(probability: float) -> Tensor:
         return 1 - 2 * (torch.rand(count, device=device, generator=generator) < probability).float()
 
@@ -53,6 +56,10 @@ def augment(faces: Tensor, recipe: Augment, spec: InputSpec, generator: torch.Ge
     shift = 2 * recipe.translate
     shift_x = uniform(-shift, shift, recipe.translate_probability)
     shift_y = uniform(-shift, shift, recipe.translate_probability)
+    if recipe.affine_probability < 1:
+        moved = chosen(recipe.affine_probability).float()
+        angle, shift_x, shift_y = angle * moved, shift_x * moved, shift_y * moved
+        window, aspect = window**moved, aspect**moved
     width, height = window * aspect * sign(recipe.flip), window / aspect * sign(recipe.vertical_flip)
     cos, sin = angle.cos(), angle.sin()
     theta = torch.stack(
@@ -77,16 +84,24 @@ def augment(faces: Tensor, recipe: Augment, spec: InputSpec, generator: torch.Ge
         maps += [maps[k] * mirror for k in (1, 0, 3, 2, 4)]  # the left crop of the mirror image is the right one
 
     pixels = faces[:, None].float() if faces.ndim == 3 else faces.permute(0, 3, 1, 2).float()
+    if recipe.equalise_probability:
+        flat = chosen(recipe.equalise_probability)
+        pixels[flat] = equalised(pixels[flat])
     pixels = pixels / 255
     if spec.colour == "grey" and pixels.shape[1] == 3:
         pixels = (pixels * torch.tensor([0.299, 0.587, 0.114], device=device)[None, :, None, None]).sum(1, keepdim=True)
     out = torch.cat([_sample(pixels, m, size, recipe.outside) for m in maps])
 
     if recipe.brightness or recipe.contrast:
-        repeat = len(maps)
-        gain = uniform(1 - recipe.contrast, 1 + recipe.contrast).repeat(repeat)[:, None, None, None]
-        offset = uniform(-recipe.brightness, recipe.brightness).repeat(repeat)[:, None, None, None]
+        gain = uniform(1 - recipe.contrast, 1 + recipe.contrast)
+        offset = uniform(-recipe.brightness, recipe.brightness)
+        if recipe.light_probability < 1:
+            lit = chosen(recipe.light_probability)
+            gain, offset = torch.where(lit, gain, 1.0), offset * lit
+        gain, offset = (each.repeat(len(maps))[:, None, None, None] for each in (gain, offset))
         out = (out - 0.5) * gain + 0.5 + offset
+    if recipe.noise or recipe.blur:
+        out = _degrade(out, recipe, generator)
     if recipe.erase_probability:
         out = _erase(out, recipe, generator)
     mean = torch.tensor(spec.mean, device=device)[None, :, None, None]
@@ -124,6 +139,58 @@ def mix(
     else:
         images = torch.lerp(images[partners], images, ratio)
     return images, torch.lerp(targets[partners], targets, ratio)
+
+
+def equalised(pixels: Tensor) -> Tensor:
+    """Faces whose histogram is as flat as their grey values allow: each value becomes the share of pixels below it.
+
+    Args:
+        pixels: float (N, C, H, W), whole numbers 0–255.
+
+    Returns:
+        float (N, C, H, W), 0–255; a face of one value stays as it is.
+    """
+    values = pixels.flatten(2).long()
+    counts = torch.zeros(*values.shape[:2], 256, device=pixels.device)
+    counts.scatter_add_(2, values, torch.ones_like(values, dtype=counts.dtype))
+    below = counts.cumsum(2)
+    least = below.gather(2, values.amin(2, keepdim=True))
+    rest = values.shape[2] - least
+    level = (below.gather(2, values) - least) / rest.clamp(min=1) * 255
+    return torch.where(rest > 0, level, values.float()).view_as(pixels)
+
+
+def _degrade(images: Tensor, recipe: Augment, generator: torch.Generator) -> Tensor:
+    """Noise or blur on some of the images, never both on one."""
+    count, device = len(images), images.device
+
+    def rand() -> Tensor:
+        return torch.rand(count, device=device, generator=generator)
+
+    some = rand() < recipe.degrade_probability
+    noisy = rand() < 0.5 if recipe.noise and recipe.blur else torch.full((count,), bool(recipe.noise), device=device)
+    strength = rand()
+    if recipe.noise:
+        sd = strength * recipe.noise * (some & noisy)
+        drawn = torch.randn(images.shape, device=device, generator=generator)
+        images = images + drawn * sd[:, None, None, None]
+    if recipe.blur:
+        sigma = strength * recipe.blur
+        rows = (some & ~noisy & (sigma > 0)).nonzero()[:, 0]
+        if len(rows):
+            images = images.index_copy(0, rows, _blurred(images[rows], sigma[rows], math.ceil(3 * recipe.blur)))
+    return images
+
+
+def _blurred(images: Tensor, sigma: Tensor, radius: int) -> Tensor:
+    """Each image under a Gaussian of its own width; the border is repeated."""
+    count, channels, height, width = images.shape
+    offsets = torch.arange(-radius, radius + 1, device=images.device)
+    kernel = torch.softmax(-(offsets**2) / (2 * sigma[:, None] ** 2), 1).repeat_interleave(channels, 0)
+    flat = functional.pad(images.reshape(1, count * channels, height, width), (radius,) * 4, mode="replicate")
+    flat = functional.conv2d(flat, kernel[:, None, None, :], groups=count * channels)
+    flat = functional.conv2d(flat, kernel[:, None, :, None], groups=count * channels)
+    return flat.view(images.shape)
 
 
 def _zeros(count: int, device: torch.device) -> Tensor:
