@@ -47,9 +47,15 @@ class SpatialTransformer(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Float (N, C, S, S) → the same shape, bilinear, black outside."""
-        theta = self.theta(images)
-        # Eight bits of a bfloat16 mantissa cannot tell the pixels of a large image apart: coordinates stay float32.
-        with torch.autocast(images.device.type, enabled=False):
-            grid = functional.affine_grid(theta.float(), list(images.shape), align_corners=self.align_corners)
-            warped = functional.grid_sample(images.float(), grid, align_corners=self.align_corners)
+        # Eight bits of a bfloat16 mantissa cannot tell the pixels of a large image apart: coordinates stay float32, and
+        # are put together by sums and products, which autocast leaves alone, not by a matrix product.
+        theta = self.theta(images).float()[:, None, None]
+        y, x = (self._coordinates(side, images)[:, None] for side in images.shape[2:])
+        grid = x[None] * theta[..., 0] + y[:, None] * theta[..., 1] + theta[..., 2]
+        warped = functional.grid_sample(images.float(), grid, align_corners=self.align_corners)
         return warped.to(images.dtype)
+
+    def _coordinates(self, side: int, images: Tensor) -> Tensor:
+        if self.align_corners:
+            return torch.linspace(-1, 1, side, device=images.device)
+        return (torch.arange(side, device=images.device) * 2 + 1) / side - 1
