@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from mien.systems.base import System
 
 _HOME = {
+    "efficientfer": "mien.systems.efficientfer",
+    "fernext-sdafe": "mien.systems.fernext_sdafe",
+    "emonext-t": "mien.systems.emonext",
+    "emonext-s": "mien.systems.emonext",
+    "emonext-b": "mien.systems.emonext",
+    "emonext-l": "mien.systems.emonext",
+    "emonext-xl": "mien.systems.emonext",
     "vggnet": "mien.systems.vggnet",
     "compact": "mien.systems.compact",
 }

@@ -1,0 +1,216 @@
+"""EfficientFER (Konuk & Kılıç 2025).
+
+Paper: M. E. Konuk, E. Kılıç, "EfficientFER: EfficientNetv2 Based Deep Learning Approach for Facial Expression
+Recognition", ICHORA 2025. Public code: github.com/mkonuk66/EfficientFER (only its issues could be read); what looks
+like a copy lies in github.com/Matankl/Face_expression_recognition_model, folder `EfficientNetv2`.
+Known from the copy: architecture, whose count (23,797,177) agrees with the abstract's 23.8 million; loss, optimiser,
+schedule, augmentation. Its values may carry small edits by whoever copied them.
+Reconstructed: nothing in the network. The generated training images of the paper are not released: give your own with
+``--extra-images``.
+
+Deviations:
+- The trunk is timm's `tf_efficientnetv2_s`: as many parameters (20,177,488) as torchvision's, which the source uses,
+  and the only one of that size for which timm has ImageNet-1k weights. It pads as TensorFlow does, and its weights
+  expect a mean and standard deviation of 0.5, so `faithful` feeds that.
+- The source pools before it attends, so that self-attention has one position, its softmax is 1, and the spatial gate
+  is one number (`attend = "pooled"`, in `faithful`). `mien` attends over the last map ("map"); the count is the same.
+- The source steps a one-cycle schedule once per epoch instead of once per step, so its learning rate of 5e-3 stays at
+  the cycle's start, 2e-4, throughout: `faithful` has a constant 2e-4 and says so here.
+- Faces are enlarged by one bilinear lookup together with everything that is drawn, not by Lanczos before it.
+- The second change of brightness and contrast (p = 0.2) is folded into the first; histogram equalisation stands in
+  for CLAHE; the strength of noise depends on the version of the library and is set to its older default.
+- The moving average warms up instead of starting after 100 steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from timm.models import create_model
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mien.bundle import InputSpec
+from mien.errors import RecipeError
+from mien.layers.cbam import Cbam
+from mien.systems.base import System
+from mien.systems.card import Card, Paper, Pretrained, grey
+from mien.systems.from_scratch import from_scratch
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention between places, through fewer channels than it is given.
+
+    Args:
+        channels: of the input and the output.
+        heads: number of heads.
+        width: channels of each.
+    """
+
+    def __init__(self, channels: int, heads: int = 8, width: int = 64) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(channels, 3 * heads * width)
+        self.out = nn.Linear(heads * width, channels)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Float (N, channels, H, W) → the same shape."""
+        tokens = maps.flatten(2).transpose(1, 2)
+        query, key, value = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        attended = functional.scaled_dot_product_attention(query, key, value)
+        mixed: Tensor = self.out(attended.transpose(1, 2).flatten(2))
+        return mixed.transpose(1, 2).reshape(maps.shape)
+
+
+class EfficientFER(System):
+    """EfficientNetV2-S; self-attention and CBAM side by side on its features; two hidden layers.
+
+    Args:
+        classes: number of outputs.
+        channels: 1 or 3.
+        attend: what both attend to: the ``pooled`` features, one position, or the ``map`` before pooling.
+        stem_stride: 2 as published; 1 leaves small faces more pixels.
+        heads: of the self-attention, 64 channels each.
+        hidden: units of the two hidden layers.
+        dropout: probability of the dropouts after them.
+        drop_path: probability that the last block of the trunk is left out in training.
+        width: multiplies the trunk's channels.
+        depth: multiplies its blocks per stage.
+    """
+
+    def __init__(
+        self,
+        *,
+        classes: int,
+        channels: int,
+        attend: str = "pooled",
+        stem_stride: int = 2,
+        heads: int = 8,
+        hidden: Sequence[int] = (512, 256),
+        dropout: float = 0.3,
+        drop_path: float = 0.2,
+        width: float = 1.0,
+        depth: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if attend not in ("pooled", "map"):
+            raise RecipeError(f"attend = {attend!r}: choose pooled or map")
+        if stem_stride not in (1, 2):
+            raise RecipeError(f"stem_stride = {stem_stride!r}: the stem reduces faces by 2 (as published) or 1")
+        self.trunk: nn.Module = create_model(
+            "tf_efficientnetv2_s",
+            in_chans=channels,
+            num_classes=0,
+            drop_path_rate=drop_path,
+            channel_multiplier=width,
+            depth_multiplier=depth,
+        )
+        stem = self.trunk.get_submodule("conv_stem")
+        assert isinstance(stem, nn.Conv2d)
+        stem.stride = (stem_stride, stem_stride)
+        incoming = int(self.trunk.num_features)  # type: ignore[arg-type]
+        self.attend = attend
+        self.attention = SelfAttention(incoming, heads)
+        self.cbam = Cbam(incoming, reduction=16, bias=False, norm=False)
+        layers: list[nn.Module] = []
+        for units in hidden:
+            layers += [nn.Linear(incoming, units), nn.BatchNorm1d(units), nn.ReLU(inplace=True), nn.Dropout(dropout)]
+            incoming = units
+        self.hidden = nn.Sequential(*layers)
+        self.head = nn.Linear(incoming, classes)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """float32 (N, hidden[-1])."""
+        maps: Tensor = self.trunk.forward_features(images)  # type: ignore[operator]
+        if self.attend == "pooled":
+            maps = maps.mean((2, 3), keepdim=True)
+        features: Tensor = self.hidden((self.attention(maps) + self.cbam(maps)).mean((2, 3)))
+        return features
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float (N, channels, S, S) → logits (N, classes)."""
+        logits: Tensor = self.head(self.embed(images))
+        return logits
+
+
+_HALF = InputSpec(224, 3, "grey", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+CARDS = {
+    "efficientfer": Card(
+        id="efficientfer",
+        title="EfficientFER",
+        module=EfficientFER,
+        input=grey(64, channels=3),
+        parameters=23_797_177,
+        paper=Paper(
+            title="EfficientFER: EfficientNetv2 Based Deep Learning Approach for Facial Expression Recognition",
+            authors=("Mehmet Emin Konuk", "Erdal Kılıç"),
+            year=2025,
+            venue="International Congress on Human-Computer Interaction, Optimization and Robotic Applications",
+            url="https://doi.org/10.1109/ICHORA65333.2025.11017006",
+            code=("https://github.com/mkonuk66/EfficientFER",),
+        ),
+        options={
+            "attend": "pooled",
+            "stem_stride": 2,
+            "heads": 8,
+            "hidden": (512, 256),
+            "dropout": 0.3,
+            "drop_path": 0.2,
+            "width": 1.0,
+            "depth": 1.0,
+        },
+        recipes={
+            "faithful": {
+                "epochs": 50,
+                "batch_size": 64,
+                "early_stop": 7,
+                "monitor": "loss",
+                "start": {"kind": "pretrained"},
+                "input": {"size": 224, "mean": list(_HALF.mean), "std": list(_HALF.std)},
+                "augment": {
+                    "scale": [0.826, 1.235],  # areas: sides of 1 / 1.1 to 1 / 0.9
+                    "translate": 0.0625,
+                    "rotate": 15.0,
+                    "affine_probability": 0.4,
+                    "outside": "black",
+                    "brightness": 0.2,
+                    "contrast": 0.2,
+                    "light_probability": 0.6,
+                    "noise": 0.03,
+                    "blur": 1.4,
+                    "degrade_probability": 0.4,
+                    "equalise_probability": 0.2,
+                },
+                "optim": {"name": "adamw", "lr": 2e-4, "weight_decay": 0.03, "decay_norms": True},
+                "schedule": {"name": "constant"},
+                "loss": {"name": "focal", "gamma": 2.0, "class_weights": "balanced"},
+                "ema": 0.999,
+                "clip": 1.0,
+                "system": {"attend": "pooled"},
+            },
+            "mien": from_scratch(
+                64,
+                epochs=120,
+                optim={"name": "adamw", "lr": 1e-3, "weight_decay": 0.05},
+                schedule={"name": "cosine", "warmup": 5.0},
+                clip=1.0,
+                system={"attend": "map", "stem_stride": 1},
+            ),
+        },
+        extra_data=("ImageNet-1k", "unknown"),
+        tiny={
+            "stem_stride": 1,
+            "heads": 2,
+            "hidden": (48, 32),
+            "dropout": 0.0,
+            "drop_path": 0.0,
+            "width": 0.15,
+            "depth": 0.1,
+        },
+        tiny_size=32,
+        pretrained=Pretrained(
+            "tf_efficientnetv2_s.in1k", mean=_HALF.mean, std=_HALF.std, options={"stem_stride": 2}, size=224
+        ),
+    )
+}
