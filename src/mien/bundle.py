@@ -252,7 +252,7 @@ def check_graph(model: bytes, where: str = "the model") -> None:
             kind, data = stack.pop()
             inner = _MESSAGES[kind]
             domain = name = ""
-            for number, _, payload, end in _fields(data):
+            for number, _, payload, end in message_fields(data):
                 if number in inner:
                     stack.append((inner[number], data[payload:end]))
                 elif kind == "tensor" and (number == 13 or (number == 14 and _varint(data, payload)[0] != 0)):
@@ -302,7 +302,7 @@ def _varint(data: bytes | memoryview, at: int) -> tuple[int, int]:
             return value, at
 
 
-def _fields(data: bytes | memoryview) -> Iterator[tuple[int, int, int, int]]:
+def message_fields(data: bytes | memoryview) -> Iterator[tuple[int, int, int, int]]:
     """(field number, start of the field, start of its payload, end) of a protocol buffer's outermost message."""
     at = 0
     while at < len(data):
@@ -332,9 +332,9 @@ def _split(data: bytes, where: str) -> tuple[bytes, dict[str, str]]:
     metadata: dict[str, str] = {}
     has_graph = False
     try:
-        for number, start, payload, end in _fields(data):
+        for number, start, payload, end in message_fields(data):
             if number == _METADATA_PROPS:
-                pair = {n: data[payload + p : payload + e].decode() for n, _, p, e in _fields(data[payload:end])}
+                pair = {n: data[payload + p : payload + e].decode() for n, _, p, e in message_fields(data[payload:end])}
                 metadata[pair.get(1, "")] = pair.get(2, "")
             else:
                 has_graph |= number == 7
@@ -347,12 +347,14 @@ def _split(data: bytes, where: str) -> tuple[bytes, dict[str, str]]:
 
 
 def _entry(key: str, value: str) -> bytes:
-    def piece(number: int, payload: bytes) -> bytes:
-        length, out = len(payload), bytearray([number << 3 | 2])
-        while length > 0x7F:
-            out.append(length & 0x7F | 0x80)
-            length >>= 7
-        out.append(length)
-        return bytes(out) + payload
+    return message_piece(_METADATA_PROPS, message_piece(1, key.encode()) + message_piece(2, value.encode()))
 
-    return piece(_METADATA_PROPS, piece(1, key.encode()) + piece(2, value.encode()))
+
+def message_piece(number: int, payload: bytes) -> bytes:
+    """A field of a protocol buffer that holds bytes, text or another message."""
+    length, out = len(payload), bytearray([number << 3 | 2])
+    while length > 0x7F:
+        out.append(length & 0x7F | 0x80)
+        length >>= 7
+    out.append(length)
+    return bytes(out) + payload

@@ -250,6 +250,18 @@ class Recognizer:
         """
         return Expressions(self._probabilities(self._crops(crops), self._view(views)), self.label_set, self.threshold)
 
+    def logits(self, crops: ArrayLike | Iterable[ArrayLike], *, views: str | None = None) -> NDArray[np.float32]:
+        """The network's own scores, before any temperature; for calibration and ensembles.
+
+        Args:
+            crops: as for `classify`.
+            views: instead of the recogniser's own.
+
+        Returns:
+            float32 (N, C).
+        """
+        return self._scores(self._crops(crops), self._view(views), self._ready().logits)
+
     def embed(self, crops: ArrayLike | Iterable[ArrayLike]) -> NDArray[np.float32]:
         """The features before the last layer, for search, clustering or a classifier of your own.
 

@@ -1,0 +1,332 @@
+"""A bundle made to fit somebody's own faces, from some hundred labelled crops, without torch.
+
+Three corrections of growing size are tried: a temperature; a class prior (a bias per class) as well; a linear layer on
+the penultimate features as well, which starts from the bundle's own answer and is pulled back to it. Which one, and
+how strongly it is pulled back, is chosen by cross-validation within the crops. That whole procedure, choice included,
+is cross-validated once more on crops that it did not see, and what that shows is what is reported, with an interval.
+If no gain is shown, it says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mien.bundle import Bundle, read_bundle, write_bundle
+from mien.errors import BundleError, InputError
+from mien.labels import LabelSet
+from mien.recognition.correction import correct_logits
+from mien.recognition.logistic import Correction, fit_correction
+from mien.results.metrics import choose_threshold, fit_temperature, nll, softmax
+from mien.results.randomness import permutation
+from mien.results.statistics import bootstrap_interval
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from mien.recognition.recognizer import Recognizer
+
+LEAST = 20
+FOLDS, INNER_FOLDS, REPEATS = 5, 4, 2
+PULLS = (3.0, 1.0, 0.3, 0.1)
+"""How strongly the linear layer is pulled back to the bundle's own answer."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A difference between the adapted and the original bundle on crops that neither was fitted to.
+
+    Args:
+        before: of the original.
+        after: of the adapted.
+        low: lower end of the 95 % interval of the gain (positive is better).
+        high: upper end.
+    """
+
+    before: float
+    after: float
+    low: float
+    high: float
+
+    @property
+    def shown(self) -> bool:
+        """Whether the whole interval says that it is better."""
+        return self.low > 0
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What adapting to some crops gave.
+
+    Args:
+        method: ``none``, ``temperature``, ``prior`` or ``linear``.
+        pull: how strongly the linear layer was pulled back, or None.
+        crops: how many there were.
+        counts: crops of each label.
+        accuracy: 0–1, cross-validated.
+        nll: negative log-likelihood, cross-validated.
+        temperatures: for each view of the bundle.
+        threshold: under which a face is undecided.
+        correction: of the logits.
+    """
+
+    method: str
+    pull: float | None
+    crops: int
+    counts: dict[str, int]
+    accuracy: Gain
+    nll: Gain
+    temperatures: dict[str, float]
+    threshold: float
+    correction: Correction = field(repr=False)
+
+    @property
+    def gain(self) -> bool:
+        """Whether the crops show that the adapted bundle is better: more faces right, or better probabilities."""
+        return self.accuracy.shown or self.nll.shown
+
+    def warnings(self) -> list[str]:
+        """What a person should know about the crops."""
+        said = []
+        if missing := [label for label, count in self.counts.items() if not count]:
+            said.append(f"no crop of {', '.join(missing)}: the adapted bundle will hardly ever say so")
+        if few := [label for label, count in self.counts.items() if 0 < count < FOLDS]:
+            said.append(f"fewer than {FOLDS} crops of {', '.join(few)}: little can be learnt or tested about them")
+        if self.crops < 50:
+            said.append(f"{self.crops} crops are few: the interval is wide, and rough itself")
+        return said
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, without the correction itself."""
+        values = {name: value for name, value in asdict(self).items() if name != "correction"}
+        return {**values, "gain": self.gain, "warnings": self.warnings()}
+
+    def __str__(self) -> str:
+        a, n = self.accuracy, self.nll
+        accuracy = (
+            f"accuracy {100 * a.before:.1f} % → {100 * a.after:.1f} %, {100 * (a.after - a.before):+.1f} points "
+            f"[{100 * a.low:+.1f}, {100 * a.high:+.1f}]"
+        )
+        probabilities = f"NLL {n.before:.3f} → {n.after:.3f}, {n.after - n.before:+.3f} [{-n.high:+.3f}, {-n.low:+.3f}]"
+        if a.shown:
+            verdict = "a gain"
+        elif n.shown:
+            verdict = "better probabilities, but no gain in accuracy is shown"
+        else:
+            verdict = "no gain is shown"
+        return f"{verdict} ({self.method}, {self.crops:,} crops, cross-validated): {accuracy}; {probabilities}"
+
+
+def adapt(
+    recognizer: Recognizer,
+    crops: ArrayLike | Sequence[ArrayLike],
+    labels: ArrayLike,
+    *,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Adaptation:
+    """Fit a correction of the recogniser's bundle to labelled crops, and measure honestly what it brings.
+
+    How frequent each label is among the crops is taken for how frequent it is in the world they come from.
+
+    Args:
+        recognizer: with the bundle to start from. Without an output ``embedding`` the linear layer is left out.
+        crops: as for `Recognizer.classify`; each one face, labelled by a person.
+        labels: int (N,), ids of the recogniser's label set.
+        seed: of the folds.
+        progress: called with steps done and steps in all.
+
+    Returns:
+        The adaptation; `write` makes a bundle of it.
+
+    Raises:
+        InputError: fewer than 20 crops, or fewer than two different labels.
+
+    References:
+        Temperature: Guo et al., ICML 2017. Nested cross-validation: Varma and Simon, BMC Bioinformatics 7 (2006).
+    """
+    y = np.asarray(labels).astype(np.int64)
+    classes = len(recognizer.label_set)
+    base, features, groups = _seen(recognizer, crops)
+    if y.shape != (len(base),) or len(y) < LEAST or len(np.unique(y)) < 2:
+        raise InputError(
+            f"{len(y)} crops of {len(np.unique(y))} labels are too few to adapt to; give at least {LEAST}, better some "
+            "hundred, of at least two labels, each with its label"
+        )
+    if y.min() < 0 or y.max() >= classes:
+        raise InputError(f"labels lie in 0–{classes - 1}, not {y.min()}–{y.max()}")
+    steps, done = FOLDS * REPEATS + 1, 0
+    right = np.zeros((2, len(y)))
+    loss = np.zeros((2, len(y)))
+    for repeat in range(REPEATS):
+        for test in _folds(y, groups, FOLDS, seed + repeat):
+            train = ~test
+            chosen = _choose(base[train], features[train], y[train], groups[train], seed)
+            corrected = chosen.logits(base[test], features[test])
+            for row, z in enumerate((base[test], corrected)):
+                p = softmax(z)
+                right[row, test] += (p.argmax(1) == y[test]) / REPEATS
+                loss[row, test] += -np.log(np.maximum(p[np.arange(len(p)), y[test]], 1e-7)) / REPEATS
+            done += 1
+            if progress is not None:
+                progress(done, steps)
+    final = _choose(base, features, y, groups, seed)
+    if progress is not None:
+        progress(steps, steps)
+    card = recognizer.card
+    first = card.temperatures["one"]
+    target = card.notes.get("export", {}).get("threshold", {}).get("target")
+    threshold = card.threshold
+    if target is not None and final.method != "none":
+        chosen_threshold = choose_threshold(softmax(final.held_out), y, target=target)
+        threshold = min(chosen_threshold.threshold, 0.999999) if chosen_threshold.reached else 0.999999
+    return Adaptation(
+        method=final.method,
+        pull=final.pull,
+        crops=len(y),
+        counts=dict(zip(recognizer.label_set.labels, np.bincount(y, minlength=classes).tolist(), strict=True)),
+        accuracy=_gain(right, groups, better=1),
+        nll=_gain(loss, groups, better=-1),
+        # The bundle's other views keep their place beside view `one`.
+        temperatures={view: round(t * final.temperature, 6) for view, t in card.temperatures.items()},
+        threshold=round(threshold, 6),
+        correction=final.correction.times(first),
+    )
+
+
+def write(adaptation: Adaptation, bundle: Bundle, path: str | Path, *, name: str | None = None) -> Bundle:
+    """Write the adapted bundle: the original's graph with the correction added, its card saying what was done.
+
+    Raises:
+        BundleError: the graph cannot be corrected.
+    """
+    card, correction = bundle.card, adaptation.correction
+    model = bundle.model
+    if adaptation.method in ("prior", "linear"):
+        weight = None if correction.weight is None else correction.weight.astype(np.float32)
+        model = correct_logits(model, correction.bias.astype(np.float32), weight)
+    written = write_bundle(
+        path,
+        model,
+        replace(
+            card,
+            name=name or f"{card.name}-adapted",
+            temperatures=adaptation.temperatures,
+            threshold=adaptation.threshold,
+            results={},  # they were measured with another file
+            extra_data=(*card.extra_data, f"{adaptation.crops} labelled crops (adaptation)"),
+            notes={**card.notes, "adaptation": {**adaptation.to_json(), "from": card.sha256}},
+        ),
+    )
+    return read_bundle(written.model)
+
+
+def read_crops(
+    folder: str | Path, label_set: LabelSet, *, progress: Callable[[int, int], None] | None = None
+) -> tuple[list[NDArray[np.uint8]], NDArray[np.int64]]:
+    """Crops in one folder per label, ``FOLDER/happy/…``.
+
+    Returns:
+        uint8 RGB crops of any size, and their ids int64 (N,).
+
+    Raises:
+        InputError: a folder that is no label, a picture that cannot be read, nothing there.
+    """
+    from mien.faces.decode import decode
+    from mien.recognition.listing import list_images
+
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder; give one with a folder of crops for each label, such as happy/")
+    inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    files = [(file, label_set.id(path.name.lower())) for path in inner for file in list_images([path], recursive=True)]
+    if not files:
+        raise InputError(f"{folder} holds no crops; expected are folders named {', '.join(label_set.labels)}")
+    crops = []
+    for done, (file, _) in enumerate(files, 1):
+        crops.append(decode(file))
+        if progress is not None:
+            progress(done, len(files))
+    return crops, np.array([label for _, label in files], np.int64)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A correction and a temperature that follows it, on logits that were divided by the bundle's own temperature."""
+
+    method: str
+    correction: Correction
+    temperature: float
+    held_out: NDArray[np.float64]
+    pull: float | None = None
+
+    def logits(self, base: NDArray[np.float64], features: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self.correction.apply(base, features) / self.temperature
+
+
+def _choose(
+    base: NDArray[np.float64],
+    features: NDArray[np.float64],
+    y: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    seed: int,
+) -> _Choice:
+    """The candidate whose NLL on held-out folds is lowest, fitted to everything."""
+    folds = _folds(y, groups, INNER_FOLDS, seed + 1000)
+    options: list[tuple[str, float | None, Callable[[NDArray[np.bool_]], Correction]]] = [
+        ("temperature", None, lambda rows: Correction.none(base.shape[1])),
+        ("prior", None, lambda rows: fit_correction(base[rows], None, y[rows])),
+    ]
+    for strength in PULLS if features.shape[1] else ():
+
+        def linear(rows: NDArray[np.bool_], strength: float = strength) -> Correction:
+            return fit_correction(base[rows], features[rows], y[rows], pull=strength)
+
+        options.append(("linear", strength, linear))
+    best = _Choice("none", Correction.none(base.shape[1]), 1.0, base)
+    lowest = nll(softmax(base), y)
+    for method, pull, fit in options:
+        held_out = np.empty_like(base)
+        for test in folds:
+            held_out[test] = fit(~test).apply(base[test], features[test])
+        temperature = fit_temperature(held_out, y)
+        value = nll(softmax(held_out, temperature), y)
+        if value < lowest:
+            lowest = value
+            best = _Choice(method, fit(np.ones(len(y), bool)), temperature, held_out / temperature, pull)
+    return best
+
+
+def _seen(
+    recognizer: Recognizer, crops: ArrayLike | Sequence[ArrayLike]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Calibrated logits, penultimate features, and a number for each distinct crop."""
+    base = recognizer.logits(crops, views="one").astype(np.float64) / recognizer.card.temperatures["one"]
+    try:
+        features = recognizer.embed(crops).astype(np.float64)
+    except BundleError:
+        features = np.zeros((len(base), 0))
+    marks = [hashlib.sha256(row.tobytes()).digest() for row in np.hstack([base, features])]
+    _, groups = np.unique(np.array(marks), return_inverse=True)
+    return base, features, groups.astype(np.int64)
+
+
+def _folds(y: NDArray[np.int64], groups: NDArray[np.int64], count: int, seed: int) -> list[NDArray[np.bool_]]:
+    """Masks of the rows that are held out; each label is spread evenly, equal crops stay together."""
+    distinct, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    drawn = permutation(seed, len(distinct))
+    order = drawn[np.argsort(y[first][drawn], kind="stable")]
+    fold = np.empty(len(distinct), np.int64)
+    fold[order] = np.arange(len(distinct)) % count
+    return [fold[inverse] == number for number in range(count)]
+
+
+def _gain(values: NDArray[np.float64], groups: NDArray[np.int64], *, better: int) -> Gain:
+    low, high = bootstrap_interval(better * (values[1] - values[0]), groups)
+    before, after = values.mean(1).tolist()
+    return Gain(before, after, low, high)
