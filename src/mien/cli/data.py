@@ -1,4 +1,4 @@
-"""``mien data``: list, info, import, check, audit."""
+"""``mien data``: list, info, import, check, audit, sdafe."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from mien.cli.data_audit import audit
+from mien.cli.data_sdafe import sdafe
 
 app = typer.Typer(help="Import data sets, look at them, check them.", no_args_is_help=True)
 app.command("audit")(audit)
+app.command("sdafe")(sdafe)
 
 Name = Annotated[str, typer.Argument(help="Data set, e.g. fer2013; `mien data list` shows all.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
