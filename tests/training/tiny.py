@@ -7,6 +7,7 @@ import signal
 import sys
 from typing import Any
 
+from mien import systems
 from mien.datasets import FaceSet, load_dataset
 from mien.systems import card
 from mien.training import Progress, Recipe, Run, train
@@ -22,8 +23,18 @@ def recipe(*changes: str) -> Recipe:
     return Recipe.of(card("compact")).set([*SETTINGS, *changes])
 
 
+# In stages, with a network that has something to switch: where the first change is "staged".
+SWITCHING = ["batch_size=24", "compile=false", "precision=fp32", "ema=0.9", "augment.cutmix=0.5"]
+systems._HOME.setdefault("switching", "switching")
+
+
+def staged(*changes: str) -> Recipe:
+    return Recipe.of(card("switching")).set([*SWITCHING, *changes])
+
+
 def run(data: FaceSet, out: Any, *changes: str, **options: Any) -> Run:
-    return train("compact", data.train, data.selection, recipe=recipe(*changes), out=out, device="cpu", **options)
+    chosen = staged(*changes[1:]) if changes[:1] == ("staged",) else recipe(*changes)
+    return train(chosen.system_id, data.train, data.selection, recipe=chosen, out=out, device="cpu", **options)
 
 
 def main(folder: str, epoch: str, step: str, *changes: str) -> None:
