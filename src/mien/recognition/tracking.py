@@ -27,6 +27,8 @@ _JITTER = 0.04
 """Standard deviation of a detector's box, in sides of the face."""
 _PUSH = 4.0
 """Standard deviation of a head's acceleration, in sides per second²."""
+_LIKENESS = 0.7
+"""Correlation of two looks that make a face the same one across a cut or behind something that fills the picture."""
 _FADE = 0.3
 """Seconds in which the speed of a face that is not seen falls to a third: it was hidden, not shot from a gun."""
 
@@ -34,8 +36,9 @@ _FADE = 0.3
 class _Track:
     """Centre, width and height of one face, each with its speed: four independent filters of two states."""
 
-    def __init__(self, number: int, box: NDArray[np.float64], time: float) -> None:
+    def __init__(self, number: int, box: NDArray[np.float64], time: float, look: NDArray[np.float32] | None) -> None:
         self.number = number
+        self.look, self.doubtful = look, False
         self.place = _centred(box)  # (4,) cx cy w h
         self.speed = np.zeros(4)
         side = float(self.place[2:].mean())
@@ -51,7 +54,8 @@ class _Track:
         half = np.maximum(place[2:], 1) / 2
         return np.concatenate([place[:2] - half, place[:2] + half])
 
-    def correct(self, box: NDArray[np.float64], time: float) -> None:
+    def correct(self, box: NDArray[np.float64], time: float, look: NDArray[np.float32] | None) -> None:
+        self.look, self.doubtful = look, False
         step = max(time - self.time, 0.0)
         side = float(self.place[2:].mean())
         noise = (_PUSH * side) ** 2
@@ -96,12 +100,13 @@ class Tracker:
         self._count = 0
         self._time = -np.inf
 
-    def update(self, boxes: ArrayLike, time: float) -> NDArray[np.int64]:
+    def update(self, boxes: ArrayLike, time: float, looks: NDArray[np.float32] | None = None) -> NDArray[np.int64]:
         """Number the faces of the next frame.
 
         Args:
             boxes: (N, 4), x1 y1 x2 y2 in pixels.
             time: of the frame, in seconds; never before the last one's.
+            looks: float32 (N, D), rows of mean 0 and length 1 that say what each face looks like; see `doubt`.
 
         Returns:
             int64 (N,), from 1; a face without a track gets the next number.
@@ -115,33 +120,48 @@ class Tracker:
         found = np.asarray(boxes, np.float64).reshape(-1, 4)
         self._tracks = [track for track in self._tracks if time - track.seen <= self.gap + 1e-9]
         numbers = np.zeros(len(found), np.int64)
-        for track, row in self._match(found, time):
-            track.correct(found[row], time)
+        for track, row in self._match(found, time, looks):
+            track.correct(found[row], time, None if looks is None else looks[row])
             numbers[row] = track.number
         for row in np.flatnonzero(numbers == 0).tolist():
             self._count += 1
-            self._tracks.append(_Track(self._count, found[row], time))
+            look = None if looks is None else looks[row]
+            self._tracks.append(_Track(self._count, found[row], time, look))
             numbers[row] = self._count
         return numbers
+
+    def doubt(self) -> None:
+        """The picture changed as a whole: a cut, or something in front of the camera.
+
+        From now on a face of before has to look like it did to be taken for the same one; the place is not enough.
+        """
+        for track in self._tracks:
+            track.doubtful = True
 
     @property
     def alive(self) -> set[int]:
         """Numbers that can still come back."""
         return {track.number for track in self._tracks}
 
-    def _match(self, found: NDArray[np.float64], time: float) -> list[tuple[_Track, int]]:
+    def _match(
+        self, found: NDArray[np.float64], time: float, looks: NDArray[np.float32] | None
+    ) -> list[tuple[_Track, int]]:
         """Best overlap first; then what was hidden, nearest first. Each track and each face once."""
         if not len(found) or not self._tracks:
             return []
         expected = np.stack([track.at(time) for track in self._tracks])
+        alike = np.ones((len(self._tracks), len(found)), np.bool_)
+        for row, track in enumerate(self._tracks):
+            if track.doubtful:
+                alike[row] = False if track.look is None or looks is None else looks @ track.look >= _LIKENESS
         overlap = np.asarray(intersection_over_union(expected, found), np.float64)
-        pairs = _greedy(-overlap, overlap >= _OVERLAP)
+        pairs = _greedy(-overlap, (overlap >= _OVERLAP) & alike)
         taken_tracks, taken_faces = {pair[0] for pair in pairs}, {pair[1] for pair in pairs}
         a, b = _centred(expected), _centred(found)
         side = a[:, None, 2:].mean(axis=2)
         distance = np.linalg.norm(a[:, None, :2] - b[None, :, :2], axis=2) / side
         growth = np.abs(np.log(b[None, :, 2:].mean(axis=2) / side))
-        possible = (distance <= _REACH) & (growth <= np.log(_GROWTH))
+        possible = (distance <= _REACH) & (growth <= np.log(_GROWTH)) & alike
         possible[sorted(taken_tracks)] = False
         possible[:, sorted(taken_faces)] = False
         pairs += _greedy(distance, possible)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mien.bundle import Framing
 from mien.errors import InputError
+from mien.faces.crop import crop_faces
 from mien.recognition.expressions import Expressions
 from mien.recognition.tracking import Smoother, Tracker
 from mien.recognition.video_file import MAX_SIDE, VideoReader
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 _AHEAD = 6
 """Frames that are decoded while others are looked at."""
 _ENDED = object()
+_CUT = 0.25
+"""Share of the pixels that change their colour from one frame to the next where another scene may begin."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,9 @@ class Watching:
         return self.detect_every or (1 if self.every else 5)
 
 
+DEFAULT = Watching()
+
+
 class VideoFaces:
     """The frames of a video with their faces, one after the other, in constant memory.
 
@@ -94,7 +101,7 @@ class VideoFaces:
         reader: what is known of the file, and ``reader.problem`` when the iteration has ended.
     """
 
-    def __init__(self, recognizer: Recognizer, path: str | Path, watching: Watching = Watching()) -> None:
+    def __init__(self, recognizer: Recognizer, path: str | Path, watching: Watching = DEFAULT) -> None:
         self.recognizer, self.watching = recognizer, watching
         self.reader = VideoReader(path, max_side=watching.max_side)
         self._tracker, self._smoother = Tracker(watching.gap), Smoother(watching.smoothing)
@@ -104,27 +111,36 @@ class VideoFaces:
         frames = _sampled(_ahead(self.reader), self.watching.every)
         start: _Shot | None = None
         between: list[tuple[float, NDArray[np.uint8]]] = []
-        last: tuple[float, NDArray[np.uint8]] | None = None
-        for number, (time, image) in enumerate(frames):
-            if number % self.watching.step:
+        colours: NDArray[np.float64] | None = None
+        for time, image in frames:
+            before, colours = colours, _colours(image)
+            if start is not None and before is not None and np.abs(colours - before).sum() / 2 > _CUT:
+                # Another scene, perhaps: whoever is there now need not be who was there before at the same place.
+                yield from self._finish(start, between)
+                start, between = None, []
+                self._tracker.doubt()
+            if start is not None and len(between) < self.watching.step - 1:
                 between.append((time, image))
-                last = time, image
                 continue
             shot = self._look(time, image)
             if start is not None:
                 yield from self._emit(start, between, shot)
-            start, between, last = shot, [], None
-        if start is None:
-            return
-        # The video ends between two detections: the last frame is looked at too.
-        end = None if last is None else self._look(*last)
-        yield from self._emit(start, between[:-1], end)
-        if end is not None:
-            yield from self._emit(end, [], None)
+            start, between = shot, []
+        if start is not None:
+            yield from self._finish(start, between)
+
+    def _finish(self, start: _Shot, between: list[tuple[float, NDArray[np.uint8]]]) -> Iterator[VideoFrame]:
+        """The last frames of a scene: the very last one is looked at too."""
+        if between:
+            end = self._look(*between[-1])
+            yield from self._emit(start, between[:-1], end)
+            start = end
+        yield from self._emit(start, [], None)
 
     def _look(self, time: float, image: NDArray[np.uint8]) -> _Shot:
         found = self.recognizer.detect(image)
-        return _Shot(time, image, found, self._tracker.update(found.boxes, time), self._tracker.alive)
+        numbers = self._tracker.update(found.boxes, time, _looks(image, found))
+        return _Shot(time, image, found, numbers, self._tracker.alive)
 
     def _emit(
         self, start: _Shot, between: list[tuple[float, NDArray[np.uint8]]], end: _Shot | None
@@ -169,6 +185,21 @@ def _between(start: _Shot, end: _Shot | None, time: float, image: NDArray[np.uin
 
     found = Detections(mixed("boxes"), mixed("scores"), mixed("landmarks"))
     return _Shot(time, image, found, np.array(both, np.int64), start.alive)
+
+
+def _looks(image: NDArray[np.uint8], found: Detections) -> NDArray[np.float32]:
+    """float32 (N, 256): each face reduced to 16 × 16 grey, of mean 0 and length 1."""
+    looks = crop_faces(image, found.boxes, size=16, framing=Framing()).reshape(len(found), 256).astype(np.float32)
+    looks -= looks.mean(axis=1, keepdims=True)
+    return np.asarray(looks / np.maximum(np.linalg.norm(looks, axis=1, keepdims=True), 1e-6), np.float32)
+
+
+def _colours(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Shares of 64 coarse colours among some thousand pixels: what a moving camera hardly changes and a cut does."""
+    step = max(1, min(image.shape[:2]) // 60)
+    coarse = (image[::step, ::step] >> 6).astype(np.intp)
+    codes = coarse[..., 0] * 16 + coarse[..., 1] * 4 + coarse[..., 2]
+    return np.bincount(codes.ravel(), minlength=64) / codes.size
 
 
 def _sampled(

@@ -78,7 +78,8 @@ class VideoReader:
             raise InputError(f"{path} has frames of {context.width} × {context.height} pixels, beyond what is read")
         self.duration = _duration(self._container, self._stream, self._av)
         self.rate = float(self._stream.average_rate or self._stream.guessed_rate or 0)
-        self._begin = (self._container.start_time or 0) / self._av.time_base
+        start = self._container.start_time
+        self._begin: float | None = None if start is None else start / self._av.time_base
         self._max_side = max_side
         self.size, self.scale = (0, 0), 1.0
 
@@ -89,6 +90,8 @@ class VideoReader:
             for frame in self._container.decode(self._stream):
                 if frame.is_corrupt and number == 0:
                     continue
+                if self._begin is None:  # Matroska does not say when it starts
+                    self._begin = float(frame.time or 0.0)
                 time = number / (self.rate or 25.0) if frame.time is None else float(frame.time) - self._begin
                 # Times that stand still or run backwards come from broken muxers; the order of the frames counts.
                 time = max(time, last + 1e-3) if last >= 0 else max(time, 0.0)
@@ -105,6 +108,11 @@ class VideoReader:
         shown = last + 1 / (self.rate or 25.0)
         if not self.problem and self.duration - shown > max(_ROUNDING, 2 / (self.rate or 25.0)):
             self.problem = f"{self.path} ends after {shown:.1f} s and promises {self.duration:.1f} s; it is truncated"
+
+    @property
+    def begin(self) -> float:
+        """What the file's own clock shows at time 0, in seconds; known with the first frame at the latest."""
+        return self._begin or 0.0
 
     def close(self) -> None:
         """Let go of the file."""
@@ -131,19 +139,18 @@ class VideoWriter:
 
     Args:
         path: the file to write, ``.mp4``, ``.mkv`` or ``.mov``.
-        source: the video whose sound is kept.
-        rate: mean frames per second.
+        source: the video whose frames these are and whose sound is kept.
 
     Raises:
         InputError: the file cannot be written.
     """
 
-    def __init__(self, path: str | Path, source: str | Path, rate: float) -> None:
+    def __init__(self, path: str | Path, source: VideoReader) -> None:
         self._av = _av()
         self._path = Path(path)
         if self._path.suffix.lower() not in (".mp4", ".mkv", ".mov"):
             raise InputError(f"{path}: videos are written as .mp4, .mkv or .mov")
-        if self._path.exists() and self._path.samefile(source):
+        if self._path.exists() and self._path.samefile(source.path):
             raise InputError(f"{path} is the video itself; choose another path")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -156,13 +163,12 @@ class VideoWriter:
         self._part = Path(name)
         self._out = self._av.open(name, "w")
         self._stream: Any = None
-        self._rate = rate or 25.0
-        self._source = self._av.open(str(source))
+        self._reader = source
+        self._source = self._av.open(source.path)
         self._sound: Any = None
         self._transcodes = False
         self._packets: Iterator[Any] = iter(())
         self._waiting: Any = None
-        self._begin = (self._source.start_time or 0) / self._av.time_base
         self._last = -1
 
     def write(self, time: float, image: NDArray[np.uint8]) -> None:
@@ -203,7 +209,7 @@ class VideoWriter:
     def _start(self, width: int, height: int) -> None:
         from fractions import Fraction
 
-        stream = self._out.add_stream("libx264", rate=Fraction(self._rate).limit_denominator(1001))
+        stream = self._out.add_stream("libx264", rate=Fraction(self._reader.rate or 25.0).limit_denominator(1001))
         # H.264 with the colours that every player reads has even sides.
         stream.width, stream.height, stream.pix_fmt = width // 2 * 2, height // 2 * 2, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 90_000)
@@ -230,17 +236,19 @@ class VideoWriter:
         while self._waiting is not None:
             packet = self._waiting
             known = packet.dts is not None
-            if known and float(packet.dts * packet.time_base) - self._begin > time:
+            if known and float(packet.dts * packet.time_base) - self._reader.begin > time:
                 return
             if self._transcodes:
                 try:
                     for frame in packet.decode():
-                        frame.pts = None if frame.pts is None else frame.pts - round(self._begin / frame.time_base)
+                        frame.pts = (
+                            None if frame.pts is None else frame.pts - round(self._reader.begin / frame.time_base)
+                        )
                         self._out.mux(self._sound.encode(frame))
                 except self._av.error.FFmpegError as error:
                     logger.info("a piece of the sound is broken: %s", _reason(error))
             elif known:
-                shift = round(self._begin / packet.time_base)
+                shift = round(self._reader.begin / packet.time_base)
                 packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
                 packet.stream = self._sound
                 self._out.mux(packet)
