@@ -37,7 +37,7 @@ def test_report_and_manifest(manifest: Path, capsys: pytest.CaptureFixture[str])
     assert run(manifest, "--data", "drawn", "--out", out) == 0
     printed = capsys.readouterr().out
     assert "1 of 3 images stay" in printed
-    assert "CLIP disagrees" in printed
+    assert "class full" in printed
     assert out.read_text().splitlines()[1].startswith("6.png,disgust,Noise,6,")
     assert run(manifest, "--data", "drawn", "--json", "--no-clip", "--min-psnr", "3") == 0
     report = json.loads(capsys.readouterr().out)

@@ -53,7 +53,7 @@ def sdafe(
         return
     columns = ("before", "offered", *REASONS, "kept", "after")
     print_table(
-        ("", *(REASONS.get(name, name) for name in columns)),
+        ("", *(f"dropped:\n{REASONS[name]}" if name in REASONS else name for name in columns)),
         [(row["label"], *(f"{row[name]:,}" for name in columns)) for row in report["balance"]],
     )
     before, after = (_ratio(report["largest_over_smallest"][end]) for end in ("before", "after"))

@@ -31,12 +31,12 @@ Agreement = Callable[[npt.NDArray[np.uint8]], Sequence[float]]
 """An image, uint8 (H, W, 3) RGB → the cosine with the text of each label, in the order of the label set."""
 
 REASONS = {
-    "no_source": "no source to compare with",
-    "psnr": "PSNR out of bounds",
-    "clip": "CLIP disagrees",
-    "surplus": "its class is full",
+    "no_source": "no source",
+    "psnr": "PSNR",
+    "clip": "CLIP",
+    "surplus": "class full",
 }
-"""Why an image is dropped, in the order in which that is asked; it counts under the first reason."""
+"""What an image is dropped by, in the order in which that is asked; it counts under the first."""
 
 
 @dataclass(frozen=True)
