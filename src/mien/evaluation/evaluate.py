@@ -73,7 +73,7 @@ def evaluate(
     face_set = split.face_set
     known = protocols.get(protocol or protocol_of(face_set))
     check_data(known, face_set)
-    view = get_view(views)
+    view = get_view(views) if views != "members" else None
     if views not in known.views:
         raise InputError(f"protocol {known.name} allows the views {', '.join(known.views)}, not {views!r}")
     prepared = subject_of(subject, device)
@@ -82,9 +82,13 @@ def evaluate(
             f"the labels differ: {prepared.system} tells {', '.join(prepared.label_set.labels)}; "
             f"{face_set.name} has {', '.join(face_set.label_set.labels)}"
         )
-    if prepared.scores is not None and views != "one":
-        raise InputError(f"{prepared.system} is no network and knows only the view one, not {views!r}")
-    if prepared.kind in ("bundle", "submitted") and view.size not in (0, prepared.input.size):
+    if prepared.scores is not None:
+        its_own = "members" if prepared.kind == "ensemble" else "one"
+        if views != its_own:
+            raise InputError(f"{prepared.system} is no single network: it knows the view {its_own}, not {views!r}")
+    elif view is None:
+        raise InputError(f"{prepared.system} is no ensemble; choose a view of one network")
+    elif prepared.kind in ("bundle", "submitted") and view.size not in (0, prepared.input.size):
         raise InputError(
             f"view {views} feeds {view.size} px and this network takes {prepared.input.size} px; choose another view"
         )

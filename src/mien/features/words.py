@@ -51,14 +51,8 @@ def learn_vocabulary(
     Raises:
         InputError: fewer descriptors than words, or a vocabulary of fewer than two words.
     """
-    if words < 2 or (mirror and words % 2):
-        raise InputError(f"a vocabulary has at least 2 words, an even number with mirror images, not {words}")
+    check_vocabulary(words, mirror, len(images), grid)
     available = len(images) * len(grid)
-    if words > available:
-        raise InputError(
-            f"a vocabulary of {words:,} words is larger than the {available:,} descriptors of {len(images):,} faces; "
-            "choose fewer words, a finer grid or more faces"
-        )
     key = {
         "faces": faces_digest(images),
         "grid": grid.to_dict(),
@@ -77,6 +71,18 @@ def learn_vocabulary(
 
     vocabulary = cached_rows("vocabulary", key, (words, 128), np.float32, make, block=words)
     return np.array(vocabulary)
+
+
+def check_vocabulary(words: int, mirror: bool, faces: int, grid: SiftGrid) -> None:
+    """Refuse a vocabulary that cannot be learnt from so many faces; see `learn_vocabulary`."""
+    if words < 2 or (mirror and words % 2):
+        raise InputError(f"a vocabulary has at least 2 words, an even number with mirror images, not {words}")
+    available = faces * len(grid)
+    if words > available:
+        raise InputError(
+            f"a vocabulary of {words:,} words is larger than the {available:,} descriptors of {faces:,} faces; "
+            "choose fewer words, a finer grid or more faces"
+        )
 
 
 def assign_words(

@@ -49,6 +49,8 @@ _HOME = {
 
 _NO_NETWORKS = {
     "local-learning-bow": "mien.systems.local_learning_bow",
+    "pramerdorfer-eight": "mien.systems.named_ensembles",
+    "residual-masking-seven": "mien.systems.named_ensembles",
 }
 """Systems that are fitted instead of trained."""
 

@@ -37,6 +37,9 @@ class ClassicalSystem(ABC):
         self.card, self.classes = card, classes
         self.options: dict[str, Any] = {**card.options, **options}
 
+    def check(self, split: Split) -> None:  # noqa: B027
+        """Refuse, before anything is written, a split that these options cannot be fitted to (`InputError`)."""
+
     @abstractmethod
     def fit(self, split: Split, *, seed: int, notify: Notify) -> None:
         """Learn from the faces of ``split``. Long stages are cached and go on after a kill."""

@@ -28,7 +28,7 @@ import numpy as np
 
 from mien.features.cache import faces_digest
 from mien.features.sift import SiftGrid
-from mien.features.words import learn_vocabulary, mirrored_words, visual_words
+from mien.features.words import check_vocabulary, learn_vocabulary, mirrored_words, visual_words
 from mien.systems.card import Card, Paper, grey
 from mien.systems.classical import ClassicalSystem, Notify
 from mien.systems.local_learning import check_neighbours, global_margins, kernel, local_margins, presence, scale_rows
@@ -52,10 +52,15 @@ class LocalLearningBOW(ClassicalSystem):
         o = self.options
         return SiftGrid(int(o["side"]), int(o["step"]), tuple(o["patches"]), float(o["blur"]), bool(o["root"]))
 
-    def fit(self, split: Split, *, seed: int, notify: Notify) -> None:
-        """Vocabulary, words and the kernel of the training faces with each other."""
+    def check(self, split: Split) -> None:
+        """Refuse too few faces for the neighbours or for the vocabulary."""
         if self.options["neighbours"]:
             check_neighbours(int(self.options["neighbours"]), len(split))
+        check_vocabulary(int(self.options["words"]), bool(self.options["mirror"]), len(split), self.grid)
+
+    def fit(self, split: Split, *, seed: int, notify: Notify) -> None:
+        """Vocabulary, words and the kernel of the training faces with each other."""
+        self.check(split)
         images = grey_faces(split.images)
         self.vocabulary = learn_vocabulary(
             images,

@@ -233,11 +233,12 @@ def fit(
         RunError: the run exists, or belongs to other data.
     """
     tell = notify or quiet
+    system = make(systems.card(recipe.system_id), len(train.label_set), recipe.system)
+    system.check(train)
     run = _start(folder, recipe, train, selection, seed, resume)
     if run.finished:
         return run
     started = time.perf_counter()
-    system = make(systems.card(recipe.system_id), len(train.label_set), recipe.system)
     system.fit(train, seed=seed, notify=tell)
     scores = system.scores(selection.images, notify=tell)
     state = system.state()

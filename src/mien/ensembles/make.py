@@ -1,0 +1,100 @@
+"""An ensemble from what a person names: a named ensemble, results, bundles or run folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mien.ensembles.merge import export_ensemble
+from mien.ensembles.named import named_members
+from mien.ensembles.networks import network_ensemble
+from mien.ensembles.recorded import ensemble_of_results
+from mien.errors import InputError
+from mien.results import load_all
+from mien.results.finding import find
+from mien.systems.named_ensembles import CARDS
+
+if TYPE_CHECKING:
+    from mien.bundle import Bundle
+    from mien.results import Result
+
+
+def make(
+    members: Sequence[str | Path],
+    *,
+    how: str = "all",
+    name: str = "ensemble",
+    split: str = "selection",
+    views: str = "",
+    data: str = "fer2013",
+    path: str | Path | None = None,
+    results: str | Path = "results",
+    onnx: str | Path | None = None,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Result, Bundle | None]:
+    """Make an ensemble and measure it.
+
+    Args:
+        members: one named ensemble; or ids or paths of results; or paths of bundles and run folders.
+        how: see `mien.ensembles.choose`.
+        name: what it is called in results; a named ensemble has its own name.
+        split: ``selection``, or ``test``, whose opening the ledger notes.
+        views: the view of bundles and runs (``one`` by default); of a named ensemble the members' view.
+        data: data set, for bundles and runs.
+        path: where it lies, if it is not imported yet.
+        results: folder of results and ledger.
+        onnx: where to write an ensemble of bundles as one bundle.
+        device: of runs.
+        progress: called with (done, in all).
+
+    Returns:
+        The result, not yet saved, and the bundle where one was asked for.
+
+    Raises:
+        InputError: members of different kinds or that do not belong together; nothing is written.
+    """
+    if split not in ("selection", "test"):
+        raise InputError(f"--split is selection or test, not {split!r}")
+    test = split == "test"
+    if len(members) == 1 and not _is_network(members[0]) and not _is_result(members[0]):
+        name = str(members[0])
+        found = named_members(name, load_all(results), views=views, test=test)
+        _no_graph(onnx)
+        return ensemble_of_results(found, name=name, how=how, test=test, folder=results), None
+    networks = [_is_network(member) for member in members]
+    if not any(networks):
+        _no_graph(onnx)
+        if views:
+            raise InputError("recorded results have their views already; leave out --views")
+        recorded = [find(member, results) for member in members]
+        return ensemble_of_results(recorded, name=name, how=how, test=test, folder=results), None
+    if not all(networks):
+        raise InputError("give results, or bundles and runs, not both: a recorded score cannot run on a face again")
+    from mien.datasets import load_dataset
+    from mien.evaluation import evaluate
+
+    face_set = load_dataset(data, path)
+    chosen = network_ensemble(
+        members, face_set.selection, name=name, how=how, views=views or "one", device=device, progress=progress
+    )
+    bundle = export_ensemble(chosen, onnx, face_set) if onnx is not None else None
+    where = face_set.test if test else face_set.selection
+    return evaluate(chosen, where, views="members", results=results, progress=progress), bundle
+
+
+def _no_graph(onnx: str | Path | None) -> None:
+    if onnx is not None:
+        raise InputError(
+            "recorded results hold scores, no graphs; give the bundles (.onnx) to write one bundle of them"
+        )
+
+
+def _is_network(member: str | Path) -> bool:
+    return Path(member).suffix == ".onnx" or Path(member).is_dir()
+
+
+def _is_result(member: str | Path) -> bool:
+    text = str(member)
+    return text not in CARDS and (Path(text).suffix == ".json" or all(c in "0123456789abcdef" for c in text))

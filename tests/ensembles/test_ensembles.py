@@ -1,0 +1,312 @@
+"""Ensembles: averaged, chosen on the selection split only, and merged into one graph that computes the same."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import mien
+from mien.bundle import Bundle, BundleCard, InputSpec, read_bundle, write_bundle
+from mien.cli import app
+from mien.datasets import FaceSet
+from mien.ensembles import choose, ensemble_of_results, export_ensemble, make, named_members, network_ensemble
+from mien.errors import InputError, SealedSplitError, UnknownNameError
+from mien.evaluation import score
+from mien.labels import FER2013, LabelSet
+from mien.recognition.network import Network
+from mien.results import Ledger, Result, metrics, protocols, verify
+
+PRIVATE = protocols.get("fer2013/private@1")
+
+
+def _invented(folder: Path, **changes: Any) -> Result:
+    found = importlib.util.spec_from_file_location("invented", Path(__file__).parents[1] / "results" / "conftest.py")
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    made: Result = module.invented_result(folder, **changes)
+    return made
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
+    folder = tmp_path_factory.mktemp("members")
+    return [_invented(folder, seed=seed, skill=skill) for seed, skill in ((0, 0.7), (1, 0.7), (2, 0.3))]
+
+
+# Recorded results
+
+
+def test_the_mean_of_independent_members_is_more_likely_than_each(results: list[Result], tmp_path: Path) -> None:
+    together = ensemble_of_results(results[:2], name="pair", test=True, folder=tmp_path)
+    assert together.kind == "ensemble"
+    assert together.views == "members"
+    calibrated = [metrics.softmax(r.test_scores, r.metrics["temperature"]) for r in results[:2]]
+    expected = (calibrated[0] + calibrated[1]) / 2
+    assert together.test_scores is not None
+    np.testing.assert_allclose(metrics.softmax(together.test_scores), expected, atol=2e-3)
+    members = together.recipe["members"]
+    assert [m["result"] for m in members] == [r.id for r in results[:2]]
+    assert [m["weight"] for m in members] == [0.5, 0.5]
+    assert together.metrics["nll"] < min(r.metrics["nll"] for r in results)
+
+
+def test_its_number_about_the_test_split_is_an_opening(results: list[Result], tmp_path: Path) -> None:
+    quiet = ensemble_of_results(results, folder=tmp_path)
+    assert quiet.test is None
+    assert not (tmp_path / "ledger.jsonl").exists()
+    together = ensemble_of_results(results, name="trio", test=True, folder=tmp_path)
+    assert Ledger(tmp_path / "ledger.jsonl").counts() == {"trio": 1}
+    together.save(tmp_path)
+    assert verify(tmp_path, systems=["vggnet"]).holds
+
+
+@pytest.mark.parametrize("how", ["greedy", "weights"])
+def test_a_choice_prefers_the_members_that_help(results: list[Result], how: str, tmp_path: Path) -> None:
+    chosen = ensemble_of_results(results, how=how, folder=tmp_path)
+    weights = [m["weight"] for m in chosen.recipe["members"]]
+    assert sum(weights) == pytest.approx(1, abs=1e-5)
+    assert weights[2] < min(weights[:2])
+    answers = PRIVATE.selection
+    assert answers is not None
+    members = [metrics.softmax(result.selection_scores) for result in results]
+    assert choose(members, answers, PRIVATE, how).nll < choose(members, answers, PRIVATE).nll
+
+
+def test_a_choice_minds_no_copies_of_training_faces(results: list[Result]) -> None:
+    answers = PRIVATE.selection
+    assert answers is not None
+    random = np.random.default_rng(0)
+    honest = metrics.softmax(np.eye(7)[answers.labels] + random.normal(0, 1, (len(answers), 7)))
+    parrot = np.full((len(answers), 7), 1 / 7)
+    parrot[~answers.fit] = np.eye(7)[answers.labels[~answers.fit]]
+    assert choose([honest, parrot], answers, PRIVATE, "greedy").weights.tolist() == [1, 0]
+    assert choose([honest, parrot], answers, PRIVATE).faces == int(answers.fit.sum())
+
+
+def test_choosing_on_the_test_split_is_refused(results: list[Result], faces: FaceSet) -> None:
+    probabilities = [metrics.softmax(r.test_scores) for r in results]
+    test = PRIVATE.test
+    with pytest.raises(SealedSplitError, match="chosen on PublicTest"):
+        choose(probabilities, test, PRIVATE, "greedy")
+    # Neither another name for it, nor some of its rows among those of the selection split.
+    with pytest.raises(SealedSplitError):
+        choose(probabilities, replace(test, split="PublicTest"), PRIVATE, "greedy")
+    selection = PRIVATE.selection
+    assert selection is not None
+    mixed = selection.rows.copy()
+    mixed[0] = test.rows[0]
+    with pytest.raises(SealedSplitError):
+        choose(probabilities, replace(selection, rows=mixed), PRIVATE, "weights")
+    with pytest.raises(SealedSplitError, match="never on 'test'"):
+        network_ensemble(["a.onnx", "b.onnx"], faces.test)
+    with pytest.raises(SealedSplitError, match="never on 'train'"):
+        network_ensemble(["a.onnx", "b.onnx"], faces.train)
+
+
+def test_members_that_do_not_belong_together_are_refused(results: list[Result], tmp_path: Path) -> None:
+    def refused(members: list[Result], message: str, **options: Any) -> None:
+        with pytest.raises(InputError, match=message):
+            ensemble_of_results(members, folder=tmp_path, **options)
+        assert not (tmp_path / "ledger.jsonl").exists()
+
+    folder = tmp_path / "members"
+    one = results[0]
+    refused([one], "at least 2")
+    refused([one, one], "the same network")
+    refused([one, replace(results[1], data_fingerprint="ab" * 32)], "fingerprints differ")
+    refused([one, _invented(folder, protocol="ferplus/majority@1")], "measured under")
+    refused([one, _invented(folder, seed=5, test_scores=None)], "not measured on the test split", test=True)
+    refused([one, _invented(folder, seed=6, kind="classical", scores_kind="margins")], "no probabilities")
+    refused([one, results[1]], "chosen by all, greedy, weights", how="gready")
+
+
+# Named ensembles
+
+
+def test_a_named_ensemble_names_all_its_missing_members(results: list[Result]) -> None:
+    with pytest.raises(InputError, match="lacks 8 of its 8 members under view flip: pramerdorfer-vgg seed 0, "):
+        named_members("pramerdorfer-eight", results)
+    with pytest.raises(UnknownNameError, match="pramerdorfer-eight"):
+        named_members("pramerdorfer-eigth", results)
+
+
+def test_a_named_ensemble_is_made_of_what_is_recorded(tmp_path: Path) -> None:
+    from mien.systems.named_ensembles import CARDS
+
+    for member in CARDS["residual-masking-seven"].options["members"]:
+        system, _, seed = member.partition(":")
+        _invented(tmp_path, system=system, seed=int(seed), views="rot8").save(tmp_path)
+    made, bundle = make(["residual-masking-seven"], results=tmp_path, split="test")
+    assert bundle is None
+    assert made.system == "residual-masking-seven"
+    assert len(made.recipe["members"]) == 7
+    with pytest.raises(InputError, match="hold scores, no graphs"):
+        make(["residual-masking-seven"], results=tmp_path, onnx=tmp_path / "all.onnx")
+
+
+def test_a_named_ensemble_is_a_system_that_is_not_trained(faces: FaceSet, tmp_path: Path) -> None:
+    assert mien.systems.card("pramerdorfer-eight").kind == "ensemble"
+    with pytest.raises(InputError, match="mien ensemble pramerdorfer-eight"):
+        mien.train("pramerdorfer-eight", faces.train, faces.selection, out=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+# Networks
+
+
+def _bundle(path: Path, spec: InputSpec, seed: int, fingerprint: str, labels: LabelSet = FER2013) -> Path:
+    """A linear network on an 8 × 8 mean of its input."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    side = spec.size // 8
+    weights = np.random.default_rng(seed).normal(0, 1.5, (64 * spec.channels, 7)).astype(np.float32)
+    nodes = [
+        helper.make_node("AveragePool", ["input"], ["pooled"], kernel_shape=[side, side], strides=[side, side]),
+        helper.make_node("Flatten", ["pooled"], ["embedding"]),
+        helper.make_node("MatMul", ["embedding", "weights"], ["logits"]),
+    ]
+    shape = ["N", spec.channels, spec.size, spec.size]
+    graph = helper.make_graph(
+        nodes,
+        "linear",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)],
+        [
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 7]),
+            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", 64 * spec.channels]),
+        ],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    card = BundleCard(
+        name=path.stem,
+        system="strips",
+        label_set=labels.name,
+        labels=labels.labels,
+        input=spec,
+        opset=18,
+        notes={"training": {"seed": seed, "data_fingerprint": fingerprint, "cost": {"params": 10}}},
+    )
+    write_bundle(path, model.SerializeToString(), card)
+    return path
+
+
+GREY = InputSpec(48, 1, "grey", (0.5,), (0.25,))
+SPECS = {
+    "crop": InputSpec(40, 1, "grey", (0.5,), (0.3,), resize=48),
+    "large": InputSpec(96, 3, "grey", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "large-crop": InputSpec(64, 3, "rgb", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), resize=72),
+}
+
+
+@pytest.fixture(scope="module")
+def bundles(faces: FaceSet, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("bundles")
+    specs = {"plain": GREY, "plain2": GREY, **SPECS}
+    return {
+        name: _bundle(folder / f"{name}.onnx", spec, seed, faces.fingerprint)
+        for seed, (name, spec) in enumerate(specs.items())
+    }
+
+
+def test_bundles_are_measured_together(bundles: dict[str, Path], faces: FaceSet, tmp_path: Path) -> None:
+    both = network_ensemble([bundles["plain"], bundles["plain2"]], faces.selection, how="all")
+    result = mien.evaluate(both, faces.test, views="members", results=tmp_path)
+    assert (result.kind, result.views, result.seed) == ("ensemble", "members", None)
+    assert Ledger(tmp_path / "ledger.jsonl").counts() == {"ensemble": 1}
+    expected = 0
+    for path, member in zip((bundles["plain"], bundles["plain2"]), both.members, strict=True):
+        logits = score(faces.selection.images, GREY, Network(read_bundle(path), 1).logits)
+        assert member.temperature is not None
+        expected = expected + metrics.softmax(logits, member.temperature) / 2
+    np.testing.assert_allclose(metrics.softmax(result.selection_scores), expected, atol=2e-3)
+    with pytest.raises(InputError, match="knows the view members"):
+        mien.evaluate(both, faces.selection, results=tmp_path)
+
+
+@pytest.mark.parametrize("others", [["plain2"], ["crop"], ["large"], ["large-crop"], ["plain2", *SPECS]])
+def test_one_graph_computes_what_its_members_do(
+    bundles: dict[str, Path], faces: FaceSet, tmp_path: Path, others: list[str]
+) -> None:
+    chosen = network_ensemble([bundles[name] for name in ("plain", *others)], faces.selection, name="merged")
+    chosen = replace(chosen, weights=np.linspace(1, 2, len(others) + 1) / np.linspace(1, 2, len(others) + 1).sum())
+    bundle = export_ensemble(chosen, tmp_path / "merged.onnx", faces)
+    assert bundle.card.notes["export"]["parity"]["largest_difference"] < 1e-4
+    assert bundle.card.input.size == 48
+    assert bundle.card.input.channels == (3 if "large-crop" in others else 1)
+    again = read_bundle(tmp_path / "merged.onnx")
+    random = np.random.default_rng(3).integers(0, 256, (5, 48, 48), dtype=np.uint8)
+    found = score(random, again.card.input, Network(again, 1).logits)
+    np.testing.assert_allclose(metrics.softmax(found), metrics.softmax(chosen.scores(random)), atol=1e-4)
+    result = mien.evaluate(again, faces.selection, results=tmp_path)
+    assert result.kind == "bundle"
+    recognised = mien.Recognizer(model=again).classify(random)
+    assert len(recognised) == 5
+
+
+def test_members_without_weight_are_left_out(bundles: dict[str, Path], faces: FaceSet, tmp_path: Path) -> None:
+    chosen = network_ensemble([bundles["plain"], bundles["plain2"], bundles["crop"]], faces.selection)
+    chosen = replace(chosen, weights=np.array([0.5, 0.5, 0.0]))
+    small = export_ensemble(chosen, tmp_path / "small.onnx", faces)
+    assert b"m2." not in small.model
+    assert chosen.subject().cost["members"] == 2
+
+
+def test_a_graph_that_would_differ_is_not_written(bundles: dict[str, Path], faces: FaceSet, tmp_path: Path) -> None:
+    from mien.errors import RunError
+
+    chosen = network_ensemble([bundles["plain"], bundles["plain2"]], faces.selection)
+    swapped: tuple[Bundle, ...] = chosen.sources[::-1]
+    with pytest.raises(RunError, match="nothing was written"):
+        export_ensemble(replace(chosen, sources=swapped, weights=np.array([0.9, 0.1])), tmp_path / "no.onnx", faces)
+    assert not (tmp_path / "no.onnx").exists()
+
+
+def test_networks_that_do_not_belong_together(bundles: dict[str, Path], faces: FaceSet, tmp_path: Path) -> None:
+    stranger = _bundle(tmp_path / "stranger.onnx", GREY, 9, "ab" * 32)
+    with pytest.raises(InputError, match="trained on other data"):
+        network_ensemble([bundles["plain"], stranger], faces.selection)
+    turned = LabelSet("turned", FER2013.labels[::-1])
+    other = _bundle(tmp_path / "turned.onnx", GREY, 9, faces.fingerprint, turned)
+    with pytest.raises(InputError, match="the faces are labelled angry"):
+        network_ensemble([bundles["plain"], other], faces.selection)
+    with pytest.raises(InputError, match="under view one"):
+        export_ensemble(
+            network_ensemble([bundles["plain"], bundles["plain2"]], faces.selection, views="flip"),
+            tmp_path / "flip.onnx",
+            faces,
+        )
+
+
+# The command
+
+
+def test_the_command_records_and_writes(bundles: dict[str, Path], tmp_path: Path, mien_cache: Path) -> None:
+    folder = mien.load_dataset("drawn", count=210, seed=5)
+    assert folder.fingerprint
+    recorded = [_invented(tmp_path, seed=seed) for seed in (0, 1)]
+    for result in recorded:
+        result.save(tmp_path)
+    run = CliRunner().invoke(
+        app, ["ensemble", recorded[0].id, recorded[1].id[:8], "--choose", "weights", "--name", "two", "--json",
+              "--results", str(tmp_path)]
+    )  # fmt: skip
+    assert run.exit_code == 0, run.output
+    said = json.loads(run.stdout)
+    assert said["system"] == "two"
+    assert Path(said["path"]).is_file()
+
+
+def test_mixed_members_are_refused(bundles: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not both"):
+        make([bundles["plain"], "abcdef12"], results=tmp_path)
+    with pytest.raises(UnknownNameError, match="did you mean 'pramerdorfer-eight'"):
+        make(["pramerdorfer-eigth"], results=tmp_path)
