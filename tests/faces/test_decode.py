@@ -280,6 +280,7 @@ def mutations_end_well(seed: tuple[str, dict], edits: list[tuple[int, int]], cut
         assert pixels.shape[2] == 3
 
 
+# Ten thousand of every format: tests/fuzz.
 MUTANTS = given(
     st.sampled_from(SEEDS),
     st.lists(st.tuples(st.one_of(st.integers(0, 200), st.integers(0, 1 << 16)), st.integers(0, 255)), max_size=8),
@@ -290,11 +291,4 @@ MUTANTS = given(
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @MUTANTS
 def test_mutants(seed: tuple[str, dict], edits: list[tuple[int, int]], cut: int) -> None:
-    mutations_end_well(seed, edits, cut)
-
-
-@pytest.mark.full
-@settings(max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@MUTANTS
-def test_ten_thousand_mutants(seed: tuple[str, dict], edits: list[tuple[int, int]], cut: int) -> None:
     mutations_end_well(seed, edits, cut)

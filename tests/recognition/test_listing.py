@@ -90,3 +90,9 @@ def test_what_is_wrong_with_a_table_is_said_with_its_line(text: str | bytes | No
         read_boxes(path)
     assert said in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_a_name_that_no_file_can_have_is_no_crash(folder: Path) -> None:
+    (folder / "b.csv").write_text("file\n" + "n" * 3000 + "\n")
+    assert list(read_names("b.csv")) == ["n" * 3000]
+    assert list(list_images(["n" * 3000], recursive=True)) == ["n" * 3000]

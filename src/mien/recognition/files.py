@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import threading
 from collections import deque
@@ -268,7 +269,10 @@ def mirrored(file: str, folder: Path, root: str | Path | None = None) -> Path:
     if root is not None and inner.is_relative_to(root):
         inner = inner.relative_to(root)
     parts = ["up" if part == ".." else part for part in inner.parts if part not in (inner.anchor, ".")]
-    return folder.joinpath(*parts[:-1], f"{parts[-1]}{DRAWING}")
+    name = parts[-1]
+    if len(os.fsencode(name)) > 240:  # file systems end at 255 bytes
+        name = f"{name[:50]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
+    return folder.joinpath(*parts[:-1], f"{name}{DRAWING}")
 
 
 def _write_png(picture: Image.Image, path: Path) -> None:

@@ -82,7 +82,7 @@ def plan(
         "list": None if names is None else _sha256(names),
         "boxes": None if boxes is None else _sha256(boxes),
     }
-    root = paths[0] if recursive and len(paths) == 1 and names is None and Path(paths[0]).is_dir() else None
+    root = paths[0] if recursive and len(paths) == 1 and names is None and os.path.isdir(paths[0]) else None  # noqa: PTH112
 
     def jobs() -> Iterator[Job]:
         if known is not None and not paths and names is None:
@@ -128,7 +128,7 @@ def list_images(paths: Iterable[str | Path], *, recursive: bool = False) -> Iter
         ['z.jpg', 'a.PNG']
     """
     for path in map(str, paths):
-        if recursive and Path(path).is_dir():
+        if recursive and os.path.isdir(path):  # noqa: PTH112 - a path may be too long to be one
             yield from _below(path)
         else:
             yield path
@@ -252,7 +252,8 @@ def _rows(path: Path, wanted: tuple[str, ...]) -> Iterator[tuple[int, str, list[
 
 
 def _located(file: str, folder: Path) -> str:
-    if "\0" in file or Path(file).is_absolute() or Path(file).exists():
+    # os.path and not Path: names from a table may be too long for a path, or hold what no name can.
+    if os.path.isabs(file) or os.path.exists(file):  # noqa: PTH110, PTH117
         return file
-    beside = folder / file
-    return str(beside) if beside.exists() else file
+    beside = os.path.join(folder, file)  # noqa: PTH118
+    return beside if os.path.exists(beside) else file  # noqa: PTH110
