@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 
 from mien.datasets import ExtraImages, Split, read_manifest
@@ -20,6 +21,9 @@ from mien.training.weights import hash_weights
 
 if TYPE_CHECKING:
     from mien.systems.card import Card
+
+WEIGHT = 0.7
+"""The teacher's share where the recipe does not give it one."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,7 @@ def _taught(given: Given, source: Any, train: Split, device: str) -> Given:
     teacher = source if isinstance(source, Teacher) else Teacher(source, device)
     teacher.check_labels(train.label_set)
     if not any(stage.distill.weight for stage in recipe.staged):
-        raise InputError("the recipe gives the teacher no weight; set one, for example --set distill.weight=0.7")
+        recipe = recipe.with_(distill=replace(recipe.distill, weight=WEIGHT))
     _same("distill.teacher", recipe.distill.teacher, teacher.hash)
     recipe = recipe.with_(distill=replace(recipe.distill, teacher=teacher.hash))
     behind = [name for member in teacher.sources for name in _behind(member, train)]
@@ -164,6 +168,12 @@ def _illustrated(given: Given, source: str | Path | ExtraImages, train: Split) -
     extra = source if isinstance(source, ExtraImages) else read_manifest(source, train.face_set)
     if extra.label_set != train.label_set or extra.images.shape[1:] != train.images.shape[1:]:
         raise InputError("the extra images were read for another face set; read the manifest with that of the training")
+    outside = extra.sources[(extra.sources >= 0) & ~np.isin(extra.sources, train.rows)]
+    if len(outside):
+        raise InputError(
+            f"{len(outside)} extra images were made from faces outside of this training, row {outside[0]} first: under "
+            "a protocol with folds they would show the fold that is left out"
+        )
     _same("extra_images", given.recipe.extra_images, extra.fingerprint)
     return replace(
         given,

@@ -1,0 +1,128 @@
+"""What ``mien train`` and ``mien distill`` share: data, progress lines, and what is said in the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from mien.training import Progress
+
+Data = Annotated[
+    str | None, typer.Option(help="Data set: fer2013, ferplus, drawn, …; that of the protocol by default.")
+]
+DataPath = Annotated[Path | None, typer.Option("--path", help="Where the data set lies, if it is not imported yet.")]
+RecipeName = Annotated[str, typer.Option("--recipe", help="A recipe of the system, or a TOML file.")]
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field, e.g. optim.lr=0.1.")
+]
+ProtocolName = Annotated[
+    str | None, typer.Option("--protocol", help="Whose splits to learn from and choose on; by default the data set's.")
+]
+Fold = Annotated[str, typer.Option(help="Under a protocol with folds: all, or the one that is left out, e.g. 0.")]
+Seed = Annotated[int, typer.Option(min=0)]
+Out = Annotated[Path, typer.Option(help="Folder for run folders.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue where a stopped run left off.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]
+Pretrained = Annotated[
+    str | None, typer.Option(metavar="timm|FILE", help="Start from the published weights: timm gets them, or a file.")
+]
+ExtraImagesFile = Annotated[
+    Path | None, typer.Option("--extra-images", metavar="MANIFEST", help="Learn from these images as well.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print what run.json says, for programs.")]
+
+
+def run_trainings(
+    system: str,
+    *,
+    data: str | None,
+    path: Path | None,
+    recipe: str,
+    assignments: list[str],
+    protocol: str | None,
+    fold: str,
+    extra_images: Path | None,
+    json: bool,
+    **options: Any,
+) -> None:
+    """Train under every part of the protocol and say how it went; ``options`` go to `mien.train`."""
+    from mien import systems
+    from mien.errors import InputError
+
+    # Misspelt names are told at once: torch is loaded last.
+    systems.check_name(system)
+    if fold != "all" and not fold.isdecimal():
+        raise InputError(f"--fold is all or the number of a fold, not {fold!r}")
+
+    from mien.cli.common import complain, print_json, progress, stderr, stdout
+    from mien.datasets import load_dataset, read_manifest
+    from mien.evaluation import parts
+    from mien.results import protocols
+
+    face_set = load_dataset(data or (protocol and protocols.get(protocol).face_set) or "fer2013", path)
+    wanted = parts(face_set, protocol, None if fold == "all" else int(fold))
+
+    from mien.training import recipe_of, train
+
+    card = systems.card(system)
+    chosen = recipe_of(card, recipe).set(assignments)
+    runs, best, finished = [], 0.0, 0
+    with progress() as bar:
+        task = bar.add_task(f"{card.title}, {chosen.name}", total=None)
+
+        def show(now: Progress) -> None:
+            nonlocal best, finished
+            bar.update(
+                task,
+                total=now.epochs * now.steps,
+                completed=now.epoch * now.steps + now.step,
+                description=f"{card.title} · {now.stage or f'epoch {now.epoch + 1}/{now.epochs}'}"
+                + (f" · best selection {best:.2%}" if best else ""),
+            )
+            if now.entry:
+                finished = now.epoch + 1
+                best = max(best, now.entry["selection_accuracy"])
+                stage = f"{now.entry['stage']}  " if "stage" in now.entry else ""
+                stderr.print(
+                    f"epoch {now.epoch + 1:3d}  {stage}loss {now.entry['loss']:.4f}  "
+                    f"selection {now.entry['selection_accuracy']:.2%}  {now.entry['seconds']:.0f} s",
+                    highlight=False,
+                    markup=False,
+                )
+
+        try:
+            if extra_images is not None:
+                options["extra_images"] = read_manifest(
+                    extra_images,
+                    face_set,
+                    progress=lambda done, total: bar.update(
+                        task, description="Reading extra images", completed=done, total=total
+                    ),
+                )
+            for part in wanted:
+                best, finished = 0.0, 0
+                if part.name:
+                    stderr.print(part.name, highlight=False)
+                runs.append(
+                    train(
+                        system, part.train, part.selection, recipe=chosen, part=part.name, on_progress=show, **options
+                    )
+                )
+        except KeyboardInterrupt:
+            complain(f"stopped after {finished} epochs; the same command with --resume goes on from there")
+            raise typer.Exit(130) from None
+    if json:
+        said = [{"folder": str(run.folder), **run.info} for run in runs]
+        print_json(said if len(said) > 1 else said[0])
+        return
+    for run in runs:
+        stdout.print(
+            f"selection {run.info['selection_accuracy']:.2%} "
+            + (f"at epoch {run.info['best_epoch'] + 1} " if "best_epoch" in run.info else "")
+            + f"(never ranked; the test split is still sealed)\n{run.folder}",
+            highlight=False,
+            soft_wrap=True,
+        )
