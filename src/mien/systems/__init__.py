@@ -32,6 +32,10 @@ _HOME = {
     "emonext-b": "mien.systems.emonext",
     "emonext-l": "mien.systems.emonext",
     "emonext-xl": "mien.systems.emonext",
+    "segmentation-vgg19": "mien.systems.segmentation_vgg19",
+    "lhc-net": "mien.systems.lhc_net",
+    "lhc-netc": "mien.systems.lhc_net",
+    "residual-masking-network": "mien.systems.residual_masking",
     "resnet18-tricks": "mien.systems.resnet18_tricks",
     "vggnet": "mien.systems.vggnet",
     "cnn-search": "mien.systems.cnn_search",
@@ -44,6 +48,11 @@ _HOME = {
     "pramerdorfer-inception": "mien.systems.pramerdorfer",
     "identiface": "mien.systems.identiface",
     "vgg19-bn": "mien.systems.vgg19_bn",
+    "resnet18": "mien.systems.ensemble_members",
+    "resnet50": "mien.systems.ensemble_members",
+    "resnet101": "mien.systems.ensemble_members",
+    "cbam-resnet50": "mien.systems.ensemble_members",
+    "efficientnet-b2": "mien.systems.ensemble_members",
     "compact": "mien.systems.compact",
 }
 

@@ -1,0 +1,309 @@
+"""LHC-Net (Pecoraro et al. 2022): ResNet34v2 with five modules in which channels attend to channels.
+
+Paper: R. Pecoraro, V. Basile, V. Bono, S. Gallo, "Local Multi-Head Channel Self-Attention for Facial Expression
+Recognition", arXiv 2111.07224; Information 13(9):419, 2022. Public code: github.com/Bodhis4ttva/LHC_Net (MIT):
+`Lib/LHC_Net.py`, `Lib/LHC_Net_Controller.py`, `Lib/Utils.py`, `ResNet34_Train.py`, `LHC_Train.py`,
+`Controller_Train.py`, `Settings/LHC_Settings.json`.
+Known from the code: the modules, where they stand, heads 8, 8, 7, 7, 1 and their embeddings (half the pixels of a
+head), the hidden layers of 4,096 and 1,024 units; the modular training in five steps; its test average (`lhc60`).
+LHC-NetC adds a controller: one number per module, w, through which a module's output counts 1 + tanh(w) times.
+Reconstructed: nothing in the modules.
+
+Deviations:
+- The trunk is timm's `resnetv2_34`. The source's, of the package image-classifiers, also normalises the input by batch
+  statistics, has a normalisation after its first convolution and a 1 × 1 convolution on its first shortcut: 4,224
+  parameters of 32.4 million. The statistics of ImageNet that the weights expect stand in the recipe's input instead.
+- The source resizes to 224 px bilinearly. Its early stop watches PublicTest after each epoch, as here.
+- The source picks its starting network among several trainings, and its result is that of one seed and one kind of
+  GPU. Here the seed is the caller's.
+- The source's zoom in training changes width and height apart, by ± 10 % each; here `aspect` and `scale` do so.
+- `mien` sees 56 px with `stem_stride = 2`, so the modules stand at 28, 28, 14, 7 and 4 px with the source's heads; they
+  start as no-ops (`quiet_start`) and everything learns at once. In LHC-NetC the controller then learns alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mien.bundle import InputSpec
+from mien.errors import InputError, RecipeError
+from mien.layers.stem import soften_stem
+from mien.systems.base import System
+from mien.systems.card import Card, Paper, Pretrained
+from mien.systems.from_scratch import from_scratch
+
+
+class ChannelAttention(nn.Module):
+    """Each channel of a map becomes a weighted sum of all channels, head by head over parts of the map.
+
+    Queries are the averages and keys the maxima of 3 × 3 windows; a head sees ``side² / heads`` pixels of every
+    channel, and one linear layer per head embeds both. The scores of a head are divided by ``embedding ** (1 + p)``,
+    where p, per channel, is computed from the mean scores. Values are a 3 × 3 convolution and an average over 3 × 3
+    windows. Source: paper, section 3.
+
+    Args:
+        channels: of the map.
+        side: height and width of the map in pixels.
+        heads: they divide ``side²`` evenly.
+        quiet_start: the values start at zero, so that the module begins as a no-op.
+    """
+
+    def __init__(self, channels: int, side: int, heads: int, *, quiet_start: bool = False) -> None:
+        super().__init__()
+        pixels, rest = divmod(side * side, heads)
+        if rest:
+            raise RecipeError(f"{heads} heads do not share the {side} × {side} pixels of a map evenly")
+        self.heads, self.embedding = heads, (pixels + 1) // 2
+        bound = (6 / (pixels + self.embedding)) ** 0.5
+        self.weight = nn.Parameter(torch.empty(heads, pixels, self.embedding))
+        self.bias = nn.Parameter(torch.zeros(heads, 1, self.embedding))
+        self.scaling = nn.Linear(channels, channels)
+        self.value = nn.Conv2d(channels, channels, 3, padding=1)
+        # Glorot's uniform initialisation, Keras' default.
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.xavier_uniform_(self.scaling.weight)
+        nn.init.zeros_(self.scaling.bias)
+        nn.init.xavier_uniform_(self.value.weight)
+        nn.init.zeros_(_bias(self.value))
+        if quiet_start:
+            nn.init.zeros_(self.value.weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Float (N, channels, side, side) → the same shape."""
+        queries = self._embed(functional.avg_pool2d(features, 3, 1, 1, count_include_pad=False))
+        keys = self._embed(functional.max_pool2d(features, 3, 1, 1))
+        values = functional.avg_pool2d(self.value(features), 3, 1, 1, count_include_pad=False)
+        scores = queries @ keys.transpose(-2, -1)
+        power = 1 + torch.sigmoid(self.scaling(scores.mean(-1)))
+        weights = torch.softmax(scores * torch.pow(1 / self.embedding, power)[..., None], -1)
+        mixed = weights @ self._split(values)
+        return mixed.transpose(1, 2).reshape(features.shape)
+
+    def _split(self, features: Tensor) -> Tensor:
+        """(N, C, S, S) → (N, heads, C, pixels per head)."""
+        return features.reshape(*features.shape[:2], self.heads, -1).transpose(1, 2)
+
+    def _embed(self, features: Tensor) -> Tensor:
+        return self._split(features) @ self.weight + self.bias
+
+
+def _bias(layer: nn.Conv2d) -> Tensor:
+    assert layer.bias is not None
+    return layer.bias
+
+
+class LHCNet(System):
+    """ResNet34v2 with an attention module after its stem and after each stage.
+
+    Args:
+        classes: number of outputs.
+        channels: 1 or 3.
+        size: side of the faces in pixels; the modules are made for it.
+        stem_stride: by which the stem reduces the face: 4 (as published), 2 or 1.
+        heads: of the five modules.
+        hidden: units of the two hidden layers.
+        dropout: probability of both dropouts in the head.
+        quiet_start: the modules begin as no-ops.
+        controller: one learned gate per module (LHC-NetC).
+        gates: where the gates start.
+        depths: residual blocks per stage.
+        widths: channels of the stem and of the stages.
+    """
+
+    def __init__(
+        self,
+        *,
+        classes: int,
+        channels: int,
+        size: int = 224,
+        stem_stride: int = 4,
+        heads: Sequence[int] = (8, 8, 7, 7, 1),
+        hidden: Sequence[int] = (4096, 1024),
+        dropout: float = 0.4,
+        quiet_start: bool = False,
+        controller: bool = False,
+        gates: Sequence[float] = (0.0, 0.0, 0.0, -1.0, -0.5),
+        depths: Sequence[int] = (3, 4, 6, 3),
+        widths: Sequence[int] = (64, 64, 128, 256, 512),
+    ) -> None:
+        super().__init__()
+        trunk: Any = timm.create_model(
+            "resnetv2_34",
+            num_classes=0,
+            in_chans=channels,
+            layers=tuple(depths),
+            stem_chs=widths[0],
+            channels=tuple(widths[1:]),
+        )
+        self.trunk = trunk
+        soften_stem(trunk.stem, "conv", "pool", stem_stride)
+        sides = [-(-size // (stem_stride * 2**halved)) for halved in (0, 0, 1, 2, 3)]
+        self.attentions = nn.ModuleList(
+            ChannelAttention(*of, quiet_start=quiet_start) for of in zip(widths, sides, heads, strict=True)
+        )
+        self.controller = nn.Parameter(torch.tensor(gates, dtype=torch.float32)) if controller else None
+        first, second = hidden
+        self.hidden = nn.Sequential(
+            nn.Linear(widths[-1], first),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(first, second),
+            nn.ReLU(inplace=True),
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(second, classes)
+        self.size, self.modules_active, self.controller_active = size, True, controller
+
+    def begin_stage(self, name: str) -> None:
+        """The modules join in the stage ``modules``, the controller in the stage ``controller``."""
+        plain, joined = ("rotated", "shifted", "upright"), ("modules", "controller")
+        if name not in (*plain, *joined) or (name == "controller" and self.controller is None):
+            raise RecipeError(f"LHC-Net is trained in the stages {', '.join((*plain, *joined))}, not {name!r}")
+        self.modules_active, self.controller_active = name in joined, name == "controller"
+
+    def embed(self, images: Tensor) -> Tensor:
+        """float32 (N, hidden[1])."""
+        if images.shape[-2:] != (self.size, self.size):
+            raise InputError(
+                f"this LHC-Net was made for faces of {self.size} px and got {images.shape[-1]}; set the option size to "
+                "the side of the input"
+            )
+        features = self._attend(0, self.trunk.stem(images))
+        for index, stage in enumerate(self.trunk.stages, 1):
+            features = self._attend(index, stage(features))
+        embedded: Tensor = self.hidden(self.trunk.norm(features).mean((2, 3)))
+        return embedded
+
+    def _attend(self, index: int, features: Tensor) -> Tensor:
+        if not self.modules_active:
+            return features
+        seen = self.attentions[index](features)
+        if self.controller is not None and self.controller_active:
+            seen = seen * (1 + torch.tanh(self.controller[index]))
+        out: Tensor = features + seen
+        return out
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float (N, channels, size, size) → logits (N, classes)."""
+        logits: Tensor = self.head(self.dropout(self.embed(images)))
+        return logits
+
+
+_PLAIN = {"flip": 0.0}
+_SGD = {"name": "sgd", "lr": 1e-2, "momentum": 0.0, "decay_norms": True}
+_STAGES: list[dict[str, Any]] = [
+    {
+        "name": "rotated",
+        "batch_size": 48,
+        "early_stop": 30,
+        "augment": {"rotate": 30.0},
+        "optim": {"name": "adam", "lr": 1e-4},
+    },
+    {
+        "name": "shifted",
+        "early_stop": 10,
+        "augment": {"rotate": 10.0, "translate": 0.1, "scale": [0.81, 1.21], "aspect": [0.95, 1.05]},
+    },
+    {"name": "upright", "early_stop": 5, "augment": _PLAIN},
+    {"name": "modules", "early_stop": 3, "augment": _PLAIN},
+]
+_CONTROLLER = {
+    "name": "controller",
+    "batch_size": 32,
+    "early_stop": 1,
+    "augment": _PLAIN,
+    "optim": {"name": "adam", "lr": 1e-4},
+    "trainable": ["controller"],
+}
+_FAITHFUL: dict[str, Any] = {
+    "epochs": 300,
+    "batch_size": 64,
+    "precision": "fp32",
+    "optim": _SGD,
+    "schedule": {"name": "constant"},
+    "start": {"kind": "pretrained"},
+}
+_SMALL: dict[str, Any] = {"size": 56, "stem_stride": 2, "quiet_start": True}
+_OPTIONS: dict[str, Any] = {
+    "size": 224,
+    "stem_stride": 4,
+    "heads": (8, 8, 7, 7, 1),
+    "hidden": (4096, 1024),
+    "dropout": 0.4,
+    "quiet_start": False,
+    "depths": (3, 4, 6, 3),
+    "widths": (64, 64, 128, 256, 512),
+}
+_TINY: dict[str, Any] = {
+    "size": 32,
+    "stem_stride": 2,
+    "heads": (8, 8, 4, 4, 1),
+    "hidden": (32, 16),
+    "dropout": 0.0,
+    "depths": (1, 1, 1, 1),
+    "widths": (8, 8, 16, 16, 24),
+}
+
+
+def _card(identity: str, title: str, parameters: int, recipes: dict[str, dict[str, Any]], **options: Any) -> Card:
+    return Card(
+        id=identity,
+        title=title,
+        module=LHCNet,
+        input=InputSpec(224, 3, "grey", mean=(0.5,) * 3, std=(0.5,) * 3),
+        parameters=parameters,
+        paper=Paper(
+            title="Local Multi-Head Channel Self-Attention for Facial Expression Recognition",
+            authors=("Roberto Pecoraro", "Valerio Basile", "Viviana Bono", "Sara Gallo"),
+            year=2021,
+            venue="Information",
+            url="https://arxiv.org/abs/2111.07224",
+            code=("https://github.com/Bodhis4ttva/LHC_Net",),
+            code_licence="MIT",
+        ),
+        options={**_OPTIONS, **options},
+        recipes=recipes,
+        extra_data=("ImageNet-1k",),
+        views=("lhc60",),
+        tiny=_TINY,
+        tiny_size=32,
+        pretrained=Pretrained(
+            "resnetv2_34.ra4_e3600_r224_in1k", mean=(0.5,) * 3, std=(0.5,) * 3, options={"size": 224}, size=224
+        ),
+    )
+
+
+CARDS = {
+    "lhc-net": _card(
+        "lhc-net",
+        "LHC-Net",
+        32_392_075,
+        {
+            "faithful": {**_FAITHFUL, "stages": _STAGES},
+            "mien": from_scratch(56, system=_SMALL),
+        },
+    ),
+    "lhc-netc": _card(
+        "lhc-netc",
+        "LHC-NetC",
+        32_392_080,
+        {
+            "faithful": {**_FAITHFUL, "stages": [*_STAGES, _CONTROLLER]},
+            "mien": {
+                **from_scratch(56, system=_SMALL),
+                "stages": [
+                    {"name": "modules"},
+                    {"name": "controller", "epochs": 5, "trainable": ["controller"]},
+                ],
+            },
+        },
+        controller=True,
+        gates=(0.0, 0.0, 0.0, -1.0, -0.5),
+    ),
+}

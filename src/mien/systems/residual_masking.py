@@ -1,0 +1,145 @@
+"""Residual Masking Network (Pham et al. 2020): ResNet34 whose stages are weighed by small U-shaped networks.
+
+Paper: L. Pham, T. H. Vu, T. A. Tran, "Facial Expression Recognition using Residual Masking Network", ICPR 2020.
+Public code: github.com/phamquiluan/ResidualMaskingNetwork (MIT): `models/resmasking.py`, `models/masking.py`,
+`configs/fer2013_config.json`, `trainers/tta_trainer.py`, `utils/radam.py`.
+Known from the code: the architecture, whose `resmasking_dropout1` is the published model; optimiser, schedule,
+augmentation and the ten random rotations of the test. After stage i the features x become x · (1 + mask(x)).
+Reconstructed: nothing.
+
+Deviations:
+- The paper states 142.9 million parameters. The public class has 137.8 million for seven classes, and so has this one.
+- The lines that load ImageNet weights are commented out in the public code; its authors say that the claim needs them,
+  so `faithful` starts from them. Which ResNet34 weights they were is known (torchvision's first), and timm has them.
+- `faithful` holds the whole face at 224 px; the source reads the same faces through OpenCV's bilinear enlargement.
+- `mien` leaves the max pooling of the stem out (`stem_stride = 2`) and sees 48 px: the masks then work on maps of 24,
+  12, 6 and 3 px, and nothing else changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import timm
+from torch import Tensor, nn
+
+from mien.bundle import InputSpec
+from mien.errors import InputError
+from mien.layers.channel_mask import ChannelMask
+from mien.layers.stem import soften_stem
+from mien.systems.base import System
+from mien.systems.card import Card, Paper, Pretrained
+from mien.systems.from_scratch import from_scratch
+
+
+class ResidualMaskingNetwork(System):
+    """ResNet34 with a mask after each of its four stages.
+
+    Args:
+        classes: number of outputs.
+        channels: 1 or 3.
+        dropout: probability of the dropout before the last layer.
+        stem_stride: by which the stem reduces the face: 4 (as published), 2 or 1.
+        mask_depths: levels of the masks, per stage.
+        depths: residual blocks per stage.
+        widths: channels per stage.
+    """
+
+    def __init__(
+        self,
+        *,
+        classes: int,
+        channels: int,
+        dropout: float = 0.4,
+        stem_stride: int = 4,
+        mask_depths: Sequence[int] = (4, 3, 2, 1),
+        depths: Sequence[int] = (3, 4, 6, 3),
+        widths: Sequence[int] = (64, 128, 256, 512),
+    ) -> None:
+        super().__init__()
+        self.trunk: Any = timm.create_model(
+            "resnet34", num_classes=0, in_chans=channels, layers=tuple(depths), channels=tuple(widths)
+        )
+        soften_stem(self.trunk, "conv1", "maxpool", stem_stride)
+        self.masks = nn.ModuleList(ChannelMask(*of) for of in zip(widths, mask_depths, strict=True))
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(widths[-1], classes)
+        # A mask of depth d halves its stage's map d - 1 times, and stage i (from 0) halves the stem's i times.
+        self.multiple = stem_stride * 2 ** max(stage + depth - 1 for stage, depth in enumerate(mask_depths))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """float32 (N, widths[-1])."""
+        height, width = images.shape[-2:]
+        if height % self.multiple or width % self.multiple:
+            raise InputError(f"the masks halve the face evenly: its side is a multiple of {self.multiple}, not {width}")
+        trunk = self.trunk
+        features = trunk.maxpool(trunk.act1(trunk.bn1(trunk.conv1(images))))
+        for stage, mask in zip((trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4), self.masks, strict=True):
+            features = stage(features)
+            features = features * (1 + mask(features))
+        pooled: Tensor = features.mean((2, 3))
+        return pooled
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float (N, channels, S, S) → logits (N, classes); S is a multiple of 8 · stem_stride."""
+        logits: Tensor = self.head(self.dropout(self.embed(images)))
+        return logits
+
+
+PAPER = Paper(
+    title="Facial Expression Recognition using Residual Masking Network",
+    authors=("Luan Pham", "The Huynh Vu", "Tuan Anh Tran"),
+    year=2020,
+    venue="International Conference on Pattern Recognition (ICPR)",
+    url="https://github.com/phamquiluan/ResidualMaskingNetwork",
+    code=("https://github.com/phamquiluan/ResidualMaskingNetwork",),
+    code_licence="MIT",
+)
+"""Of this system and of the other members of its ensemble."""
+
+INPUT = InputSpec(224, 3, "grey", mean=(0.0,) * 3, std=(1.0,) * 3)
+"""What the public code feeds: grey values from 0 to 1, repeated."""
+
+FAITHFUL: dict[str, Any] = {
+    "epochs": 50,
+    "batch_size": 48,
+    "early_stop": 9,
+    "precision": "fp32",
+    "augment": {"rotate": 30.0, "outside": "black"},
+    "optim": {"name": "radam", "lr": 1e-4, "weight_decay": 1e-3, "decay_norms": True},
+    "schedule": {"name": "plateau", "factor": 0.1, "patience": 2, "floor": 0.01},
+    "start": {"kind": "pretrained"},
+}
+"""How the public code trains every one of its networks."""
+
+CARDS = {
+    "residual-masking-network": Card(
+        id="residual-masking-network",
+        title="Residual Masking Network",
+        module=ResidualMaskingNetwork,
+        input=INPUT,
+        parameters=137_796_423,
+        paper=PAPER,
+        options={
+            "dropout": 0.4,
+            "stem_stride": 4,
+            "mask_depths": (4, 3, 2, 1),
+            "depths": (3, 4, 6, 3),
+            "widths": (64, 128, 256, 512),
+        },
+        recipes={
+            "faithful": FAITHFUL,
+            "mien": from_scratch(
+                48,
+                optim={"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
+                system={"stem_stride": 2},
+            ),
+        },
+        extra_data=("ImageNet-1k",),
+        views=("rot10",),
+        tiny={"dropout": 0.0, "mask_depths": (2, 1, 1, 1), "depths": (1, 1, 1, 1), "widths": (8, 12, 16, 24)},
+        tiny_size=32,
+        pretrained=Pretrained("resnet34.tv_in1k", options={}),
+    )
+}

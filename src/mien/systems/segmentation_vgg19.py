@@ -1,0 +1,140 @@
+"""Segmentation VGG-19 (Vignesh et al. 2023): VGG19-BN whose stages are weighed by shallow masks.
+
+Paper: "A Novel Facial Emotion Recognition Model Using Segmentation VGG-19 Architecture", International Journal of
+Information Technology, 2023. Public code: github.com/VigneshS10/Segmentation-VGG19 (its README says MIT):
+`models/vgg_19_bn_mask.py`, `models/segmentation.py`, `configs/config.json`, `trainers/trainer.py`; forked from the
+code of the Residual Masking Network.
+Known from the code: the architecture (169.2 million parameters for seven classes), both stages of the training,
+optimiser, schedule, augmentation. The masks follow the second, fourth, eighth and sixteenth convolution, before the
+pooling; there is none after the twelfth. All have depth 1, so they neither pool nor enlarge.
+Reconstructed: nothing in the network. The paper's text was not available.
+
+Deviations:
+- The released model starts from a checkpoint of plain VGG19-BN on FER2013 that lies on a private disk. `faithful`
+  trains that network as its first stage (`plain`), from ImageNet weights as the sibling file does, and then
+  switches the masks on (`masks`), with the same settings: those of the first training are not documented.
+- The source's test averages ten random rotations without a seed; the view is `rot10`.
+- Faces smaller than 224 px leave the two hidden layers of 4,096 units nothing to look at. `mien` classifies the average
+  of the last stage instead (`pooled_head`), leaves the last pooling out, sees 48 px and trains in one stage.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from timm.models.vgg import VGG
+from torch import Tensor, nn
+
+from mien.errors import InputError, RecipeError
+from mien.layers.channel_mask import ChannelMask
+from mien.systems.base import System
+from mien.systems.card import Card, Paper, Pretrained
+from mien.systems.from_scratch import from_scratch
+from mien.systems.residual_masking import FAITHFUL, INPUT
+
+_CONVOLUTIONS = (2, 2, 4, 4, 4)
+_MASKED = (0, 1, 2, 4)
+
+
+class SegmentationVGG19(System):
+    """VGG19-BN with masks at the end of its first, second, third and fifth stage.
+
+    Args:
+        classes: number of outputs.
+        channels: 1 or 3.
+        widths: channels per stage.
+        dropout: probability of both dropouts in the head.
+        pooled_head: classify the average of the last stage, without its pooling and without hidden layers.
+    """
+
+    def __init__(
+        self,
+        *,
+        classes: int,
+        channels: int,
+        widths: Sequence[int] = (64, 128, 256, 512, 512),
+        dropout: float = 0.5,
+        pooled_head: bool = False,
+    ) -> None:
+        super().__init__()
+        stages = [[width] * count for width, count in zip(widths, _CONVOLUTIONS, strict=True)]
+        layers = list(itertools.chain.from_iterable([*stage, "M"] for stage in stages))
+        trunk: Any = VGG(layers, num_classes=0, in_chans=channels, norm_layer=nn.BatchNorm2d, drop_rate=dropout)
+        if pooled_head:
+            trunk.pre_logits = nn.Identity()
+        self.trunk = trunk
+        self.masks = nn.ModuleDict({str(stage): ChannelMask(widths[stage], depth=1) for stage in _MASKED})
+        self.head = nn.Linear(widths[-1] if pooled_head else trunk.head_hidden_size, classes)
+        self.pooled_head, self.masks_active = pooled_head, True
+
+    def begin_stage(self, name: str) -> None:
+        """``plain`` trains without masks; ``masks``, the last, with them."""
+        if name not in ("plain", "masks"):
+            raise RecipeError(f"segmentation-vgg19 is trained in the stages plain and masks, not {name!r}")
+        self.masks_active = name != "plain"
+
+    def embed(self, images: Tensor) -> Tensor:
+        """float32 (N, 4096), or (N, widths[-1]) with the pooled head."""
+        if not self.pooled_head and min(images.shape[-2:]) < 224:
+            raise InputError(
+                f"segmentation-vgg19 takes faces of at least 224 px, not {images.shape[-1]}; with the option "
+                "pooled_head it takes any from 16 px"
+            )
+        features, stage = images, 0
+        for layer in self.trunk.features:
+            if isinstance(layer, nn.MaxPool2d):
+                if self.masks_active and stage in _MASKED:
+                    features = features * (1 + self.masks[str(stage)](features))
+                stage += 1
+                if self.pooled_head and stage == len(_CONVOLUTIONS):
+                    break
+            features = layer(features)
+        hidden: Tensor = self.trunk.head(self.trunk.pre_logits(features))
+        return hidden
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float (N, channels, S, S) → logits (N, classes); S is 224 or more, from 16 with the pooled head."""
+        logits: Tensor = self.head(self.embed(images))
+        return logits
+
+
+_FAITHFUL: dict[str, Any] = {
+    **FAITHFUL,
+    "batch_size": 8,
+    "schedule": {"name": "plateau", "factor": 0.1, "patience": 3, "floor": 0.01},
+    "stages": [{"name": "plain"}, {"name": "masks"}],
+}
+
+CARDS = {
+    "segmentation-vgg19": Card(
+        id="segmentation-vgg19",
+        title="Segmentation VGG-19",
+        module=SegmentationVGG19,
+        input=INPUT,
+        parameters=169_220_807,
+        paper=Paper(
+            title="A Novel Facial Emotion Recognition Model Using Segmentation VGG-19 Architecture",
+            year=2023,
+            venue="International Journal of Information Technology",
+            url="https://github.com/VigneshS10/Segmentation-VGG19",
+            code=("https://github.com/VigneshS10/Segmentation-VGG19",),
+            code_licence="MIT",
+        ),
+        options={"widths": (64, 128, 256, 512, 512), "dropout": 0.5, "pooled_head": False},
+        recipes={
+            "faithful": _FAITHFUL,
+            "mien": from_scratch(
+                48,
+                optim={"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
+                system={"pooled_head": True},
+            ),
+        },
+        extra_data=("ImageNet-1k",),
+        views=("rot10",),
+        tiny={"widths": (4, 4, 8, 8, 16), "dropout": 0.0, "pooled_head": True},
+        tiny_size=32,
+        pretrained=Pretrained("vgg19_bn.tv_in1k", options={"pooled_head": False}, size=224),
+    )
+}
