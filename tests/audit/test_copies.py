@@ -9,6 +9,10 @@ from mien.audit.alignment import aligned_correlation
 from mien.audit.embedding import embed, unit_faces
 from mien.audit.geometry import placement
 from mien.audit.neighbours import correlated_pairs, nearest
+from mien.audit.photographs import photographs
+from mien.datasets import FaceSet
+from mien.labels import FER2013
+from mien.results import facts
 
 
 def brute_force(images: np.ndarray, threshold: float) -> set[tuple[int, int]]:
@@ -135,10 +139,26 @@ def test_known_truths_of_fer2013(fer2013: Pictures):
 
 
 @pytest.mark.full
-def test_near_copies_of_fer2013(fer2013: Pictures):
+def test_photographs_of_fer2013(fer2013: Pictures):
+    """All copies of any kind, about two minutes of one core: the published table and the packaged facts."""
     _, table, _ = copies.near(fer2013)
     bands = {row[0]: row[1:] for row in table.rows}
     assert bands["PrivateTest in Training"] == (307, 329, 397, 521)
+    assert np.array_equal(photographs(fer2013), facts.load("fer2013").photographs)
+
+
+def test_photographs_are_pairs_of_rows(drawn):
+    images = drawn.all_rows().images[:40].copy()
+    images[7] = np.clip(images[3].astype(int) + 12, 0, 255)  # brighter
+    images[9] = np.asarray(Image.fromarray(images[4]).resize((48, 48), box=(2, 1, 46, 47)))  # cut differently
+    images[11] = images[7]  # an exact copy of a near copy is named by the first of its group
+    pictures = from_face_set(FaceSet.from_arrays("own", FER2013, images, drawn.all_rows().labels[:40] % 7,
+                                                 np.zeros(40, np.uint8), ("train",), ("train",)))  # fmt: skip
+    pairs = photographs(pictures).tolist()
+    assert [3, 7] in pairs
+    assert [4, 9] in pairs
+    assert not any(11 in pair for pair in pairs)
+    assert all(a < b for a, b in pairs)
 
 
 def test_near_copies_of_a_part_of_fer2013(fer2013: Pictures):

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from mien.errors import MienError
-from mien.results import load_all, tables
+from mien.errors import InputError, MienError
+from mien.results import load_all, protocols, tables
 from mien.results.comparison import compare
 from mien.results.diagram import confusion_diagram, reliability_diagram
 from mien.results.sentences import sentences
@@ -35,6 +35,8 @@ def test_seeds_are_one_row_and_the_better_stands_first(systems, results):
     assert systems.pairs[0].low > 0.05
     assert compact.slices["clean@1"].faces == 3275
     assert compact.slices["ferplus-clear@1"].faces == 2720
+    assert compact.slices["clean@2"].faces == 2601  # shown, though no result records it
+    assert not any("clean_2" in key or "clean2" in key for r in results for key in r.metrics)
     assert compact.recall["disgust"].faces == 55
     assert compact.recall["disgust"].high - compact.recall["disgust"].low > 0.1
 
@@ -51,6 +53,28 @@ def test_two_results_are_compared_by_the_exact_test(results):
     assert [found.rows[0].accuracy.low, found.rows[0].accuracy.high] == pytest.approx(
         a.metrics["accuracy_ci95"], abs=1e-6
     )
+
+
+def test_seeds_with_other_extra_data_are_no_repetition(results, invent, tmp_path):
+    a = of(results, "vggnet", 0)
+    other = invent(tmp_path, system="vggnet", seed=1, extra_data=["ImageNet-1k"])
+    found = compare([a, other])
+    assert {row.extra_data for row in found.rows} == {(), ("ImageNet-1k",)}
+    assert len(found.rows) == 2
+    again = invent(tmp_path, system="vggnet", seed=2, extra_data=["ImageNet-1k"])
+    assert len(compare([a, other, again]).rows) == 2
+
+
+def test_slices_are_quoted_also_where_no_result_records_them(results):
+    one = of(results, "vggnet", 0)
+    clean = protocols.get(one.protocol).test.shown_slices["clean@2"]
+    wanted = (one.test_scores.argmax(1) == one.test.labels)[clean].mean()
+    assert tables.value(one, "slice.clean@2") == tables.percent(wanted)
+    assert tables.value(one, "slice.clean@2.faces") == "2,601"
+    assert tables.value(one, "slice.clean@1") == tables.value(one, "accuracy_clean")
+    assert tables.value(one, "slice.clean@1.ci95") == tables.value(one, "accuracy_clean_ci95")
+    with pytest.raises(InputError, match="did you mean 'clean@1'"):
+        tables.value(one, "slice.claen@1")
 
 
 def test_the_same_seed_twice_is_no_repetition(results, recorded, invent, tmp_path):

@@ -62,6 +62,28 @@ def test_arrays_are_read_only_and_small(fer):
     assert Path(facts.__file__).with_name("fer2013.npz").stat().st_size < 64 << 10
 
 
+def test_photographs(fer):
+    """One photograph in other pixels: what the audit found, exact copies included."""
+    pairs = fer.photographs
+    assert pairs.dtype == np.int32
+    assert (pairs[:, 0] < pairs[:, 1]).all()
+    assert (fer.groups[pairs[:, 0]] != fer.groups[pairs[:, 1]]).all()
+    assert (np.unique(fer.groups, return_index=True)[1][fer.groups[pairs]] == pairs).all()  # first rows of groups
+    private, public = fer.rows("PrivateTest"), fer.rows("PublicTest")
+    # The table of the audit, benchmarks/recorded/audit_fer2013.json, was made from images.
+    assert fer.has_photograph_in("Training")[private].sum() == 926
+    assert fer.has_photograph_in("Training")[public].sum() == 916
+    assert fer.has_photograph_in("PublicTest")[private].sum() == 192
+    exact, any_kind = (f("Training", "PublicTest")[private] for f in (fer.has_copy_in, fer.has_photograph_in))
+    assert not (exact & ~any_kind).any()
+    assert (exact.sum(), any_kind.sum()) == (314, 988)
+
+
+def test_no_face_votes(fer):
+    assert (fer.ferplus_no_face > 5).sum() == 176
+    assert fer.ferplus_no_face.max() == 10
+
+
 def test_unknown_names(fer):
     with pytest.raises(UnknownNameError, match="did you mean 'fer2013'"):
         facts.load("fer2031")
@@ -111,6 +133,8 @@ def test_protocol_faces():
     assert len(private.test) == len(private.selection) == 3589
     assert private.selection.fit.sum() == 3309
     assert private.test.slices["clean@1"].sum() == 3275
+    assert private.test.shown_slices["clean@2"].sum() == 2601
+    assert not (private.test.shown_slices["clean@2"] & ~private.test.slices["clean@1"]).any()
     plus = protocols.get("ferplus/majority@1")
     assert (len(plus.selection), len(plus.test)) == (3199, 3153)
     assert np.bincount(plus.test.labels).tolist() == [1090, 893, 396, 384, 273, 18, 83, 16]

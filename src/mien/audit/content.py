@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.audit.finding import Entry, Finding, Table, face
 from mien.audit.pictures import Pictures
 from mien.datasets import UNLABELLED
-from mien.results import facts
-from mien.results.arrays import read_arrays
 
 _FAINT = 4.0
 """Grey levels of standard deviation under which hardly anything is to be seen."""
@@ -110,7 +105,7 @@ def not_faces(pictures: Pictures) -> Finding | None:
     """Pictures in which most FER+ raters saw no face; None where there are no votes."""
     if pictures.facts is None:
         return None
-    votes = no_face_votes()
+    votes = pictures.facts.ferplus_no_face
     rows = np.flatnonzero(votes > _MAJORITY)
     rows = rows[np.argsort(-votes[rows].astype(int), kind="stable")]
     return Finding(
@@ -121,21 +116,6 @@ def not_faces(pictures: Pictures) -> Finding | None:
         entries=tuple(Entry((face(pictures, int(row)),), note=f"{votes[row]} of 10 votes") for row in rows),
         counts=_per_split(pictures, votes > _MAJORITY),
     )
-
-
-@functools.cache
-def no_face_votes() -> NDArray[np.uint8]:
-    """How many of the ten FER+ raters saw no face, uint8 (35887,). Facts, made from ``fer2013new.csv``.
-
-    Example:
-        >>> int((no_face_votes() > 5).sum())
-        176
-    """
-    arrays = read_arrays(Path(__file__).with_name("fer2013_no_face_votes.npz"), ("rows", "votes"))
-    votes = np.zeros(len(facts.load("fer2013")), np.uint8)
-    votes[arrays["rows"]] = arrays["votes"]
-    votes.setflags(write=False)
-    return votes
 
 
 def agreement(pictures: Pictures) -> tuple[Table, Finding] | None:

@@ -43,7 +43,7 @@ class Row:
         accuracy: on the split that is compared.
         spread: standard deviation of the accuracy over seeds; None with one seed.
         rank: lowest and highest rank it may truly have; None where nothing is ranked.
-        slices: ``clean@1`` and the like.
+        slices: ``clean@1`` and the like, also those that no result records (``clean@2``).
         recall: for each expression.
         metrics: mean over seeds of the other recorded metrics that are single numbers.
         extra_data: data beyond the protocol.
@@ -70,7 +70,8 @@ class Pair:
         difference: of their accuracies, ≥ 0.
         low: lower end of its 95 % interval.
         high: upper end.
-        test: ``exact McNemar`` for two single results, else ``paired bootstrap``.
+        test: ``exact McNemar`` for two single results, else ``paired bootstrap``. McNemar's test takes every face for
+            a trial of its own, also exact copies; the interval draws copies together.
         p: p-value of "no difference".
         adjusted: the same after Holm over all pairs of the comparison.
         only_better: faces that only the better recognises; None with several seeds.
@@ -160,7 +161,8 @@ def group_by_system(results: Sequence[Result]) -> dict[tuple[str, ...], list[Res
     for result in results:
         precision = str(result.environment.get("precision", ""))
         key: tuple[str, ...] = (
-            result.protocol, result.system, result.kind, result.views, result.recipe_hash, precision
+            result.protocol, result.system, result.kind, result.views, result.recipe_hash, precision,
+            "|".join(sorted(result.extra_data)),
         )  # fmt: skip
         if result.seed is None:
             key = (*key, result.id)
@@ -256,7 +258,11 @@ def _row(
         accuracy=_share(per_face, answers, np.ones(len(answers), dtype=bool)),
         spread=float(correct.mean(axis=1).std(ddof=1)) if len(results) > 1 else None,
         rank=rank,
-        slices={key: _share(per_face, answers, members) for key, members in answers.slices.items() if members.any()},
+        slices={
+            key: _share(per_face, answers, members)
+            for key, members in sorted({**answers.slices, **answers.shown_slices}.items())
+            if members.any()
+        },
         recall={
             label: _share(per_face, answers, answers.labels == number)
             for number, label in enumerate(label_set)

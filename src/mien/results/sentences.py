@@ -65,6 +65,7 @@ def _about_slice(name: str, key: str, share: Share, whole: Share) -> str:
     )
     what = {
         "clean@1": f"On the {share.faces:,} test faces that are no exact copy of a face seen before",
+        "clean@2": f"On the {share.faces:,} test faces whose photograph was not seen before, in whatever cut",
         "ferplus-clear@1": f"On the {share.faces:,} faces where more than half of ten people agree on the expression",
     }.get(key, f"On the {share.faces:,} faces of {key}")
     return f"{name}: {what[0].lower()}{what[1:]}, {_of_100(share)} are right, {compared}."
@@ -120,7 +121,10 @@ def _about_pair(pair: Pair, pairs: int) -> str:
         f"{100 * pair.low:+.1f} and {100 * pair.high:+.1f})."
     )
     if pair.only_better is not None:
-        text += f" {pair.only_better:,} faces only {pair.better} recognises, {pair.only_worse:,} only {pair.worse}."
+        text += (
+            f" {pair.only_better:,} faces only {pair.better} recognises, {pair.only_worse:,} only {pair.worse} (exact "
+            "copies of a face count as faces of their own here, which makes the test a little too sure)."
+        )
     text += f" If neither were better, so uneven a result would come up {_chance(pair.p)}"
     if pairs > 1:
         text += f" (counting that {pairs} pairs are compared: p = {_p(pair.adjusted)})"

@@ -145,8 +145,8 @@ def ranking(results: Sequence[Result], openings: Mapping[str, int], protocol: st
     ``›`` marks the system that the selection split prefers: the headline, chosen without the test split.
     """
     tested = [r for r in results if r.protocol == protocol and r.test is not None]
-    columns = ("rank", "system", "view", "kind", "seeds", "accuracy", "95 %", "clean@1", "macro-F1", "NLL", "ECE",
-               "extra data", "openings")  # fmt: skip
+    columns = ("rank", "system", "view", "kind", "seeds", "accuracy", "95 %", "clean@1", "clean@2", "macro-F1", "NLL",
+               "ECE", "extra data", "openings")  # fmt: skip
     if not tested:
         return Table(columns, ())
     grouped = {tuple(sorted(r.id for r in members)): members for members in group_by_system(tested).values()}
@@ -165,7 +165,7 @@ def ranking(results: Sequence[Result], openings: Mapping[str, int], protocol: st
                 str(len(members)),
                 accuracy if row.spread is None else f"{accuracy} ± {100 * row.spread:.1f}",
                 _interval(row.accuracy),
-                percent(row.slices["clean@1"].value) if "clean@1" in row.slices else "–",
+                *(percent(row.slices[key].value) if key in row.slices else "–" for key in ("clean@1", "clean@2")),
                 percent(row.metrics.get("macro_f1")),
                 _decimal(row.metrics.get("nll")),
                 percent(row.metrics.get("ece")),
@@ -233,12 +233,17 @@ def preferred(results: Iterable[Result]) -> Result | None:
 def value(result: Result, name: str) -> str:
     """One number of a result as text: ``accuracy``, ``accuracy_ci95``, ``recall.happy``, ``cost.params``, ``system``.
 
+    ``slice.clean@2`` is the accuracy on a slice of the test split, ``slice.clean@2.ci95`` its interval and
+    ``slice.clean@2.faces`` its size, also of slices that no result records.
+
     Raises:
         InputError: no result has a number of that name.
     """
     if name.startswith("recall.") and (label := name.removeprefix("recall.")) in result.labels:
         shares = result.metrics.get("recall")
         return percent(shares[result.labels.index(label)]) if shares else "–"
+    if name.startswith("slice."):
+        return _slice(result, *name.removeprefix("slice.").partition(".")[::2])
     found: Any = result.metrics.get(name)
     if found is None and name in METRICS:
         return "–"
@@ -259,6 +264,15 @@ def value(result: Result, name: str) -> str:
     if isinstance(found, bool) or not isinstance(found, int | float):
         return escape(", ".join(map(str, found)) if isinstance(found, list) else str(found))
     return f"{found:,}" if isinstance(found, int) else f"{found:.3f}"
+
+
+def _slice(result: Result, name: str, what: str) -> str:
+    if result.test is None:
+        return "–"
+    known = compare([result]).rows[0].slices
+    if name not in known or what not in ("", "ci95", "faces"):
+        raise InputError(f"result {result.id} has no slice {name!r}; {suggestion(name, known)}")
+    return {"": percent(known[name].value), "ci95": _interval(known[name]), "faces": f"{known[name].faces:,}"}[what]
 
 
 def percent(share: float | None) -> str:

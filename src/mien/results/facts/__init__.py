@@ -27,7 +27,9 @@ FER2013_FINGERPRINT = "351bbeb8534d4052447c3bc99d1aa6affb812b326a98b39a8fb9547f7
 FERPLUS_FINGERPRINT = "3836a03be840e27eef8625ae8ab83c585a036492244816e70f33b6867b8e68b0"
 """Fingerprint of the same faces with the majority labels of FER+ (`mien.datasets.ferplus`)."""
 
-_MEMBERS = ("labels", "splits", "copies", "ferplus_plurality", "ferplus_clear", "ferplus_majority")
+_MEMBERS = (
+    "labels", "splits", "copies", "ferplus_plurality", "ferplus_clear", "ferplus_majority", "ferplus_no_face",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,9 @@ class Facts:
         ferplus_clear: bool (N,), that expression has more than half of all votes.
         ferplus_majority: uint8 (N,), id in the label set ``ferplus`` by that project's majority rule (single votes
             dropped, then more than half); 255 where the rule gives none of the eight expressions.
+        ferplus_no_face: uint8 (N,), how many of the ten FER+ raters saw no face.
+        photographs: int32 (P, 2), pairs of rows that are one photograph with other pixels: near copies, and other cuts
+            of it. Of each group of exact copies the first row stands for all.
     """
 
     name: str
@@ -57,6 +62,8 @@ class Facts:
     ferplus_plurality: NDArray[np.uint8]
     ferplus_clear: NDArray[np.bool_]
     ferplus_majority: NDArray[np.uint8]
+    ferplus_no_face: NDArray[np.uint8]
+    photographs: NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -84,6 +91,25 @@ class Facts:
         for split in splits:
             there[self.groups[self.rows(split)]] = True
         return there[self.groups]
+
+    def has_photograph_in(self, *splits: str) -> NDArray[np.bool_]:
+        """For each row, whether one of the named splits holds the same photograph: an exact copy, a near one, or
+        another cut of it; bool (N,). What counts as one is what `mien data audit` found (correlation after alignment
+        of at least 0.98).
+
+        Example:
+            >>> facts = load("fer2013")
+            >>> int(facts.has_photograph_in("Training", "PublicTest")[facts.rows("PrivateTest")].sum())
+            988
+        """
+        wanted = [self.split_names.index(split) for split in splits]
+        there = np.zeros(int(self.groups.max()) + 1, dtype=bool)
+        there[self.groups[np.isin(self.splits, wanted)]] = True
+        found = there.copy()
+        for one, two in (self.photographs.T, self.photographs.T[::-1]):
+            found[self.groups[one[there[self.groups[two]]]]] = True
+        result: NDArray[np.bool_] = found[self.groups]
+        return result
 
 
 @functools.cache
@@ -115,6 +141,10 @@ def load(name: str) -> Facts:
         ferplus_plurality=arrays["ferplus_plurality"].astype(np.uint8),
         ferplus_clear=np.unpackbits(arrays["ferplus_clear"].astype(np.uint8), count=len(labels)).astype(bool),
         ferplus_majority=arrays["ferplus_majority"].astype(np.uint8),
+        ferplus_no_face=arrays["ferplus_no_face"].astype(np.uint8),
+        photographs=read_arrays(Path(__file__).with_name("fer2013_photographs.npz"), ("pairs",))["pairs"].astype(
+            np.int32
+        ),
     )
     for array in vars(facts).values():
         if isinstance(array, np.ndarray):

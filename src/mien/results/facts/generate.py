@@ -50,6 +50,7 @@ def make(
         "ferplus_plurality": plurality,
         "ferplus_clear": np.packbits(clear),
         "ferplus_majority": ferplus_majority(votes),
+        "ferplus_no_face": votes[:, 9].astype(np.uint8),
     }
 
 

@@ -33,7 +33,9 @@ class Answers:
         labels: uint8 (n,), ids of the protocol's label set.
         groups: int32 (n,), equal number = exactly equal image, also across splits.
         fit: bool (n,), faces on which a temperature or a threshold may be fitted.
-        slices: named subsets, bool (n,), that get a number of their own.
+        slices: named subsets, bool (n,), that get a recorded number of their own.
+        shown_slices: named subsets, bool (n,), that were thought of after the protocol was in use: their numbers are
+            computed from the predictions wherever a result is shown, and are no part of it.
         folds: uint8 (n,) for cross-validation: the fold that tests the face; else None.
     """
 
@@ -44,6 +46,7 @@ class Answers:
     fit: NDArray[np.bool_]
     slices: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     folds: NDArray[np.uint8] | None = None
+    shown_slices: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -29,6 +29,7 @@ def _answers() -> tuple[Answers, Answers]:
                 "clean@1": ~known.has_copy_in("Training", "PublicTest")[test],
                 "ferplus-clear@1": known.ferplus_clear[test],
             },
+            shown_slices={"clean@2": ~known.has_photograph_in("Training", "PublicTest")[test]},
         ),
     )
 

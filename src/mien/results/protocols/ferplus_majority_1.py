@@ -39,6 +39,7 @@ def _answers() -> tuple[Answers, Answers]:
             groups=known.groups[test],
             fit=~known.has_copy_in("Training")[test],
             slices={"clean@1": ~known.has_copy_in("Training", "PublicTest")[test]},
+            shown_slices={"clean@2": ~known.has_photograph_in("Training", "PublicTest")[test]},
         ),
     )
 
