@@ -9,10 +9,21 @@ from mien.errors import MissingExtraError
 
 try:
     from mien.site.board import Board, Measured, Row, Speed, boards
-    from mien.site.build import Built, build_site, stale_tables
+    from mien.site.build import Built, build_site, recorded_speeds, stale_tables, write_report
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] in ("jinja2", "markupsafe"):
         raise MissingExtraError("building pages", "site") from error
     raise
 
-__all__ = ["Board", "Built", "Measured", "Row", "Speed", "boards", "build_site", "stale_tables"]
+__all__ = [
+    "Board",
+    "Built",
+    "Measured",
+    "Row",
+    "Speed",
+    "boards",
+    "build_site",
+    "recorded_speeds",
+    "stale_tables",
+    "write_report",
+]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mien.errors import InputError, MienError
+from mien.recognition.default import default_bundle
 from mien.results import Ledger, documents, load_all
 from mien.results.documents import DEFAULT_PROTOCOL
 from mien.results.schema import LEDGER
 from mien.site.board import Board, Speed, boards
 from mien.site.pages import AuditTable, Source, audit_tables, pages
 from mien.site.plain import board_table, csv_text
+from mien.site.report import report, resolve
 from mien.store import atomic_directory, write_text
 
 MARKER = "site.json"
@@ -47,6 +50,7 @@ def build_site(
     audit: str | Path | None = None,
     speeds: Iterable[Speed] = (),
     url: str = "",
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Built:
     """Build the leaderboard as static pages that work from a disk.
 
@@ -59,6 +63,7 @@ def build_site(
         audit: a recorded audit of FER2013.
         speeds: measured throughput.
         url: where the site will lie, for the badges' links.
+        on_progress: called with (files done, files).
 
     Raises:
         InputError: ``results`` is no folder, ``out`` holds something else, or FER2013 is wanted but not imported.
@@ -78,11 +83,57 @@ def build_site(
     made = pages(source, results)
     made[MARKER] = (json.dumps({"schema": SCHEMA, "files": sorted(made)}, indent=1) + "\n").encode()
     with atomic_directory(out) as folder:
-        for name, content in made.items():
+        for done, (name, content) in enumerate(made.items(), 1):
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+            if on_progress is not None:
+                on_progress(done, len(made))
     return Built(out, sum(name.endswith(".html") for name in made), sum(map(len, made.values())))
+
+
+def write_report(
+    reference: str | Path,
+    out: str | Path,
+    *,
+    results: str | Path = "results",
+    runs: str | Path = "runs",
+    faces: bool = False,
+) -> int:
+    """Write the report of a run or result as one HTML file.
+
+    Args:
+        reference: a run folder, a result's json, or the first digits of a result's id.
+        out: the file.
+        results: folder of the results.
+        runs: folder of the runs.
+        faces: show the hardest faces as pictures, from the imported FER2013.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        InputError: there is nothing of that name, or FER2013 is wanted but not imported.
+    """
+    subject = resolve(reference, results=results, runs=runs)
+    text = report(subject, faces=_faces() if faces else None)
+    write_text(out, text)
+    return len(text.encode())
+
+
+def recorded_speeds(about: Mapping[str, Any], rows: Iterable[Any]) -> list[Speed]:
+    """Throughput of the default bundle from the recorded benchmark, if that measured this very bundle.
+
+    Args:
+        about: what `mien.bench.bench.recorded` says of the measurement.
+        rows: its rows.
+    """
+    bundle = default_bundle()
+    if about.get("bundle", {}).get("sha256") != hashlib.sha256(bundle.model).hexdigest():
+        return []
+    machine = about.get("machine", {})
+    device = f"{machine.get('processor', '')}, {machine.get('cores', '?')} cores"
+    return [Speed(bundle.card.sha256, "one", row.median, device) for row in rows if row.id == "faces"]
 
 
 def stale_tables(root: str | Path = ".", *, write: bool = False) -> list[str]:

@@ -143,7 +143,7 @@ def frontier(points: Sequence[tuple[float, float]], *, more_is_better: bool = Fa
     return sorted(found)
 
 
-def strip(row: Row, low: float, high: float, *, width: int = 168, height: int = 26) -> Markup:
+def strip(row: Row, low: float, high: float, *, width: int = 224, height: int = 26) -> Markup:
     """Claim and measurement of one row on a line that all rows share; the cells beside it say the same in figures."""
     x = Axis(low, high, 7, width - 7)
     middle = height / 2
@@ -158,9 +158,9 @@ def strip(row: Row, low: float, high: float, *, width: int = 168, height: int = 
         if claimed is not None:
             parts.append(element("line", x1=x(claimed), x2=x(100 * share.value), y1=middle, y2=middle, class_="gap"))
         parts.append(
-            element("rect", x=ends[0], y=middle - 4, width=ends[1] - ends[0], height=8, rx=4, class_="interval")
+            element("rect", x=ends[0], y=middle - 5, width=ends[1] - ends[0], height=10, rx=5, class_="interval")
         )
-        parts.append(element("circle", cx=x(100 * share.value), cy=middle, r=5, class_="measured"))
+        parts.append(element("circle", cx=x(100 * share.value), cy=middle, r=4.5, class_="measured"))
     if claimed is not None:
         parts.append(element("circle", cx=x(claimed), cy=middle, r=4.5, class_="claim"))
     svg = element(
@@ -192,7 +192,7 @@ def reliability(result: Result, *, width: int = 380, height: int = 380) -> Marku
     return Markup(drawing(width, height, *parts, label=label, class_="chart small"))
 
 
-def training(log: Sequence[dict[str, Any]], best: int | None, *, width: int = 720, height: int = 260) -> Markup:
+def training(log: Sequence[dict[str, Any]], best: int | None, *, width: int = 540, height: int = 250) -> Markup:
     """Accuracy on the selection split by epoch, the kept epoch marked."""
     points = [
         (int(e["epoch"]) + 1, 100 * e["selection_accuracy"]) for e in log if e.get("selection_accuracy") is not None
@@ -216,6 +216,26 @@ def training(log: Sequence[dict[str, Any]], best: int | None, *, width: int = 72
     return Markup(drawing(width, height, *parts, label="Accuracy on the selection split by epoch", class_="chart"))
 
 
+def losses(log: Sequence[dict[str, Any]], *, width: int = 540, height: int = 250) -> Markup:
+    """Training loss and the NLL on the selection split by epoch."""
+    lines = {}
+    for name, style in (("loss", "measured"), ("selection_nll", "raw")):
+        points = [(int(e["epoch"]) + 1, float(e[name])) for e in log if isinstance(e.get(name), int | float)]
+        if len(points) > 1:
+            lines[style] = points
+    if not lines:
+        return Markup()
+    left, right, top, bottom = 44.0, 14.0, 12.0, 40.0
+    every = [point for points in lines.values() for point in points]
+    low, high = min(v for _, v in every), max(v for _, v in every)
+    x = Axis(1, max(e for e, _ in every), left, width - right)
+    y = Axis(max(0.0, low - 0.05 * (high - low)), high + 0.05 * (high - low), height - bottom, top)
+    parts = [_grid_y(y, left, width - right), *_ticks_x(x, x.ticks(8), height - bottom)]
+    parts.append(text("epoch", x=left, y=height - 6, class_="axis"))
+    parts += [polyline([(x(e), y(v)) for e, v in points], class_=f"line {style}") for style, points in lines.items()]
+    return Markup(drawing(width, height, *parts, label="Loss by epoch", class_="chart"))
+
+
 def describe(row: Row) -> str:
     """A row in one line: what is claimed, what is measured."""
     said = [row.name]
@@ -233,7 +253,9 @@ def shared_range(board: Board) -> tuple[float, float]:
     values = _values(board)
     if not values:
         return 0.0, 100.0
-    return max(0.0, 5.0 * math.floor((min(values) - 1) / 5)), min(100.0, 5.0 * math.ceil((max(values) + 0.5) / 5))
+    # A few very low values would squeeze all the others together; they lie at the left end, and their cells say more.
+    low = max(min(values), float(np.quantile(values, 0.08)))
+    return max(0.0, 5.0 * math.floor((low - 1) / 5)), min(100.0, 5.0 * math.ceil((max(values) + 0.5) / 5))
 
 
 def _when(row: Row) -> float | None:

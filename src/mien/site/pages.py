@@ -294,7 +294,7 @@ class _Site:
         claim = on_board[0] if on_board else (of_system[0] if of_system else None)
         head = self._head(system)
         rows = [row for row in self.boards[0].of_system(system) if row.measured]
-        any_row = (self.by_system.get(system) or [None])[0]
+        any_row = next(iter(self.by_system.get(system, ())), None)
         name = about.title if about else claim.model if claim else head.name if head else system
         result = head.measured.first if head and head.measured else None
         log = self.source.logs.get((result.recipe_hash, result.seed or 0)) if result else None
@@ -327,9 +327,11 @@ class _Site:
         )
 
     def _systems(self) -> str:
-        measured, built, claimed = [], [], []
+        measured: list[dict[str, str]] = []
+        built: list[dict[str, str]] = []
+        claimed: list[dict[str, str]] = []
         for system in self.systems:
-            row = (self.boards[0].of_system(system) or [None])[0]
+            row = next(iter(self.boards[0].of_system(system)), None)
             about = described().get(system)
             name = about.title if about else row.name if row else system
             it = row.measured if row else None

@@ -38,8 +38,7 @@ def environment() -> Environment:
 
 def render(template: str, **values: Any) -> str:
     """One page."""
-    text: str = environment().get_template(template).render(**values)
-    return re.sub(r"\n\s*\n+", "\n", text)
+    return environment().get_template(template).render(**values)
 
 
 def script_json(value: Any) -> Markup:

@@ -1,0 +1,150 @@
+"""The report of one run or result: a single HTML file that needs nothing else, to read, to send, to print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mien
+from mien.errors import InputError
+from mien.results import Result, load_all
+from mien.results.comparison import Row, compare
+from mien.results.finding import find
+from mien.results.sentences import sentences
+from mien.results.tables import preferred
+from mien.site import charts
+from mien.site.mistakes import mistakes
+from mien.site.rendering import render
+from mien.systems.described import described
+
+if TYPE_CHECKING:
+    from mien.datasets import FaceSet
+    from mien.training.run import Run
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a report is about: a run, a result, or both where they belong together.
+
+    Args:
+        run: its training; None where its folder is not at hand.
+        result: what was measured of it; None where nothing was.
+        others: further results of the same training, under other views or as a bundle.
+    """
+
+    run: Run | None
+    result: Result | None
+    others: tuple[Result, ...] = ()
+
+
+def resolve(reference: str | Path, *, results: str | Path = "results", runs: str | Path = "runs") -> Subject:
+    """The run and the results that a person means.
+
+    Args:
+        reference: a run folder, a result's json, or the first digits of a result's id.
+        results: folder of the results.
+        runs: folder of the runs.
+
+    Raises:
+        InputError: there is nothing of that name.
+    """
+    path = Path(reference)
+    if (path / "run.json").is_file():
+        run = _open(path)
+        of_run = _of_training(_all(results), run.recipe.hash, run.seed)
+        best = preferred(of_run)
+        return Subject(run, best, tuple(result for result in of_run if result is not best))
+    if path.is_dir():
+        raise InputError(f"{path} holds no run.json; give a run folder, a result's json or the digits of its id")
+    result = find(reference, results)
+    siblings = _of_training(_all(results), result.recipe_hash, result.seed)
+    return Subject(_run_of(result, Path(runs)), result, tuple(other for other in siblings if other.id != result.id))
+
+
+def report(subject: Subject, *, faces: FaceSet | None = None) -> str:
+    """The page.
+
+    Args:
+        subject: what it is about.
+        faces: the face set it was measured on, for pictures of its mistakes; without it they are rows of a table.
+    """
+    run, result = subject.run, subject.result
+    row = _row(result)
+    system = run.system if run else result.system if result else ""
+    about = described().get(system)
+    title = about.title if about else system
+    recipe = run.recipe.to_toml().strip() if run else _flat(result.recipe) if result else ""
+    log = run.log if run else []
+    return render(
+        "report.html.j2",
+        title=title,
+        style=files("mien.site").joinpath("assets", "site.css").read_text(encoding="utf-8"),
+        version=mien.__version__,
+        run=run,
+        log=log,
+        last=log[-1] if log else None,
+        result=result,
+        row=row,
+        split="the test split" if result and result.test is not None else "the selection split",
+        sealed=result is not None and result.test is None,
+        others=subject.others,
+        curve=charts.training(log, run.info.get("best_epoch")) if run else "",
+        loss=charts.losses(log) if run else "",
+        reliability=charts.reliability(result) if result else "",
+        mistakes=mistakes(result, faces) if result else [],
+        said=sentences(compare([result])) if result else [],
+        cost=dict(result.cost if result else run.info.get("cost", {}) if run else {}),
+        environment=_environment(run, result),
+        recipe=recipe,
+    )
+
+
+def _row(result: Result | None) -> Row | None:
+    return compare([result]).rows[0] if result is not None else None
+
+
+def _open(path: Path) -> Run:
+    from mien.training.run import Run
+
+    return Run.open(path)
+
+
+def _all(folder: str | Path) -> list[Result]:
+    return load_all(folder) if Path(folder).is_dir() else []
+
+
+def _of_training(results: Sequence[Result], recipe_hash: str, seed: int | None) -> list[Result]:
+    return [result for result in results if result.recipe_hash == recipe_hash and result.seed == seed]
+
+
+def _run_of(result: Result, folder: Path) -> Run | None:
+    """The training behind a result, where its folder is at hand."""
+    if result.kind not in ("run", "bundle") or not folder.is_dir():
+        return None
+    for path in sorted(folder.glob("*/run.json")):
+        try:
+            run = _open(path.parent)
+        except Exception:
+            continue
+        if run.recipe.hash == result.recipe_hash and run.seed == result.seed:
+            return run
+    return None
+
+
+def _environment(run: Run | None, result: Result | None) -> dict[str, str]:
+    about: dict[str, Any] = dict(result.environment if result else run.info.get("environment", {}) if run else {})
+    versions = about.pop("versions", {})
+    commit = result.commit if result else run.info.get("commit") if run else None
+    flat = {str(key): str(value) for key, value in about.items()}
+    flat |= {name: str(version) for name, version in versions.items()}
+    return {**flat, **({"commit": str(commit)[:12]} if commit else {})}
+
+
+def _flat(tree: Any, prefix: str = "") -> str:
+    lines = []
+    for key, value in sorted(tree.items()):
+        lines.append(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else f"{prefix}{key} = {value}")
+    return "\n".join(line for line in lines if line)
