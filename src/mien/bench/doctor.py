@@ -9,20 +9,29 @@ import os
 import platform
 import re
 import sys
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import mien
 from mien.errors import MienError
 from mien.store import cache_dir
 from mien.store.cpu import cpu_count
+from mien.store.fetching import list_fetched
 
 # The detector as the build leaves it; a test compares this with hatch_build.py.
 DETECTOR_SHA256 = "aaa78a8ea061937f85e3229444af93ab01f7c654457649fc4e7023736b19c248"
 
-# What a verb needs beyond the core.
+# What a verb needs beyond the core; a verb that stands nowhere here needs nothing.
 VERB_EXTRAS: dict[str, tuple[str, ...]] = {
     "predict": (),
+    "predict --out faces.parquet": ("table",),
+    "adapt": (),
+    "video": ("video",),
+    "fetch": (),
     "data import": (),
     "data audit": ("audit",),
     "results verify": (),
@@ -30,6 +39,14 @@ VERB_EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("train",),
     "evaluate": ("train",),
     "export": ("train",),
+    "ensemble": ("train",),
+    "search": ("search",),
+    "distill": ("train",),
+    "explain": ("explain",),
+    "report": ("site",),
+    "leaderboard": ("site",),
+    "serve": ("serve",),
+    "bench": (),
 }
 _FOR_DEVELOPERS = ("test", "dev")
 _CORE = ("numpy", "onnxruntime", "pillow", "rich", "typer")
@@ -37,31 +54,68 @@ _CORE = ("numpy", "onnxruntime", "pillow", "rich", "typer")
 _FEATURES = ("avx2", "fma", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp", "i8mm")
 
 
-def diagnose() -> dict[str, Any]:
-    """Look at this installation; nothing is changed, nothing is downloaded, no heavy package is imported.
+def diagnose(verbs: Iterable[str] | None = None, *, run: bool = True) -> dict[str, Any]:
+    """Look at this installation; nothing is changed, nothing is downloaded, torch is not imported.
+
+    Args:
+        verbs: those that the command line has; others of the table are left out. None: all of the table.
+        run: also recognise a blank picture, which tells whether the inference engine works on this processor.
 
     Returns:
         JSON values: ``mien``, ``python``, ``platform``, ``packages`` (name → version or None), ``extras`` (name →
-        missing packages), ``verbs`` (name → missing extras), ``cpu`` (``threads``, ``features``), ``cache`` (``path``,
-        ``exists``, ``writable``), ``models`` (name → ``ok``, ``sha256``, ``message``), ``ok`` (recognition works).
+        missing packages), ``verbs`` (name → missing extras), ``cpu`` (``name``, ``cores``, ``threads``, ``features``),
+        ``cache`` (``path``, ``exists``, ``writable``, ``bytes``), ``models`` (name → ``ok``, ``sha256``, ``message``),
+        ``fetched`` (what ``mien fetch`` brought), ``inference`` (``ok``, ``message``), ``ok`` (recognition works).
     """
     extras = _extras()
     packages = {name: _version(name) for name in sorted({*_CORE, *(p for names in extras.values() for p in names)})}
     missing = {extra: [name for name in names if packages[name] is None] for extra, names in extras.items()}
     models = {"default bundle": _default_bundle(), "centerface": _detector()}
+    whole = all(model["ok"] for model in models.values()) and all(packages[name] for name in _CORE)
+    inference = _inference() if run and whole else {"ok": whole, "message": "not tried"}
     cache = cache_dir()
+    known = {*VERB_EXTRAS} if verbs is None else {*verbs}
+    table = {verb: needed for verb, needed in VERB_EXTRAS.items() if verb.split()[0] in {v.split()[0] for v in known}}
+    table |= {verb: () for verb in sorted(known) if verb.split()[0] not in {v.split()[0] for v in VERB_EXTRAS}}
     return {
         "mien": mien.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": packages,
         "extras": missing,
-        "verbs": {verb: [e for e in needed if missing.get(e)] for verb, needed in VERB_EXTRAS.items()},
-        "cpu": {"name": _cpu_name(), "threads": cpu_count(), "features": _cpu_features()},
-        "cache": {"path": str(cache), "exists": cache.is_dir(), "writable": _writable(cache)},
+        "verbs": {verb: [e for e in needed if missing.get(e)] for verb, needed in table.items()},
+        "cpu": {"name": _cpu_name(), "cores": os.cpu_count(), "threads": cpu_count(), "features": _cpu_features()},
+        "cache": {
+            "path": str(cache),
+            "exists": cache.is_dir(),
+            "writable": _writable(cache),
+            "bytes": sum(path.stat().st_size for path in cache.rglob("*") if path.is_file()) if cache.is_dir() else 0,
+        },
         "models": models,
-        "ok": all(model["ok"] for model in models.values()) and all(packages[name] for name in _CORE),
+        "fetched": list_fetched(),
+        "inference": inference,
+        "ok": whole and inference["ok"],
     }
+
+
+def _inference() -> dict[str, Any]:
+    """Whether the detector and the network run here; a broken build of the engine shows nowhere else."""
+    from mien.recognition import Recognizer
+
+    start = time.perf_counter()
+    try:
+        recognizer = Recognizer().warm_up()
+        loaded = time.perf_counter()
+        face = np.full((1, 48, 48), 127, np.uint8)
+        times = []
+        for _ in range(5):
+            before = time.perf_counter()
+            recognizer.classify(face)
+            times.append(time.perf_counter() - before)
+    except Exception as error:  # whatever the engine makes of this processor
+        return {"ok": False, "message": f"recognition fails here ({str(error).splitlines()[0][:160]}); reinstall mien"}
+    message = f"works: loaded in {loaded - start:.2f} s, one face in {1e3 * sorted(times)[2]:.2f} ms"
+    return {"ok": True, "message": message}
 
 
 def _extras() -> dict[str, list[str]]:

@@ -8,11 +8,16 @@ import typer
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Check this installation: versions, extras, CPU, cache folder, embedded models. Exit status 1 if it is broken."""
+    """Check this installation: versions, extras, CPU, cache folder, models, and whether recognition works here.
+
+    Exit status 1 if it is broken. A missing extra breaks nothing; it says what to install for which verb.
+    """
     from mien.bench.doctor import diagnose
+    from mien.cli import app
     from mien.cli.common import print_json
 
-    found = diagnose()
+    verbs = [*(str(one.name) for one in app.registered_commands), *(str(one.name) for one in app.registered_groups)]
+    found = diagnose(verbs)
     if as_json:
         print_json(found)
     else:
@@ -36,17 +41,23 @@ def _print(found: dict[str, Any]) -> None:
 
     line("mien", f"{found['mien']}, Python {found['python']}, {found['platform']}")
     cpu = found["cpu"]
-    line("processor", f"{cpu['name']}; threads in use: {cpu['threads']}; {' '.join(cpu['features'])}")
+    line("processor", f"{cpu['name']}; {cpu['threads']} of {cpu['cores']} cores in use; {' '.join(cpu['features'])}")
     cache = found["cache"]
     state = "writable" if cache["writable"] else "not writable"
-    line("cache", f"{cache['path']} ({'exists' if cache['exists'] else 'not made yet'}, {state})")
+    held = f"{cache['bytes'] / 1e6:,.1f} MB" if cache["exists"] else "not made yet"
+    line("cache", f"{cache['path']} ({held}, {state})", "" if cache["writable"] else "yellow")
     for name, model in found["models"].items():
         line(name, ("ok: " if model["ok"] else "broken: ") + model["message"], "" if model["ok"] else "bold red")
+    for item in found["fetched"]:
+        said = "ok: fetched" if item["intact"] else f"damaged: remove {item['path']} and run mien fetch {item['name']}"
+        line(item["name"], f"{said} {item['kind']}, {item['bytes'] / 1e6:.1f} MB", "" if item["intact"] else "bold red")
+    line("recognition", found["inference"]["message"], "" if found["inference"]["ok"] else "bold red")
     installed = [f"{name} {version}" for name, version in found["packages"].items() if version]
     line("installed", ", ".join(installed))
+    ready = [verb for verb, missing in found["verbs"].items() if not missing]
+    line("ready", ", ".join(ready))
     for verb, missing in found["verbs"].items():
         if missing:
-            line(f"mien {verb}", f"needs: pip install 'mien[{','.join(missing)}]'", "yellow")
-        else:
-            line(f"mien {verb}", "ready")
+            lacking = sorted({name for extra in missing for name in found["extras"][extra]})
+            line(f"mien {verb}", f"needs {', '.join(lacking)}: pip install 'mien[{','.join(missing)}]'", "yellow")
     stdout.print(table)
