@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import page
+import video
 
 import mien
 import recognition
@@ -31,7 +32,7 @@ from mien.results.provenance import source_state
 from mien.store import write_text
 
 ROOT = recognition.ROOT
-PARTS = ("size", "start", "face", "batch", "photo", "import", "bench")
+PARTS = ("size", "start", "face", "batch", "photo", "import", "video", "bench")
 QUIET = 0.05
 
 
@@ -104,6 +105,9 @@ def measure(arguments: argparse.Namespace, parts: list[str]) -> dict[str, Any]:
         record["bench"] = [row.to_json() for row in done]
     if "import" in parts:
         record["import"] = data_import(arguments.csv)
+    if "video" in parts:
+        say("video")
+        record["video"] = video.measure()
     record["others"] = load.others()
     if record["others"] is not None and record["others"] > QUIET:
         say(f"others used {record['others']:.0%} of the processor meanwhile: the figures are worse than the truth")
@@ -120,7 +124,7 @@ def data_import(csv: Path | None) -> dict[str, Any]:
 
 def keep(record: dict[str, Any]) -> None:
     """Into the recorded figures, all of them at once: what stands in one table was measured in one run."""
-    if not all(record.get(part) for part in ("rows", "bench", "import")):
+    if not all(record.get(part) for part in ("rows", "bench", "import", "video")):
         raise SystemExit("only a whole measurement is kept, so that all figures belong together: leave --only away")
     write_text(page.RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     write_text(page.PACKAGED, page.packaged(record))
