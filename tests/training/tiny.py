@@ -25,7 +25,7 @@ def recipe(*changes: str) -> Recipe:
 
 # In stages, with a network that has something to switch: where the first change is "staged".
 SWITCHING = ["batch_size=24", "compile=false", "precision=fp32", "ema=0.9", "augment.cutmix=0.5"]
-systems._HOME.setdefault("switching", "switching")
+OWN = {"switching": "switching", "trunked": "trunked"}
 
 
 def staged(*changes: str) -> Recipe:
@@ -42,6 +42,7 @@ def main(folder: str, epoch: str, step: str, *changes: str) -> None:
         if (progress.epoch, progress.step) == (int(epoch), int(step)) and not progress.entry:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    systems._HOME.update(OWN)
     run(load_dataset("drawn", count=140, seed=0), folder, *changes, resume=True, on_progress=kill)
 
 
