@@ -113,6 +113,12 @@ def test_parquet_needs_its_extra_before_any_work(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_standard_input_is_refused(recognizer: Recognizer, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read again"):
+        recognize_to_table(recognizer, ["a.jpg", "-"], tmp_path / "f.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_rows_are_written_in_groups(jobs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     monkeypatch.setattr(tables, "_BATCH", 4)

@@ -345,3 +345,17 @@ def test_a_path_that_is_no_bundle(tmp_path: Path) -> None:
 def test_shared_networks_are_told_apart_by_weights(tmp_path: Path, bundle_path: Path) -> None:
     other = standin.write(tmp_path / "other.onnx", standin.graph(embedding=False))
     assert shared_network(read_bundle(other), 1) is not shared_network(read_bundle(bundle_path), 1)
+
+
+@pytest.mark.parametrize("nothing", [None, 3, "a.jpg", b"bytes", {"a": 1}, [None], ["a.jpg"]])
+def test_what_is_no_crops_is_said(bundle_path: Path, nothing: object) -> None:
+    with pytest.raises(InputError):
+        Recognizer(bundle_path, detector=None).classify(nothing)  # type: ignore[arg-type]
+
+
+def test_logits_are_what_the_temperature_divides(bundle_path: Path) -> None:
+    recognizer = Recognizer(bundle_path, detector=None)
+    crops = np.stack([standin.face("sad"), standin.face("fear")])
+    scores = recognizer.logits(crops).astype(float) / recognizer.card.temperatures["one"]
+    expected = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    np.testing.assert_allclose(recognizer.classify(crops).probabilities, expected, atol=1e-6)

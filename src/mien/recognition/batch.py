@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import mien
 from mien.errors import InputError
-from mien.recognition.files import FileRecord, recognize_files, save_drawing
+from mien.recognition.files import STDIN, FileRecord, recognize_files, save_drawing
 from mien.recognition.listing import Job
 from mien.recognition.tables import Row, rows, table_format, write_table
 from mien.recognition.unfinished import Unfinished
@@ -106,7 +106,7 @@ def recognize_to_table(
     format = table_format(str(out))
     about = {"mien": mien.__version__, **_model(recognizer), "min_confidence": min_confidence}
     asked = {**about, "draw": None if draw is None else str(draw), **(settings or {})}
-    jobs = (file if isinstance(file, Job) else Job(str(file)) for file in files)
+    jobs = (_job(file) for file in files)
     with Unfinished(out, asked, jobs) as table:
         resumed = table.done
         if progress is not None:
@@ -145,6 +145,13 @@ def recognize_to_table(
         table.remove()
         c = table.counts
         return Summary(str(out), table.jobs, c["faces"], c["without"], c["errors"], c["left_out"], resumed)
+
+
+def _job(file: str | Path | Job) -> Job:
+    job = file if isinstance(file, Job) else Job(str(file))
+    if job.file == STDIN:
+        raise InputError("standard input cannot be read again after a stop; with --out give files or folders")
+    return job
 
 
 def _counted(record: FileRecord) -> Counter[str]:

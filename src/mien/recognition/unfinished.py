@@ -56,7 +56,12 @@ class Unfinished:
                 raise InputError(f"{self.target} cannot be written: {reason}; choose another path") from None
             if not lock_file(lock, wait=False):
                 raise InputError(f"another process is writing {self.target}; wait for it, or choose another path")
-            self._begin()
+            try:
+                self._begin()
+            except BaseException:
+                if not (self.folder / _JOB).exists():
+                    shutil.rmtree(self.folder, ignore_errors=True)  # nothing was begun
+                raise
             self._stack = stack.pop_all()
         return self
 
