@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 pytest.importorskip("jinja2")
 
 import invented_results
-from mien.results import Ledger, load_all
-from mien.site.board import Board, Speed, boards, day, records, slug
+from mien.site.board import Board, day, records, slug
 from mien.systems.claims import Claim, claims
-
-
-@pytest.fixture(scope="module")
-def made(results_folder: Path) -> list[Board]:
-    results = load_all(results_folder)
-    speed = next(Speed(r.weights_sha256, "one", 1234.0, "here") for r in results if r.system == "compact")
-    return boards(results, Ledger(results_folder / "ledger.jsonl"), speeds=[speed])
 
 
 def test_there_is_a_board_for_every_data_set_with_claims(made: list[Board]) -> None:

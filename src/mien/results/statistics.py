@@ -226,7 +226,7 @@ def _resampled(groups: int, replicates: int, seed: int) -> Iterator[NDArray[np.f
         yield chunk.astype(np.float64)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=16)  # every slice and expression of a protocol, so that no table draws twice
 def _counts_kept(groups: int, replicates: int, seed: int) -> NDArray[np.uint8]:
     """The draws depend on the number of groups alone, so all results of a protocol share them."""
     return _counts(integers(seed), groups, replicates)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import mien
 from mien.errors import InputError
 from mien.results import Result, load_all
-from mien.results.comparison import Row, compare
+from mien.results.comparison import compare
 from mien.results.finding import find
 from mien.results.sentences import sentences
 from mien.results.tables import preferred
@@ -72,7 +72,7 @@ def report(subject: Subject, *, faces: FaceSet | None = None) -> str:
         faces: the face set it was measured on, for pictures of its mistakes; without it they are rows of a table.
     """
     run, result = subject.run, subject.result
-    row = _row(result)
+    compared = compare([result]) if result is not None else None
     system = run.system if run else result.system if result else ""
     about = described().get(system)
     title = about.title if about else system
@@ -87,7 +87,7 @@ def report(subject: Subject, *, faces: FaceSet | None = None) -> str:
         log=log,
         last=log[-1] if log else None,
         result=result,
-        row=row,
+        row=compared.rows[0] if compared else None,
         split="the test split" if result and result.test is not None else "the selection split",
         sealed=result is not None and result.test is None,
         others=subject.others,
@@ -95,15 +95,11 @@ def report(subject: Subject, *, faces: FaceSet | None = None) -> str:
         loss=charts.losses(log) if run else "",
         reliability=charts.reliability(result) if result else "",
         mistakes=mistakes(result, faces) if result else [],
-        said=sentences(compare([result])) if result else [],
+        said=sentences(compared) if compared else [],
         cost=dict(result.cost if result else run.info.get("cost", {}) if run else {}),
         environment=_environment(run, result),
         recipe=recipe,
     )
-
-
-def _row(result: Result | None) -> Row | None:
-    return compare([result]).rows[0] if result is not None else None
 
 
 def _open(path: Path) -> Run:
