@@ -48,7 +48,8 @@ def section() -> Iterator[str]:
     yield ""
     for kind, _ in _kinds(found):
         yield f"- **{kind}**: {_MEANING[kind]}"
-    yield f"\nMeasured with `benchmarks/robustness.py` on {found['date']}, bundle `{found['bundle'][:16]}`{_age(found)}.\n"
+    measured = f"on {found['date']}, bundle `{found['bundle'][:16]}`{_age(found)}"
+    yield f"\nMeasured with `benchmarks/robustness.py` {measured}.\n"
 
 
 def plot() -> str:
@@ -138,8 +139,8 @@ def _sentence(found: dict[str, Any]) -> str:
         said += (
             f" With {_listed(missed)} it **rises** instead: at worst ({worst['kind']}, {_strength(worst)}) "
             f"{worst['decided']:.0%} of the faces are decided and {worst['accuracy_decided']:.0%} of those are right. "
-            "Do not trust the confidence on such pictures; [adapting](guides/adapt.md) to them repairs it, and part of "
-            "the accuracy."
+            "Do not trust the confidence on such pictures; what [adapting](guides/adapt.md) brings is "
+            "[measured](reference/adaptation.md)."
         )
     return said
 
