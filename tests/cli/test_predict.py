@@ -244,3 +244,21 @@ def test_two_tables_at_once_are_refused(
     assert run(*predict, crops["sad"], "--out", "a.csv", "--csv", "b.csv") == 2
     assert run(*predict, crops["sad"], "--out", "a.txt") == 2
     assert "none of .csv, .jsonl, .parquet" in capsys.readouterr().err
+
+
+def test_a_stopped_run_says_how_it_goes_on(
+    predict: list[str],
+    crops: dict[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mien.recognition.batch.write_table", stop)
+        assert run(*predict, *crops.values(), "--out", tmp_path / "f.csv") == 130
+    assert capsys.readouterr().err == "mien: stopped; the same command goes on from here\n"
+    assert run(*predict, *crops.values(), "--out", tmp_path / "f.csv") == 0
+    assert "3 files done by an earlier run" in capsys.readouterr().err

@@ -87,21 +87,25 @@ def predict(
 def _to_table(
     recognizer: Recognizer, wanted: Plan, out: Path, draw: Path | None, min_confidence: float, as_json: bool
 ) -> None:
-    from mien.cli.common import print_json, progress, stderr
+    from mien.cli.common import complain, print_json, progress, stderr
     from mien.recognition.batch import recognize_to_table
 
-    with progress() as bar:
-        task = bar.add_task("recognising", total=None)
-        summary = recognize_to_table(
-            recognizer,
-            wanted.jobs,
-            out,
-            min_confidence=min_confidence,
-            draw=draw,
-            root=wanted.root,
-            settings=wanted.settings,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    try:
+        with progress() as bar:
+            task = bar.add_task("recognising", total=None)
+            summary = recognize_to_table(
+                recognizer,
+                wanted.jobs,
+                out,
+                min_confidence=min_confidence,
+                draw=draw,
+                root=wanted.root,
+                settings=wanted.settings,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+    except KeyboardInterrupt:
+        complain("stopped; the same command goes on from here")
+        raise typer.Exit(130) from None
     if as_json:
         print_json(summary.to_json())
     else:
