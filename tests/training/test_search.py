@@ -1,0 +1,145 @@
+"""Searches: chosen on the selection split, resumable, counted exactly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mien.datasets import FaceSet, load_dataset
+from mien.errors import InputError, SealedSplitError, UnknownNameError
+from mien.systems import card
+from mien.training import Recipe, Run
+from mien.training.search import Search, search
+from mien.training.search_space import get_space
+
+optuna = pytest.importorskip("optuna")
+
+TINY = [
+    "compile=false", "precision=fp32", "ema=0", "system.widths=[4, 8]", "system.depths=[1, 1]", "schedule.warmup=0",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def faces() -> FaceSet:
+    return load_dataset("drawn", count=140, seed=0)
+
+
+def run(faces: FaceSet, out: Path, **options: Any) -> Search:
+    given: dict[str, Any] = {"trials": 3, "epochs": 1, "settings": TINY, "sampler": "random", "device": "cpu"} | options
+    return search("compact", faces, out=out, **given)
+
+
+@pytest.fixture(scope="module")
+def searched(faces: FaceSet, tmp_path_factory: pytest.TempPathFactory) -> Search:
+    return run(faces, tmp_path_factory.mktemp("searches"))
+
+
+def test_the_best_trial_becomes_a_recipe(searched: Search) -> None:
+    assert len(searched.trials) == 3
+    values = [trial["value"] for trial in searched.trials]
+    assert searched.value == max(values)
+    best = Recipe.from_toml(searched.folder / "best.toml")
+    assert best == searched.best
+    assert best.epochs == Recipe.of(card("compact")).epochs, "a full training, not the length of a trial"
+    winner = searched.trials[values.index(max(values))]
+    assert best.optim.lr == pytest.approx(winner["params"]["lr"])
+    assert best.system["widths"] == (4, 8)
+    told = json.loads((searched.folder / "search.json").read_text())
+    assert told["trials"] == searched.trials
+    for picture in ("history.png", "importance.png"):
+        assert (searched.folder / picture).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_value_is_the_selection_accuracy_of_a_run(searched: Search) -> None:
+    for trial in searched.trials:
+        made = Run.open(searched.folder / "trials" / trial["run"])
+        assert made.info["selection_accuracy"] == trial["value"]
+
+
+def test_the_same_call_goes_on_and_makes_no_trial_too_many(searched: Search, faces: FaceSet) -> None:
+    out = searched.folder.parent
+    assert run(faces, out).trials == searched.trials
+    more = run(faces, out, trials=4)
+    assert more.trials[:3] == searched.trials
+    assert len(more.trials) == 4
+
+
+def test_a_killed_trial_is_made_again_in_its_own_run(faces: FaceSet, tmp_path: Path) -> None:
+    first = run(faces, tmp_path, trials=1, epochs=2)
+    from mien.training.search import _load
+
+    study = _load(first.storage, first.study)
+    dead = study.ask(fixed_distributions=study.trials[0].distributions)
+    dead.set_user_attr("worker", f"{__import__('socket').gethostname()}:999999999")
+    after = run(faces, tmp_path, trials=2, epochs=2)
+    assert [trial["state"] for trial in after.trials] == ["complete", "fail", "complete"]
+    assert after.trials[1]["params"] == after.trials[2]["params"]
+
+
+def test_hopeless_trials_are_pruned_and_leave_nothing(
+    faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optuna.Trial, "should_prune", lambda self: self.number == 1)  # after its first epoch
+    found = run(faces, tmp_path, trials=3, epochs=2, pruner="asha")
+    assert [trial["state"] for trial in found.trials] == ["complete", "pruned", "complete"]
+    assert found.trials[1]["epochs"] == 1
+    assert len(list((found.folder / "trials").iterdir())) == 2
+
+
+def test_a_trial_that_cannot_be_does_not_end_the_search(faces: FaceSet, tmp_path: Path) -> None:
+    found = run(faces, tmp_path, trials=2, settings=[*TINY, "clip=0", "augment.contrast=1"], epochs=1, pruner="none")
+    assert len(found.trials) == 2
+    broken = search("compact", faces, trials=1, epochs=1, settings=[*TINY, "system.depths=[1]"], out=tmp_path)
+    assert broken.best is None
+    assert broken.trials[0]["state"] == "fail"
+    assert broken.trials[0]["reason"]
+
+
+def test_a_database_keeps_it_too(faces: FaceSet, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'search.db'}"
+    found = run(faces, tmp_path, trials=1, storage=url, sampler="tpe")
+    assert found.storage == url
+    assert run(faces, tmp_path, trials=1, storage=url, sampler="tpe").trials == found.trials
+
+
+def test_what_cannot_be_asked_for(faces: FaceSet, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="no space is called 'cnm'; did you mean 'cnn'"):
+        search("cnm", faces, out=tmp_path)
+    with pytest.raises(InputError, match="no sampler is called 'tree'"):
+        run(faces, tmp_path, sampler="tree")
+    with pytest.raises(InputError, match="cannot be used") as caught:
+        run(faces, tmp_path, storage="nosuch://me:secret@host/name")
+    assert "secret" not in str(caught.value)
+    assert not list(tmp_path.rglob("*.toml"))
+
+
+def test_the_test_split_is_out_of_reach(faces: FaceSet, tmp_path: Path) -> None:
+    class Cheat:
+        """A face set whose selection split is its test split."""
+
+        fingerprint, label_set, train, selection = faces.fingerprint, faces.label_set, faces.train, faces.test
+
+    with pytest.raises(SealedSplitError, match="never the test split"):
+        run(Cheat(), tmp_path)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_point_of_the_cnn_space_is_a_network(seed: int) -> None:
+    from mien import systems
+
+    space = get_space("cnn")
+    base = Recipe.of(card(space.system), space.base)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    recipe = space.recipe(study.ask(), base)
+    assert recipe.optim.name in ("adam", "sgd")
+    if max(max(block) for block in recipe.system["filters"]) <= 256:
+        systems.create(space.system, **recipe.system)
+
+
+@pytest.mark.full
+def test_workers_share_a_study(faces: FaceSet, tmp_path: Path) -> None:
+    found = run(faces, tmp_path, trials=4, workers=2)
+    assert len(found.trials) == 4
