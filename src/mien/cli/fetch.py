@@ -31,9 +31,9 @@ def fetch(
 
     known = packaged_manifest() if manifest is None else read_manifest(manifest)
     if not names and not everything:
-        here = {item["name"]: item for item in list_fetched(to)}
-        rows = [{**entry.to_json(), "fetched": here.pop(entry.name, {}).get("intact", False)} for entry in known]
-        rows += [{**item, "licence": "", "about": item["path"], "fetched": item["intact"]} for item in here.values()]
+        here = {item["sha256"]: item for item in list_fetched(to) if item["intact"]}
+        rows = [{**entry.to_json(), "fetched": here.pop(entry.sha256, None) is not None} for entry in known]
+        rows += [{**item, "about": item["path"], "fetched": True} for item in here.values()]
         if as_json:
             print_json(rows)
         else:

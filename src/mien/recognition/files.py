@@ -126,8 +126,10 @@ def _record(
     except BundleError:
         raise
     except InputError as error:
-        hint = "; --recursive takes the images in it" if "is a folder" in str(error) else ""
-        return FileRecord(shown, "error", message=f"{error}{hint}" if shown in str(error) else f"{shown}: {error}")
+        said = str(error).replace(
+            "is a folder; give the images in it", "is a folder; give the images in it, or --recursive"
+        )
+        return FileRecord(shown, "error", message=said if shown in said else f"{shown}: {said}")
     kept = faces[faces.confidence >= min_confidence] if min_confidence > 0 else faces
     left_out = len(faces) - len(kept)
     return FileRecord(shown, "ok" if len(faces) else "no face", kept, left_out_sentence(left_out), left_out)

@@ -62,10 +62,9 @@ def fetched(name: str, kind: str) -> Path:
         known = packaged_manifest().names(kind)
         if name in known:
             raise InputError(f"the {kind} {name!r} is not on this machine yet: mien fetch {name}")
-        raise InputError(
-            f"no {kind} is called {name!r}; {suggestion(name, sorted({*known, *_local(kind)}))}; "
-            "others come by mien fetch NAME --manifest FILE"
-        )
+        there = sorted({*known, *_local(kind)})
+        hint = suggestion(name, there) if there else f"no {kind} has been fetched"
+        raise InputError(f"no {kind} is called {name!r}; {hint}; others come by mien fetch NAME --manifest FILE")
     if entry.kind != kind:
         raise InputError(f"{name!r} is a {entry.kind}, not a {kind}")
     if _sha256(path) != entry.sha256:
@@ -76,16 +75,15 @@ def fetched(name: str, kind: str) -> Path:
 
 
 def list_fetched(cache: str | Path | None = None) -> list[dict[str, Any]]:
-    """What lies in the cache folder: ``name``, ``kind``, ``bytes``, ``path``, and whether it is ``intact``."""
+    """What lies in the cache folder: ``name``, ``kind``, ``bytes``, ``sha256``, ``path``, whether it is ``intact``."""
     found = []
     for described in sorted(_path("x", cache).parent.glob("*.json")):
         path = described.with_suffix(".onnx")
         entry = _entry(path)
         if entry is not None and path.is_file():
             intact = _sha256(path) == entry.sha256
-            found.append(
-                {"name": entry.name, "kind": entry.kind, "bytes": entry.bytes, "path": str(path), "intact": intact}
-            )
+            about = {"name": entry.name, "kind": entry.kind, "bytes": entry.bytes, "sha256": entry.sha256}
+            found.append({**about, "path": str(path), "intact": intact})
     return found
 
 
