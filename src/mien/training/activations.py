@@ -1,7 +1,7 @@
 """Activation checkpointing: blocks forget what they computed and compute it anew for the backward pass.
 
 Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost". The second pass draws the same random numbers, and
-must not count twice in the running statistics of normalisations: they are told not to keep track of it.
+must not count twice in the running statistics of normalisations: it runs with a momentum of 0.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-
-_TRACKING = "track_running_stats"
 
 
 class Recomputed:
@@ -37,17 +35,20 @@ class Recomputed:
 
 
 def _recomputed(block: nn.Module, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    tracking = [part for part in block.modules() if getattr(part, _TRACKING, False)]
+    norms: list[Any] = [part for part in block.modules() if getattr(part, "num_batches_tracked", None) is not None]
 
     @contextlib.contextmanager
     def untracked() -> Iterator[None]:
-        for part in tracking:
-            setattr(part, _TRACKING, False)
+        momenta = [norm.momentum for norm in norms]
+        counts = [norm.num_batches_tracked.clone() for norm in norms]
+        for norm in norms:
+            norm.momentum = 0.0
         try:
             yield
         finally:
-            for part in tracking:
-                setattr(part, _TRACKING, True)
+            for norm, momentum, count in zip(norms, momenta, counts, strict=True):
+                norm.momentum = momentum
+                norm.num_batches_tracked.copy_(count)
 
     def contexts() -> tuple[Any, Any]:
         return contextlib.nullcontext(), untracked()

@@ -63,7 +63,7 @@ class Teacher:
     """
 
     def __init__(self, sources: Any, device: str = "cpu") -> None:
-        if isinstance(sources, (str, Path, Run, Bundle)):
+        if not isinstance(sources, (list, tuple)):
             sources = [sources]
         if not sources:
             raise InputError("distillation needs a teacher: a run folder or a bundle")
