@@ -148,3 +148,50 @@ def test_optimisers(name: str, kind: type) -> None:
     assert [(len(g["params"]), g["weight_decay"]) for g in made.param_groups] == [(1, 0.1), (3, 0.0)]
     whole = make_optimizer(module, Optim(name, weight_decay=0.1, decay_norms=True))
     assert [(len(g["params"]), g["weight_decay"]) for g in whole.param_groups] == [(4, 0.1)]
+
+
+def test_restarts_are_cosines_one_after_the_other() -> None:
+    schedule = Schedule("restarts", warmup=0.5, cycle=2.5, final=0.1)
+    single = Schedule("cosine", warmup=0.5, final=0.1)
+    for time in (0.0, 0.25, 0.5, 1.7, 2.49):
+        wanted = learning_rate(single, time, 2.5, [])
+        assert [learning_rate(schedule, time + k * 2.5, 99, []) for k in range(4)] == pytest.approx([wanted] * 4)
+    assert learning_rate(schedule, 2.499999, 99, []) == pytest.approx(0.1, abs=1e-3)
+
+
+def test_inverse_is_the_decay_of_keras() -> None:
+    schedule = Schedule("inverse", decay=1e-2)
+    assert [learning_rate(schedule, t, 9, [], steps=50) for t in (0, 1, 2.5)] == pytest.approx(
+        [1, 1 / 1.5, 1 / (1 + 1.25)]
+    )
+
+
+def test_no_factor_falls_below_the_floor() -> None:
+    for schedule in (
+        Schedule("step", factor=0.1, every=1, floor=0.01),
+        Schedule("plateau", factor=0.1, patience=0, floor=0.01),
+        Schedule("inverse", decay=1.0, floor=0.01),
+    ):
+        factors = [learning_rate(schedule, t, 900, [0.0] * t, steps=1) for t in (1, 2, 3, 500)]
+        assert factors[-1] == 0.01
+        assert min(factors) == 0.01
+
+
+def test_decoupled_decay_acts_on_the_weights_alone() -> None:
+    weight = nn.Parameter(torch.ones(2, 2))
+    module = nn.Module()
+    module.weight = weight
+    optimizer = make_optimizer(module, Optim("radam", lr=0.1, weight_decay=0.5, decoupled=True))
+    weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    torch.testing.assert_close(weight.detach(), torch.full((2, 2), 1 - 0.1 * 0.5))
+
+
+def test_rmsprop_and_parameters_that_do_not_learn() -> None:
+    module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    module[0].requires_grad_(False)
+    optimizer = make_optimizer(module, Optim("rmsprop", momentum=0.0))
+    assert isinstance(optimizer, torch.optim.RMSprop)
+    assert {id(p) for group in optimizer.param_groups for p in group["params"]} == {
+        id(p) for p in module[1].parameters()
+    }
