@@ -35,6 +35,7 @@ class Described:
         parameters: for seven expressions; None where there are none to count.
         macs: multiply-accumulates for one face at the card's input; None where they were not counted.
         input: ``size``, ``channels``, ``colour``, ``mean``, ``std``, ``resize``; None where it takes no images.
+        parts: rows of the table of the network (`mien.systems.outline.Part`), in the order a face passes them.
         options: architecture options and their defaults.
         views: the view that the source reports.
         extra_data: data beyond FER2013 that the source used.
@@ -51,6 +52,7 @@ class Described:
     parameters: int | None
     macs: int | None
     input: Mapping[str, Any] | None
+    parts: tuple[Mapping[str, Any], ...]
     options: Mapping[str, Any]
     views: tuple[str, ...]
     extra_data: tuple[str, ...]
@@ -87,6 +89,6 @@ def _described(entry: Mapping[str, Any]) -> Described:
     paper: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in entry["paper"].items()
     }
-    lists = {key: tuple(entry[key]) for key in ("deviations", "views", "extra_data")}
+    lists = {key: tuple(entry[key]) for key in ("deviations", "parts", "views", "extra_data")}
     values = {field.name: entry[field.name] for field in fields(Described)}
     return Described(**{**values, **lists, "paper": Paper(**paper)})

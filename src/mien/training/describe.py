@@ -21,8 +21,9 @@ import torch
 from mien import systems
 from mien.errors import MienError
 from mien.store import write_text
-from mien.systems.base import System, count_macs
+from mien.systems.base import System
 from mien.systems.described import FILE, SCHEMA
+from mien.systems.outline import Part, outline
 from mien.training.classical import recipe_of
 
 _DEVIATIONS = re.compile(r"^Deviations\b[^\n:]*:?", re.MULTILINE)
@@ -47,13 +48,13 @@ def stale(*, macs: bool = True) -> list[str]:
     """Ids of systems whose entry says something else than the code, or ``order`` where only that differs.
 
     Args:
-        macs: count multiply-accumulates again, which makes every network once.
+        macs: count parts and multiply-accumulates again, which makes every network once.
     """
     recorded = json.loads(FILE.read_text(encoding="utf-8"))["systems"] if FILE.exists() else {}
     now = {name: entry(name, macs=macs) for name in systems.names()}
     if not macs:
         for name, of_system in now.items():
-            of_system["macs"] = recorded.get(name, {}).get("macs")
+            of_system |= {key: recorded.get(name, {}).get(key) for key in ("macs", "parts")}
     now = json.loads(json.dumps(now))
     found = [name for name in {**recorded, **now} if recorded.get(name) != now.get(name)]
     return found or (["order"] if list(recorded) != list(now) else [])
@@ -70,6 +71,7 @@ def entry(name: str, *, macs: bool = True) -> dict[str, Any]:
     card = systems.card(name)
     about, described, deviations = _header(inspect.getdoc(inspect.getmodule(card.module) or card) or "")
     network = issubclass(card.module, System)
+    parts = _parts(name) if network and macs else []
     takes = card.input
     return {
         "id": card.id,
@@ -80,7 +82,7 @@ def entry(name: str, *, macs: bool = True) -> dict[str, Any]:
         "deviations": deviations,
         "paper": dataclasses.asdict(card.paper),
         "parameters": card.parameters or None,
-        "macs": _macs(name) if network and macs else None,
+        "macs": sum(part.macs for part in parts) or None,
         "input": {
             "size": takes.size,
             "channels": takes.channels,
@@ -91,6 +93,7 @@ def entry(name: str, *, macs: bool = True) -> dict[str, Any]:
         }
         if takes is not None
         else None,
+        "parts": [dataclasses.asdict(part) for part in parts],
         "options": dict(card.options),
         "views": list(card.views),
         "extra_data": list(card.extra_data),
@@ -102,14 +105,14 @@ def entry(name: str, *, macs: bool = True) -> dict[str, Any]:
     }
 
 
-def _macs(name: str) -> int:
+def _parts(name: str) -> list[Part]:
     card = systems.card(name)
     try:
         # Shapes suffice: the largest networks would take a gigabyte each otherwise.
         with torch.device("meta"):
-            return count_macs(systems.create(name), card.input.channels, card.input.size)
+            return outline(systems.create(name), card.input.channels, card.input.size)
     except (NotImplementedError, RuntimeError, MienError):
-        return count_macs(systems.create(name), card.input.channels, card.input.size)
+        return outline(systems.create(name), card.input.channels, card.input.size)
 
 
 def _header(docstring: str) -> tuple[str, str, list[str]]:
