@@ -198,11 +198,13 @@ def test_an_unfinished_table_is_for_its_own_settings_and_one_process(
     with pytest.raises(KeyboardInterrupt):
         recognize_to_table(recognizer, jobs, out, progress=stop, workers=1)
     assert not out.exists()
-    with pytest.raises(InputError, match="begun with another min_confidence"):
+    with pytest.raises(InputError, match="begun with other settings \\(min_confidence\\)"):
         recognize_to_table(recognizer, jobs, out, min_confidence=0.5)
-    with pytest.raises(InputError, match="begun with another views"):
+    with pytest.raises(InputError, match="begun with other settings \\(views\\)"):
         recognize_to_table(Recognizer(bundle_path, detector=detector, views="flip"), jobs, out)
-    summary = recognize_to_table(recognizer, [], out)  # the list lies in the folder
+    with pytest.raises(InputError, match="begun with other settings \\(files\\)"):
+        recognize_to_table(recognizer, jobs[1:], out)
+    summary = recognize_to_table(recognizer, jobs, out)
     assert (summary.files, summary.faces, summary.resumed) == (24, 22, 10)
     recognize_to_table(recognizer, jobs, tmp_path / "whole.csv")
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()

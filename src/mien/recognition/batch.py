@@ -88,14 +88,15 @@ def recognize_to_table(
     Args:
         recognizer: made with ``threads=1``, so that several images are worked on at once without getting in each
             other's way.
-        files: paths or jobs with boxes. A finished list: a resumed run does not read it again.
+        files: paths or jobs with boxes. They are written down at the start, and a resumed run takes them from there.
         out: ``.csv``, ``.jsonl`` or ``.parquet``; replaced when the table is whole.
         min_confidence: faces with less are left out and counted.
         draw: folder for an annotated PNG of each image, which gets the image's path and name with ``.faces.png`` added.
         root: folder that these paths are shortened by.
         workers: images in work at once; by default the cores of this process.
         settings: JSON values that tell this table from others, on top of what the recogniser says of itself; if they
-            differ from those of an interrupted run, that one is not continued.
+            differ from those of an interrupted run, that one is not continued. By default a list of files is told from
+            another; an iterator is taken for the same.
         progress: called with files done and files in all.
         stretch: files after which rows are brought to disk.
 
@@ -105,6 +106,8 @@ def recognize_to_table(
     """
     format = table_format(str(out))
     about = {"mien": mien.__version__, **_model(recognizer), "min_confidence": min_confidence}
+    if settings is None and isinstance(files, list | tuple):
+        settings = {"files": hashlib.sha256(repr([_job(file) for file in files]).encode(errors="replace")).hexdigest()}
     asked = {**about, "draw": None if draw is None else str(draw), **(settings or {})}
     jobs = (_job(file) for file in files)
     with Unfinished(out, asked, jobs) as table:

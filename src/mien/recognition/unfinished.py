@@ -121,8 +121,8 @@ class Unfinished:
         )
         if other:
             raise InputError(
-                f"{self.folder} holds an unfinished table that was begun with another {' and '.join(other)}; give the "
-                "same to finish it, or remove that folder to begin anew"
+                f"{self.folder} holds an unfinished table that was begun with other settings ({', '.join(other)}); "
+                "give the same to finish it, or remove that folder to begin anew"
             )
         self.jobs = begun["jobs"]
         for part in self._parts():
