@@ -1,0 +1,92 @@
+"""Start the service with uvicorn: one process or several, and a clean end."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import tempfile
+import threading
+import webbrowser
+from collections.abc import Callable
+from dataclasses import replace
+
+from mien.errors import InputError, MissingExtraError
+from mien.serving.config import ENVIRONMENT, ServiceConfig
+
+_EXTRA = ("fastapi", "uvicorn", "python_multipart", "websockets", "prometheus_client")
+
+
+def serve(config: ServiceConfig, *, open_page: str = "", say: Callable[[str], None] = lambda text: None) -> None:
+    """Serve until a signal ends it; requests in work are answered first.
+
+    Args:
+        config: see `ServiceConfig`.
+        open_page: path of a page that is opened in the browser once the service listens; empty: none.
+        say: told the address.
+
+    Raises:
+        InputError: the address cannot be listened on.
+        MissingExtraError: without the extra ``serve``.
+    """
+    from importlib.util import find_spec
+
+    if any(find_spec(name) is None for name in _EXTRA):
+        raise MissingExtraError("mien serve", "serve")
+    import uvicorn
+
+    port = _free(config.host, config.port)
+    config = replace(config, port=port)
+    shown = f"[{config.host}]" if ":" in config.host else config.host
+    address = f"http://{shown}:{port}"
+    say(address)
+    if open_page:
+        threading.Timer(1.0, webbrowser.open, [address + open_page]).start()
+    os.environ[ENVIRONMENT] = config.to_json()
+    with tempfile.TemporaryDirectory(prefix="mien-figures-") as figures:
+        if config.workers > 1:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = figures
+        uvicorn.run(
+            "mien.serving.app:from_environment",
+            factory=True,
+            host=config.host,
+            port=port,
+            workers=config.workers,
+            log_config=log_config(),
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=int(config.seconds) + 1,
+            timeout_keep_alive=15,
+            ws_max_size=config.max_bytes,
+            h11_max_incomplete_event_size=64 << 10,
+        )
+
+
+def _free(host: str, port: int) -> int:
+    """The port, or any free one for 0; an address that cannot be had is told before anything is loaded."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            return int(listener.getsockname()[1])
+    except OSError as error:
+        raise InputError(
+            f"{host}:{port} cannot be listened on ({error.strerror or error}); choose another with --host or --port"
+        ) from None
+
+
+def log_config() -> dict[str, object]:
+    """Everything to standard error, a line of JSON each."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": "mien.serving.observation.JsonLines"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "stream": sys.stderr, "formatter": "json"}},
+        "loggers": {
+            "uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+            "uvicorn.error": {"level": "WARNING"},
+            "mien.access": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+        },
+    }
