@@ -125,12 +125,38 @@ def test_a_library_user_can_create_with_weights(state: dict[str, Tensor], monkey
 
 def test_every_card_names_weights_that_timm_knows() -> None:
     known = set(timm.list_pretrained())
-    for name in systems.names():
+    for name in systems.networks():
         wanted = systems.card(name).pretrained
         if wanted is not None:
             assert wanted.model in known, f"{name}: timm has no weights {wanted.model!r}"
             assert wanted.extra_data, f"{name} does not say what its published weights were trained on"
             systems.check_options(systems.card(name), wanted.options)
+
+
+def starts() -> list[tuple[str, str]]:
+    """Systems with published weights, and the recipes that may start from them."""
+    return [
+        (name, recipe)
+        for name in systems.networks()
+        if systems.card(name).pretrained
+        for recipe in systems.card(name).recipes
+    ]
+
+
+@pytest.mark.parametrize(("name", "recipe"), starts())
+def test_published_weights_fit_every_recipe(name: str, recipe: str) -> None:
+    """By name and shape, nothing missing and nothing left over. Without memory: the largest have gigabytes."""
+    from mien.training import Recipe
+
+    known, chosen = systems.card(name), Recipe.of(systems.card(name), recipe)
+    wanted = known.pretrained
+    assert wanted is not None
+    options, channels = dict(chosen.system), chosen.input.channels
+    if chosen.start.kind == "fresh":
+        options, channels = {**options, **wanted.options}, len(wanted.mean)
+    with torch.device("meta"):
+        published = timm.create_model(wanted.model, pretrained=False).state_dict()
+        build(known, classes=7, channels=channels, options=options).load_pretrained(published)
 
 
 def test_blocks_are_the_innermost_composite_elements() -> None:
