@@ -19,12 +19,3 @@ def test_the_guide_makes_and_filters_a_manifest(tmp_path: Path, mien_cache: Path
     kept = read_manifest(tmp_path / "drawn_edits" / "kept.csv", data)
     assert 0 < len(kept) < len(offered)
     assert kept.names == ("mixed drawn faces",)
-
-
-def test_the_counts_of_the_guide_are_facts() -> None:
-    from mien.results import facts
-
-    fer2013 = facts.load("fer2013")
-    training = fer2013.labels[fer2013.splits == 0]
-    text = (Path(__file__).parents[2] / "docs/guides/extra-images.md").read_text(encoding="utf-8")
-    assert f"of FER2013's {len(training):,} Training faces {(training == 1).sum()} show disgust" in text

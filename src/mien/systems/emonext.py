@@ -1,7 +1,7 @@
 """EmoNeXt in five sizes (El Boudouri & Bohi 2023).
 
 Paper: Y. El Boudouri, A. Bohi, "EmoNeXt: an Adapted ConvNeXt for Facial Emotion Recognition", IEEE MMSP 2023,
-arXiv 2501.08199. Public code: github.com/yelboudouri/EmoNeXt (no licence stated), `models.py`, `train.py`. A second
+arXiv 2501.08199. Public code: github.com/yelboudouri/EmoNeXt (no licence was seen), `models.py`, `train.py`. A second
 implementation with fixes is described in github.com/wuanhi/EmoNeXt-FER-Optimized.
 Known from the code: architecture and with it the counts (30.6, 52.2, 91.8, 204.6, 362.3 million), augmentation,
 optimiser, loss, the ten crops of the test, and that PublicTest chooses.
@@ -13,8 +13,8 @@ attention computes is thrown away; it exists for its weights only, so it costs n
 
 Deviations:
 - The released attention is between the samples of a batch (`attention = "batch"`, in `faithful`): the term then
-  depends on batch mates, the answers do not. `mien` has it between the places of the last map ("tokens"), as the paper
-  reads. Its ``value`` layer is never used in either, and stays for the published count.
+  depends on batch mates, the answers do not. `mien` has it between the places of the last map ("tokens"), as the
+  second implementation does. Its ``value`` layer is never used in either, and stays for the published count.
 - The released schedule (warm restarts, peak 1e-3) overrides the learning rate of 1e-4 on its command line; `faithful`
   follows the schedule.
 - `faithful` turns faces upside down with p = 0.5, as the code does; `mien` does not.
