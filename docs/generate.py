@@ -79,19 +79,16 @@ def find_stale() -> dict[Path, str | None]:
 
 def pages() -> dict[str, str]:
     """Path below docs/ → Markdown."""
-    from mien import systems
-
     made = {
         "reference/api.md": "\n".join(api_page()),
         "reference/cli.md": "\n".join(cli_page()),
         "reference/recipes.md": "\n".join(recipe_page()),
-        "systems/README.md": "\n".join(systems_page()),
     }
     made["model-card.md"] = "\n".join(model_card_page())
     spoiled = runpy.run_path(str(DOCS / "robustness.py"))
     made[spoiled["PLOT"]] = spoiled["plot"]()
     made["reference/adaptation.md"] = "\n".join(spoiled["adaptation_page"]())
-    made |= {f"systems/{name}.md": "\n".join(system_page(name)) for name in systems.names()}
+    made |= runpy.run_path(str(DOCS / "system_pages.py"))["pages"]()
     return {name: re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n" for name, text in made.items()}
 
 
@@ -306,69 +303,6 @@ def _field_default(field: Any) -> str:
     return f"`{list(value) if isinstance(value, tuple) else value}`"
 
 
-# Systems
-
-
-def systems_page() -> Iterator[str]:
-    from mien import systems
-
-    yield "# Systems\n"
-    yield NOTE + "\n"
-    yield "A system is what a leaderboard ranks: architecture, input, training and inference. Claims are numbers that a"
-    yield "paper states; results are numbers measured here. They never stand in one column.\n"
-    yield "| id | title | year | parameters | input | recipes |\n|---|---|---|---|---|---|"
-    for name in systems.names():
-        card = systems.card(name)
-        size = f"{card.input.channels} × {card.input.size} × {card.input.size}"
-        yield (
-            f"| [{name}]({name}.md) | {card.title} | {card.paper.year or '–'} "
-            f"| {f'{card.parameters:,}' if card.parameters else '–'} | {size} "
-            f"| {', '.join(card.recipes)} |"
-        )
-    yield "\n## Results\n"
-    yield "On PrivateTest, under [`fer2013/private@1`](../concepts/protocol.md):\n"
-    yield "<!-- mien:results table=ranking protocol=fer2013/private@1 --><!-- /mien:results -->"
-
-
-def system_page(name: str) -> Iterator[str]:
-    from mien import systems
-    from mien.labels import FER2013
-    from mien.training import recipe_of
-
-    card = systems.card(name)
-    yield f"# {card.title}\n"
-    yield NOTE + "\n"
-    yield _header(inspect.getdoc(sys.modules[card.module.__module__]) or "") + "\n"
-    yield "| | |\n|---|---|"
-    yield from (f"| {what} | {value} |" for what, value in _facts(card) if value)
-    yield "\n## Results\n"
-    kinds = ("run", "bundle") if card.kind == "network" else (card.kind,)
-    yield f"| | {' | '.join(kinds)} |\n|---|{'---|' * len(kinds)}"
-    for what, value in (
-        ("view", "views"),
-        ("accuracy on PrivateTest", "accuracy"),
-        ("95 %", "accuracy_ci95"),
-        ("clean@1", "accuracy_clean"),
-        ("macro-F1", "macro_f1"),
-        *((f"recall, {label}", f"recall.{label}") for label in FER2013.labels),
-        ("NLL", "nll"),
-        ("ECE", "ece"),
-        ("accuracy on PublicTest (selection, not ranked)", "selection_accuracy"),
-        ("epochs", "cost.epochs"),
-        ("result", "id"),
-    ):
-        cells = (f"<!-- mien:results value={value} system={name} kind={kind} --><!-- /mien:results -->"
-                 for kind in kinds)  # fmt: skip
-        yield f"| {what} | {' | '.join(cells)} |"
-    yield "\nEach column is the result that PublicTest prefers among those recorded."
-    yield "\n## Train it\n"
-    yield "<!-- test: form -->"
-    yield f"```bash\nmien train {name} --seed 0\nmien evaluate runs/{name}-mien-* --views {card.views[0]}\n```\n"
-    for recipe in card.recipes:
-        yield f"\n## Recipe `{recipe}`\n"
-        yield f"```toml\n{recipe_of(card, recipe).to_toml().strip()}\n```"
-
-
 # The default bundle
 
 
@@ -433,27 +367,6 @@ def model_card_page() -> Iterator[str]:
     yield "deciding about people: an expression is not an emotion, the labels it learnt are disputed by raters,"
     yield "groups of people are served differently, and in some places the use is forbidden. Read"
     yield "[limits](concepts/limits.md)."
-
-
-def _header(text: str) -> str:
-    title, _, rest = text.partition("\n")
-    return _literal(f"{title}\n{rest}")
-
-
-def _facts(card: Any) -> Iterator[tuple[str, str]]:
-    paper = card.paper
-    title = f"[{paper.title}]({paper.url})" if paper.url else paper.title
-    yield "paper", ", ".join(part for part in (", ".join(paper.authors), title, paper.venue) if part)
-    yield "year", str(paper.year or "")
-    yield (
-        "code",
-        ", ".join(f"<{url}>" for url in paper.code) + (f" ({paper.code_licence})" if paper.code_licence else ""),
-    )
-    yield "parameters", f"{card.parameters:,} for seven expressions" if card.parameters else ""
-    yield "input", f"{card.input.channels} × {card.input.size} × {card.input.size} px, {card.input.colour}"
-    yield "options", ", ".join(f"`{key}={value}`" for key, value in card.options.items())
-    yield "view of the source", ", ".join(f"`{view}`" for view in card.views)
-    yield "further data of the source", ", ".join(card.extra_data) or "none"
 
 
 if __name__ == "__main__":
