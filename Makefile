@@ -52,6 +52,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 
 docs: $(VENV)/.test
+	$(BIN)/python -m mien.training.describe
 	$(BIN)/python docs/generate.py
 	$(BIN)/mien results docs
 	$(MAKE) picture
