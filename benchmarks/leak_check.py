@@ -2,7 +2,8 @@
 
     python benchmarks/leak_check.py fer2013.npz                 # measure, write benchmarks/recorded/leak_check.json
     python benchmarks/leak_check.py fer2013.npz --sheets OUT    # also draw the pairs to be looked at
-    python benchmarks/leak_check.py --docs                      # only put the recorded numbers into the guide
+
+docs/guides/audit.md quotes the record; ``mien results docs`` puts it there.
 
 Positives are changed copies of PublicTest faces and of PrivateTest faces (the
 numbers that are published). Negatives are Training faces without an exact or near copy (correlation 0.90) in either
@@ -32,8 +33,6 @@ from mien.faces import decode
 HERE = Path(__file__).parent
 RECORDED = HERE / "recorded" / "leak_check.json"
 LOOKED_AT = HERE / "recorded" / "leak_check_looked_at.json"
-AUDIT = HERE / "recorded" / "audit_fer2013.json"
-GUIDE = HERE.parent / "docs" / "guides" / "audit.md"
 SEED = 2013
 FACES, NEGATIVES = 300, 4000
 LOOK_FROM = 0.95
@@ -186,30 +185,21 @@ def draw(pictures: Pictures, rows: np.ndarray, found: Matches, tests: np.ndarray
         image.resize((image.width * 2, image.height * 2)).save(folder / f"{start:04d}.png")
 
 
-def table(report: dict) -> str:
-    lines = [
-        "| what was done to the test faces | found (PrivateTest) | found (PublicTest) |",
-        "|---|---:|---:|",
+def shown(report: dict) -> dict:
+    """What the guide quotes: a table of recalls, and shares that follow from the counts."""
+    splits = ("PrivateTest", "PublicTest")
+    rows = [
+        [change, *(f"{100 * entry[split]['recall']:.1f} %" for split in splits)]
+        for change, entry in report["changes"].items()
     ]
-    for change, entry in report["changes"].items():
-        private, public = (f"{100 * entry[split]['recall']:.1f} %" for split in ("PrivateTest", "PublicTest"))
-        lines.append(f"| {change} | {private} | {public} |")
-    reporting, moved = report["negatives"]["reporting"], report["negatives"]["changed"]
-    flagged = reporting["flagged"]
-    wrong = reporting["flagged_but_another_face"]
-    precision = (
-        f"Of {reporting['faces']:,} Training faces without an exact or near copy in the tests, the tool flags "
-        f"{flagged:,}. {reporting['flagged_and_the_same_photograph']:,} of these pairs show the same photograph when "
-        f"one looks at them (cut out differently, or with another watermark); {wrong:,} show another face: a "
-        f"false-positive rate of {100 * wrong / reporting['faces']:.2f} % (95 % upper bound "
-        f"{100 * upper(wrong, reporting['faces']):.2f} %). After “all of these at once”, "
-        f"{moved['flagged_but_another_face']:,} of {moved['faces']:,} such faces are flagged for another face."
-    )
-    head = (
-        f"{report['faces']:,} faces of each split per line, seed {report['seed']}; "
-        f"threshold {report['threshold']:g} (how it was set: below)."
-    )
-    return "\n".join([head, "", *lines, "", precision])
+    reporting = report["negatives"]["reporting"]
+    wrong, faces = reporting["flagged_but_another_face"], reporting["faces"]
+    return {
+        "columns": ["what was done to the test faces", *(f"found ({split})" for split in splits)],
+        "rows": rows,
+        "false_positive_rate": wrong / faces,
+        "false_positive_rate_upper95": round(upper(wrong, faces), 6),
+    }
 
 
 def upper(count: int, of: int) -> float:
@@ -224,38 +214,15 @@ def upper(count: int, of: int) -> float:
     return high
 
 
-def copies_table() -> str:
-    """What an audit of FER2013 found, from its recorded report."""
-    found = json.loads(AUDIT.read_text(encoding="utf-8"))["tables"]["copies-of-any-kind-by-split"]
-    lines = ["| " + " | ".join(found["columns"]) + " |", "|---|" + "---:|" * (len(found["columns"]) - 1)]
-    lines += [
-        "| " + " | ".join(str(c) if isinstance(c, str) else f"{c:,}" for c in row) + " |" for row in found["rows"]
-    ]
-    return "\n".join(lines)
-
-
-def fill_guide(report: dict) -> None:
-    text = GUIDE.read_text(encoding="utf-8")
-    for name, body in (("leak_check", table(report)), ("copies", copies_table())):
-        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-        before, rest = text.split(start)
-        text = f"{before}{start}\n{body}\n{end}{rest.split(end)[1]}"
-    GUIDE.write_text(text, encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, nargs="?")
+    parser.add_argument("source", type=Path)
     parser.add_argument("--sheets", type=Path)
-    parser.add_argument("--docs", action="store_true")
     arguments = parser.parse_args()
-    if not arguments.docs:
-        if arguments.source is None:
-            parser.error("give the path of FER2013")
-        report = measure(arguments.source, arguments.sheets)
-        RECORDED.parent.mkdir(exist_ok=True)
-        RECORDED.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    fill_guide(json.loads(RECORDED.read_text(encoding="utf-8")))
+    report = measure(arguments.source, arguments.sheets)
+    report["shown"] = shown(report)
+    RECORDED.parent.mkdir(exist_ok=True)
+    RECORDED.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

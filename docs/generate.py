@@ -278,9 +278,10 @@ def recipe_page() -> Iterator[str]:
     yield NOTE + "\n"
     yield "A recipe holds every choice of a training. It is a TOML file, a `mien.Recipe`, or the name of one that a"
     yield "system brings along; `--set optim.lr=0.1` changes a field. Every field is part of the recipe's hash, and an"
-    yield "unknown one is refused. `mien systems info SYSTEM --recipe mien` prints a whole recipe."
+    yield "unknown one is refused. `mien systems info SYSTEM --recipe mien` prints a whole recipe; of fields that came after"
+    yield "the first recorded results, `monitor` and those below it, only those that differ from their default."
     for name, prefix in (("Recipe", ""), ("Augment", "augment."), ("Optim", "optim."), ("Schedule", "schedule."),
-                         ("Loss", "loss.")):  # fmt: skip
+                         ("Loss", "loss."), ("Start", "start."), ("Distill", "distill.")):  # fmt: skip
         kind = getattr(module, name)
         intro, _, rest = (inspect.getdoc(kind) or "").partition("Args:")
         meanings = dict(_items(textwrap.dedent(rest).strip("\n"))) if rest else {}
@@ -324,7 +325,8 @@ def model_card_page() -> Iterator[str]:
     for what, value in (
         ("accuracy", "accuracy"),
         ("95 % interval", "accuracy_ci95"),
-        ("`clean@1`: faces without a copy in the other splits", "accuracy_clean"),
+        ("`clean@1`: faces without an exact copy in the other splits", "accuracy_clean"),
+        ("`clean@2`: faces whose photograph is in no other split, in any cut", "slice.clean@2"),
         ("balanced accuracy", "balanced_accuracy"),
         ("macro-F1", "macro_f1"),
         ("NLL", "nll"),

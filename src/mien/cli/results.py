@@ -156,8 +156,10 @@ def docs(
 
     stale = fill(root, check=check)
     if json:
-        print_json([{"file": str(found.file), "line": found.line} for found in stale])
+        print_json([{"file": str(found.file), "line": found.line, "typed": found.typed} for found in stale])
     for found in stale if not json else ():
         state = "is stale; run `mien results docs`" if check else "filled"
+        if found.typed:
+            state = f"{found.typed} was typed; quote it in a block, or write a setting as code"
         stdout.print(f"{found.file}, line {found.line}: {state}", soft_wrap=True, highlight=False, markup=False)
     raise typer.Exit(1 if check and stale else 0)

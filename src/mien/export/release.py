@@ -55,11 +55,24 @@ def release(run: Run, *, precision: str = "int8", results: str | Path = "results
             result.save(results)
             measured.append(result)
         bundle = add_results(path, {result.views: result.id for result in measured})
-    here = Path(__file__).parents[1] / "recognition"
-    with atomic_file(here / MODEL) as out:
-        out.write(bundle.model)
-    write_text(here / PIN, json.dumps({"sha256": hashlib.sha256(bundle.model).hexdigest()}) + "\n")
+    install(bundle.model, Path(__file__).parents[1] / "recognition")
     return measured
+
+
+def install(model: bytes, folder: Path) -> None:
+    """Put ``model`` in the place of the default bundle in ``folder``; at no moment the pin fits neither file.
+
+    The pin first names both files, then the model is replaced, then the pin names the new one alone. Whoever is killed
+    in between leaves a bundle that opens; installing again ends it.
+    """
+    sha256 = hashlib.sha256(model).hexdigest()
+    old = folder / MODEL
+    if old.is_file():
+        replaced = hashlib.sha256(old.read_bytes()).hexdigest()
+        write_text(folder / PIN, json.dumps({"sha256": sha256, "replaces": replaced}) + "\n")
+    with atomic_file(old) as out:
+        out.write(model)
+    write_text(folder / PIN, json.dumps({"sha256": sha256}) + "\n")
 
 
 if __name__ == "__main__":

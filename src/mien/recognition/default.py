@@ -10,7 +10,9 @@ from mien.bundle import Bundle, read_bundle
 from mien.errors import BundleError
 
 MODEL = "default.onnx"
-PIN = "default.json"  # {"sha256": hash of the whole file}; written when the bundle is released
+PIN = "default.json"
+"""``{"sha256": hash of the whole file}``, written when the bundle is released. While one bundle takes the place of
+another, ``replaces`` holds the hash of the old one, so that at no moment the pin fits neither file."""
 _REPAIR = "reinstall mien, or give another bundle: mien.Recognizer(model='bundle.onnx')"
 
 
@@ -23,11 +25,12 @@ def default_bundle() -> Bundle:
     here = files("mien.recognition")
     try:
         model = here.joinpath(MODEL).read_bytes()
-        pinned = json.loads(here.joinpath(PIN).read_text(encoding="utf-8"))["sha256"]
+        pin = json.loads(here.joinpath(PIN).read_text(encoding="utf-8"))
+        pinned = (pin["sha256"], pin.get("replaces"))
     except OSError:
         raise BundleError(f"this installation of mien lacks its default bundle ({MODEL}, {PIN}); {_REPAIR}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise BundleError(f"this installation of mien has a damaged {PIN}; {_REPAIR}") from None
-    if hashlib.sha256(model).hexdigest() != pinned:
+    if hashlib.sha256(model).hexdigest() not in pinned:
         raise BundleError(f"the default bundle of this installation is not the released file (SHA-256); {_REPAIR}")
     return read_bundle(model)

@@ -9,6 +9,18 @@ A block is written in Markdown as a pair of comments; what stands between them i
 
 Tables: ``ranking``, ``selection``, ``openings``, ``protocols``. A value is that of the result which the selection
 split prefers among those that match; ``id``, ``system``, ``kind``, ``views``, ``protocol`` and ``seed`` choose.
+
+Three more kinds of blocks quote what is no result (`mien.results.quotes`):
+
+- ``fact=copies.PrivateTest.Training``: counted from the packaged facts about FER2013;
+- ``recorded=leak_check value=negatives.choosing.faces form=percent``: out of ``benchmarks/recorded``;
+- ``frozen=benchmarks/framing.py@7aa3f1a digest=1a2b3c4d``: a passage that was measured or cited once and is not
+  measured again. ``frozen`` says by what, or where it is cited from; the digest of the text makes a later edit stale.
+  ``digest=new`` seals a new passage.
+
+Outside of blocks a document may not hold a number that looks measured: a percentage that is no usual level, or a
+number with thousands. A setting is written as code (`2,000` draws). Diaries (``LOG.md``, ``CHANGELOG.md``) may type
+what they saw on their day, and pages that a program generates answer to that program.
 """
 
 from __future__ import annotations
@@ -20,7 +32,7 @@ from pathlib import Path
 
 from mien.errors import DataError, InputError
 from mien.registry import suggestion
-from mien.results import tables
+from mien.results import quotes, tables
 from mien.results.ledger import Ledger
 from mien.results.schema import LEDGER, Result
 from mien.results.verification import load_all
@@ -31,6 +43,11 @@ DEFAULT_PROTOCOL = "fer2013/private@1"
 _BLOCK = re.compile(r"<!-- mien:results(?P<words>(?: [^\s<>]+)*) -->(?P<body>.*?)<!-- /mien:results -->", re.DOTALL)
 _MARK = re.compile(r"<!-- /?mien:results")
 _FENCE = re.compile(r"^(```|~~~).*?^\1[ \t]*$", re.DOTALL | re.MULTILINE)
+_CODE = re.compile(r"`[^`\n]*`")
+_NUMBER = re.compile(r"\b\d+(?:\.\d+)? ?%|\b\d{1,3}(?:,\d{3})+\b")
+_LEVELS = {"5%", "10%", "50%", "80%", "90%", "95%", "99%", "100%"}
+_DIARIES = ("LOG.md", "CHANGELOG.md")
+_GENERATED = re.compile(r"<!-- (?:Generated|Written) by")
 _FILTERS = ("id", "system", "kind", "views", "protocol", "seed")
 
 
@@ -40,11 +57,13 @@ class Stale:
 
     Args:
         file: its path.
-        line: 1-based line of the first such block.
+        line: 1-based line of the first such block, or of the first number that was typed.
+        typed: that number; empty where a block is stale.
     """
 
     file: Path
     line: int
+    typed: str = ""
 
 
 def documents(root: str | Path) -> list[Path]:
@@ -59,7 +78,7 @@ def fill(root: str | Path, *, folder: str | Path | None = None, check: bool = Fa
     Args:
         root: folder with README.md and docs/.
         folder: the results; ``root/results`` by default.
-        check: change nothing, only say what is stale.
+        check: change nothing, only say what is stale, and which numbers were typed.
 
     Returns:
         The documents that were, or with ``check`` are, stale.
@@ -69,7 +88,7 @@ def fill(root: str | Path, *, folder: str | Path | None = None, check: bool = Fa
     """
     root = Path(root)
     folder = Path(folder) if folder is not None else root / "results"
-    source = _Source(load_all(folder) if folder.is_dir() else [], Ledger(folder / LEDGER))
+    source = _Source(load_all(folder) if folder.is_dir() else [], Ledger(folder / LEDGER), root)
     stale = []
     for path in documents(root):
         text = path.read_text(encoding="utf-8")
@@ -78,6 +97,8 @@ def fill(root: str | Path, *, folder: str | Path | None = None, check: bool = Fa
             stale.append(Stale(path, line))
             if not check:
                 write_text(path, filled)
+        if check and (found := _typed(text, path)) is not None:
+            stale.append(found)
     return stale
 
 
@@ -90,6 +111,7 @@ def render(text: str, results: Sequence[Result], ledger: Ledger) -> str:
 class _Source:
     results: Sequence[Result]
     ledger: Ledger
+    root: Path = Path()
 
 
 def _filled(text: str, source: _Source, path: Path) -> tuple[str, int | None]:
@@ -104,13 +126,17 @@ def _filled(text: str, source: _Source, path: Path) -> tuple[str, int | None]:
             continue
         marks += 2
         line = text.count("\n", 0, block.start()) + 1
+        words = block["words"]
         try:
-            body = _body(block["words"].split(), source)
+            if " frozen=" in words:
+                words, body = _frozen(words, block["body"]), block["body"]
+            else:
+                body = _body(words.split(), source)
         except InputError as error:
             raise DataError(str(error), file=path, line=line) from None
-        if body != block["body"] and first is None:
+        if (words, body) != (block["words"], block["body"]) and first is None:
             first = line
-        parts += [text[at : block.start("body")], body]
+        parts += [text[at : block.start("words")], words, text[block.end("words") : block.start("body")], body]
         at = block.end("body")
     outside = [
         found for found in _MARK.finditer(text) if not any(start <= found.start() < end for start, end in fenced)
@@ -121,12 +147,49 @@ def _filled(text: str, source: _Source, path: Path) -> tuple[str, int | None]:
     return "".join([*parts, text[at:]]), first
 
 
-def _body(words: list[str], source: _Source) -> str:
+def _typed(text: str, path: Path) -> Stale | None:
+    """The first number outside of blocks that looks measured."""
+    if path.name in _DIARIES or _GENERATED.search(text, 0, 400):
+        return None
+    for pattern in (_BLOCK, _FENCE, _CODE):
+        text = pattern.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
+    for found in _NUMBER.finditer(text):
+        if found[0].replace(" ", "") not in _LEVELS:
+            return Stale(path, text.count("\n", 0, found.start()) + 1, found[0])
+    return None
+
+
+def _frozen(words: str, body: str) -> str:
+    """The words of a frozen block with its digest; an edited body is refused."""
+    options = _options(words.split())
+    if set(options) != {"frozen", "digest"}:
+        raise InputError("a frozen block says frozen=SOURCE digest=…; digest=new seals a new passage")
+    now = quotes.digest(body)
+    if options["digest"] not in ("new", now):
+        raise InputError(
+            "a frozen passage was edited; put back what was measured, or say by what it was measured again (frozen=…) "
+            "and digest=new"
+        )
+    return f" frozen={options['frozen']} digest={now}"
+
+
+def _options(words: list[str]) -> dict[str, str]:
     options = dict(word.partition("=")[::2] for word in words)
     if len(options) < len(words) or not all(options.values()):
         raise InputError("a block says key=value, each key once")
+    return options
+
+
+def _body(words: list[str], source: _Source) -> str:
+    options = _options(words)
+    if set(options) == {"fact"}:
+        return quotes.fact(options["fact"])
+    if "recorded" in options:
+        if not {"recorded", "value"} <= set(options) <= {"recorded", "value", "form"}:
+            raise InputError("a block of a recorded measurement says recorded=FILE value=PATH, and form=… where needed")
+        return quotes.recorded(source.root, options["recorded"], options["value"], options.get("form", ""))
     if len({"table", "value"} & set(options)) != 1:
-        raise InputError("a block says table=… or value=…")
+        raise InputError("a block says table=…, value=…, fact=…, recorded=… or frozen=…")
     if unknown := sorted(set(options) - {"table", "value", *_FILTERS}):
         raise InputError(f"a block cannot say {unknown[0]!r}; {suggestion(unknown[0], ('table', 'value', *_FILTERS))}")
     if "table" in options:
