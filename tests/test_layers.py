@@ -14,8 +14,9 @@ SOURCE = Path(__file__).parents[1] / "src" / "mien"
 
 # From the roof to the ground. Within a floor a part may use those to its right, never those to its left.
 FLOORS = (
-    ("__main__", "testing"),  # the process, and the checks that others run on their own systems: both use everything
+    ("__main__",),  # the process
     ("cli", "serving"),
+    ("testing",),  # the checks that others run on their own systems; a verb runs them, too
     ("scale", "bench"),
     ("site", "audit", "explanation", "export", "ensembles"),
     ("training",),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -22,11 +23,12 @@ from torch import Tensor
 
 from mien import systems
 from mien.bundle import Bundle, BundleCard, InputSpec
-from mien.errors import RecipeError
+from mien.errors import InputError, RecipeError
 from mien.systems.base import System, build, count_parameters
 from mien.systems.card import Card
+from mien.systems.sides import check_side
 from mien.training.optimisation import make_criterion, soft_targets
-from mien.training.recipe import Loss
+from mien.training.recipe import Loss, Recipe
 
 TOLERANCE = 1e-4
 """Allowed difference between two computations of one logit, over max(1, |logit|)."""
@@ -64,6 +66,10 @@ class _Subject:
         cls, system: str | Card, tiny_options: Mapping[str, Any] | None = None, tiny_size: int | None = None
     ) -> _Subject:
         card = systems.card(system) if isinstance(system, str) else system
+        if card.kind != "network" or not (isinstance(card.module, type) and issubclass(card.module, System)):
+            raise InputError(
+                f"{card.id} is no network, that is no mien.systems.base.System; these are checks of networks"
+            )
         options = card.tiny if tiny_options is None else tiny_options
         return cls(card, options, tiny_size or card.tiny_size or card.input.size)
 
@@ -104,6 +110,14 @@ def check_parameters(subject: _Subject) -> None:
         found == subject.card.parameters,
         f"{subject.name} has {found:,} parameters and its card says {subject.card.parameters:,}",
     )
+
+
+def check_recipes(subject: _Subject) -> None:
+    """Every recipe can be read, and the network with its options takes the input that it names."""
+    for name in subject.card.recipes:
+        recipe = Recipe.of(subject.card, name)
+        systems.check_options(subject.card, recipe.system)
+        check_side(subject.card, recipe.input.size, channels=recipe.input.channels, options=recipe.system)
 
 
 def check_outputs(subject: _Subject) -> None:
@@ -231,6 +245,7 @@ def check_learning(subject: _Subject) -> None:
 SYSTEM_CHECKS: dict[str, Callable[[_Subject], None]] = {
     "options": check_options,
     "parameters": check_parameters,
+    "recipes": check_recipes,
     "outputs": check_outputs,
     "evaluation": check_evaluation,
     "gradients": check_gradients,
@@ -241,6 +256,45 @@ SYSTEM_CHECKS: dict[str, Callable[[_Subject], None]] = {
     "learning": check_learning,
 }
 """The single checks of `check_system`, by name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How one check of one system ended.
+
+    Args:
+        system: its id.
+        check: name of the check.
+        passed: whether it holds.
+        message: what does not hold; empty where it does.
+        seconds: that it took.
+    """
+
+    system: str
+    check: str
+    passed: bool
+    message: str
+    seconds: float
+
+
+def examine(system: str | Card) -> Iterator[Outcome]:
+    """Run every check of `check_system`, each to its end, and say how it ended, whatever the system raises.
+
+    Example:
+        >>> [outcome.check for outcome in examine("compact") if not outcome.passed]    # doctest: +SKIP
+        []
+    """
+    for name, check in system_checks(system):
+        started, message = time.perf_counter(), ""
+        try:
+            check()
+        except AssertionError as error:
+            message = str(error) or "an assertion of the system does not hold"
+        except Exception as error:  # a stranger's code may raise anything
+            first = (str(error).strip().splitlines() or [""])[0]
+            message = f"{type(error).__name__}: {first}"
+        identity = system if isinstance(system, str) else system.id
+        yield Outcome(identity, name, not message, message, round(time.perf_counter() - started, 3))
 
 
 def system_checks(system: str | Card, **tiny: Any) -> Iterator[tuple[str, Callable[[], None]]]:

@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from document_blocks import blocks
 
 pytest.importorskip("torch")
 
+from mien.systems.card import Card
+from mien.systems.elsewhere import load_file
+
 
 @pytest.fixture
-def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def card(tmp_path: Path) -> Iterator[Card]:
     source = next(block.text for block in blocks("CONTRIBUTING.md") if "class Tiny" in block.text)
-    path = tmp_path / "tiny_of_contributing.py"
+    assert len(source.splitlines()) <= 30, "the example is one that a reader takes in at a glance"
+    path = tmp_path / "tiny.py"
     path.write_text(source, encoding="utf-8")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, path.stem, module)
-    spec.loader.exec_module(module)
-    return module
+    before = set(sys.modules)
+    yield load_file(path)["tiny"]
+    for name in set(sys.modules) - before:
+        if name.startswith("mien_file_"):
+            del sys.modules[name]
 
 
-def test_its_card_tells_the_truth_and_its_recipe_is_one(example: Any) -> None:
-    from mien.systems.base import build, count_parameters
+def test_its_recipe_is_one(card: Card) -> None:
     from mien.training import Recipe
 
-    card = example.CARDS["tiny"]
-    assert count_parameters(build(card, classes=7, channels=None, options={})) == card.parameters
     assert Recipe.of(card).optim.name == "adamw"
 
 
-def test_it_passes_the_contract(example: Any) -> None:
-    testing = pytest.importorskip("mien.testing", reason="mien.testing is not there yet")
-    testing.check_system(example.CARDS["tiny"])
+def test_it_passes_the_contract(card: Card) -> None:
+    from mien.testing import examine
+
+    outcomes = list(examine(card))
+    assert [outcome for outcome in outcomes if not outcome.passed] == []
+    assert len(outcomes) > 9

@@ -1,4 +1,4 @@
-"""``mien systems``: list and info."""
+"""``mien systems``: list, info and check."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def list_(json: Json = False) -> None:
     from mien import systems
     from mien.cli.common import print_json, print_table
 
-    entries = [_entry(systems.card(name)) for name in systems.names()]
+    entries = [_entry(systems.card(name)) for name in [*systems.names(), *systems.plugins()]]
     if json:
         print_json(entries)
         return
@@ -62,6 +62,38 @@ def info(
         return
     stdout.print((sys.modules[card.module.__module__].__doc__ or "").strip(), highlight=False, markup=False)
     stdout.print(f"\n{card.parameters:,} parameters; recipes: {', '.join(card.recipes)}", highlight=False)
+
+
+@app.command()
+def check(
+    what: Annotated[str, typer.Argument(metavar="FILE|ID", help="Python file with CARDS (it is run), or an id.")],
+    only: Annotated[str | None, typer.Option(metavar="ID", help="Check this system of the file alone.")] = None,
+    json: Json = False,
+) -> None:
+    """Hold a system against the contract of all systems; exit status 1 if a check fails."""
+    import dataclasses
+
+    from mien.cli.common import print_json, progress, stdout
+    from mien.systems.elsewhere import find
+    from mien.testing import SYSTEM_CHECKS, examine
+
+    cards, outcomes = find(what, only=only), []
+    with progress() as bar:
+        task = bar.add_task(what, total=len(cards) * len(SYSTEM_CHECKS))
+        for card in cards:
+            for outcome in examine(card):
+                outcomes.append(outcome)
+                bar.update(task, advance=1, description=f"{card.id}: {outcome.check}")
+    if json:
+        print_json([dataclasses.asdict(outcome) for outcome in outcomes])
+    else:
+        for o in outcomes:
+            line = f"{o.system}  {'holds' if o.passed else 'FAILS'}  {o.check:<10} {o.seconds:5.1f} s  {o.message}"
+            stdout.print(line.rstrip(), soft_wrap=True, highlight=False, markup=False)
+        failed = sum(not o.passed for o in outcomes)
+        summary = f"{failed} of {len(outcomes)} checks fail" if failed else f"all {len(outcomes)} checks hold"
+        stdout.print(summary, highlight=False)
+    raise typer.Exit(0 if all(o.passed for o in outcomes) else 1)
 
 
 def _entry(card: Any) -> dict[str, Any]:

@@ -64,9 +64,23 @@ def torch_logits(module: torch.nn.Module, *, precision: str = "fp32", channels_l
         if channels_last:
             tensor = tensor.to(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            out = module(tensor)
+            try:
+                out = module(tensor)
+            except RuntimeError:
+                _explain(module, images)
+                raise
         module.train(training)
         scores: NDArray[np.float32] = out.float().cpu().numpy()
         return scores
 
     return logits
+
+
+def _explain(module: torch.nn.Module, images: NDArray[np.float32]) -> None:
+    """Raise an `InputError` that names the sides a system takes, if the side of the images is what is wrong."""
+    from mien.systems.base import System
+    from mien.systems.sides import check_side
+
+    if isinstance(module, System):
+        options = {key: value for key, value in module.options.items() if key not in ("classes", "channels")}
+        check_side(module.card, images.shape[-1], channels=images.shape[1], options=options)

@@ -1,7 +1,8 @@
 """Published systems, one file each, and the table that says which file holds which.
 
 The table is the one place that fixes the ids. Files are imported when a system of theirs is asked for, so that
-listing names costs nothing and a broken plug-in breaks nobody else.
+listing names costs nothing and a broken plug-in breaks nobody else. Installed packages add systems of their own by
+entry points; see `mien.systems.elsewhere`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mien.errors import MissingExtraError, UnknownNameError
+from mien.errors import InputError, MissingExtraError, UnknownNameError
 from mien.registry import suggestion
 from mien.systems.card import Card, Paper, Pretrained, check_options
 
@@ -63,7 +64,18 @@ _NO_NETWORKS = {
 }
 """Systems that are fitted instead of trained."""
 
-__all__ = ["Card", "Paper", "Pretrained", "card", "check_name", "check_options", "create", "names", "networks"]
+__all__ = [
+    "Card",
+    "Paper",
+    "Pretrained",
+    "card",
+    "check_name",
+    "check_options",
+    "create",
+    "names",
+    "networks",
+    "plugins",
+]
 
 
 def names() -> list[str]:
@@ -76,14 +88,39 @@ def networks() -> list[str]:
     return list(_HOME)
 
 
+def plugins() -> list[str]:
+    """Ids of the systems that installed packages offer by entry points of the group ``mien.systems``.
+
+    A package that claims the id of a system of ours raises `InputError`; ours goes by that id in any case.
+    """
+    from mien.systems.elsewhere import installed, origin
+
+    found = installed()
+    for name in names():
+        if name in found:
+            packages = " and ".join(map(origin, found[name]))
+            raise InputError(f"the plug-in {name!r} of {packages} has the name of a system of mien; have it renamed")
+    return list(found)
+
+
 def check_name(name: str) -> None:
     """Refuse an unknown id with the nearest ones (`UnknownNameError`), without loading torch."""
-    if name not in names():
-        raise UnknownNameError(f"no system is called {name!r}; {suggestion(name, names())}")
+    if name in names():
+        return
+    from mien.systems.elsewhere import installed
+
+    found = installed()
+    if name not in found:
+        raise UnknownNameError(f"no system is called {name!r}; {suggestion(name, [*names(), *found])}")
 
 
 def card(name: str) -> Card:
     """The card of a system; an unknown name raises `UnknownNameError` with the nearest ones."""
+    check_name(name)
+    if name not in names():
+        from mien.systems.elsewhere import load_installed
+
+        return load_installed(name)
     found: Card = _module(name).CARDS[name]
     return found
 
@@ -130,7 +167,6 @@ def create(
 
 
 def _module(name: str) -> Any:
-    check_name(name)
     try:
         return importlib.import_module({**_HOME, **_NO_NETWORKS}[name])
     except ModuleNotFoundError as error:

@@ -103,12 +103,24 @@ def train(
     )
     recipe = given.recipe
     systems.check_options(card, recipe.system)
+    _check_side(card, recipe)
     _check_stages(card, recipe, len(train.label_set))
     folder = Path(out) / f"{system}-{recipe.name}-{recipe.hash[:8]}-s{seed}{part and f'-{part}'}"
     run = _start(folder, given, train, selection, seed, resume)
     if run.finished:
         return run
     return Loop(run, given, train, selection, device, on_progress).run_to_end()
+
+
+def _check_side(card: Card, recipe: Recipe) -> None:
+    """Refuse faces of a side that the network cannot take, before anything is written."""
+    named = (Recipe.of(card, name) for name in card.recipes)
+    ours = (recipe.input.size, recipe.input.channels, recipe.system)
+    if ours in ((one.input.size, one.input.channels, one.system) for one in named):
+        return  # the contract of systems has tried these; trying takes a second
+    from mien.systems.sides import check_side
+
+    check_side(card, recipe.input.size, channels=recipe.input.channels, options=recipe.system)
 
 
 def _fit(

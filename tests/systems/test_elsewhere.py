@@ -1,0 +1,152 @@
+"""Systems from elsewhere: files by path, packages by entry points."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from mien import systems
+from mien.errors import InputError, MissingExtraError, UnknownNameError
+from mien.systems import elsewhere
+from mien.systems.card import Card
+
+SYSTEM = """
+from torch import nn
+from mien.systems.base import System
+from mien.systems.card import Card, grey
+
+class Flat(System):
+    def __init__(self, *, classes, channels):
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(channels * 64, classes))
+
+    def forward(self, images):
+        return self.body(images)
+
+CARDS = {"flat": Card("flat", "Flat", Flat, grey(8), 455)}
+"""
+
+
+def write(folder: Path, text: str = SYSTEM, name: str = "flat.py") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Install a package that offers systems, by what pip leaves behind."""
+
+    def install(name: str, entries: str, text: str = SYSTEM) -> None:
+        site = tmp_path / name
+        (site / f"{name}_module").mkdir(parents=True)
+        write(site / f"{name}_module", text, "__init__.py")
+        (site / f"{name}-1.0.dist-info").mkdir()
+        write(site / f"{name}-1.0.dist-info", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", "METADATA")
+        write(site / f"{name}-1.0.dist-info", f"[mien.systems]\n{entries}\n", "entry_points.txt")
+        monkeypatch.syspath_prepend(str(site))
+
+    yield install
+    for site in tmp_path.iterdir():
+        sys.modules.pop(f"{site.name}_module", None)
+
+
+def test_a_file_gives_its_cards(tmp_path: Path) -> None:
+    cards = elsewhere.load_file(write(tmp_path))
+    assert list(cards) == ["flat"]
+    assert isinstance(cards["flat"], Card)
+    assert sys.modules[cards["flat"].module.__module__].CARDS["flat"] is cards["flat"]
+
+
+def test_files_of_one_name_are_two_modules(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first = elsewhere.load_file(write(tmp_path / "a"))["flat"]
+    second = elsewhere.load_file(
+        write(tmp_path / "b", SYSTEM.replace("Flat(System)", "Other(System)").replace("Flat, grey", "Other, grey"))
+    )["flat"]
+    assert first.module.__module__ != second.module.__module__
+    assert (first.module.__name__, second.module.__name__) == ("Flat", "Other")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\n", "holds no systems; define CARDS"),
+        ("CARDS = {}\n", "holds no systems; define CARDS"),
+        ("CARDS = {'a': 1}\n", r"CARDS\['a'\] is a int, not a mien\.systems\.Card"),
+        (SYSTEM.replace('{"flat"', '{"fat"'), r"CARDS\['fat'\] has the id 'flat'"),
+        ("x = 1\ndef broken(:\n", r", line 2: SyntaxError: "),
+        ("def f():\n    raise ValueError('no luck')\n\nf()\n", r", line 2: ValueError: no luck"),
+        ("import no_such_package\n", r", line 1: ModuleNotFoundError: No module named 'no_such_package'"),
+    ],
+)
+def test_a_broken_file_is_one_sentence(tmp_path: Path, text: str, message: str) -> None:
+    before = set(sys.modules)
+    with pytest.raises(InputError, match=message) as caught:
+        elsewhere.load_file(write(tmp_path, text))
+    assert str(tmp_path / "flat.py") in str(caught.value)
+    assert not {name for name in set(sys.modules) - before if name.startswith("mien_file_")}
+
+
+def test_no_file_and_no_python(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no file"):
+        elsewhere.load_file(tmp_path / "none.py")
+    with pytest.raises(InputError, match="is no Python file"):
+        elsewhere.load_file(write(tmp_path, name="flat.txt"))
+
+
+def test_without_torch_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingExtraError, match=r"mien\[train\]"):
+        elsewhere.load_file(write(tmp_path, "import torch\n"))
+
+
+def test_find_takes_files_and_ids(tmp_path: Path) -> None:
+    path = str(write(tmp_path))
+    assert [card.id for card in elsewhere.find(path)] == ["flat"]
+    assert [card.id for card in elsewhere.find("compact")] == ["compact"]
+    assert [card.id for card in elsewhere.find(path, only="flat")] == ["flat"]
+    with pytest.raises(UnknownNameError, match="did you mean 'flat'"):
+        elsewhere.find(path, only="flot")
+    with pytest.raises(UnknownNameError, match="did you mean 'compact'"):
+        elsewhere.find("compct")
+
+
+def test_an_installed_package_adds_a_system(package) -> None:
+    package("strangers", "flat = strangers_module")
+    assert systems.plugins() == ["flat"]
+    assert systems.card("flat").title == "Flat"
+    assert systems.create("flat", classes=3).options == {"classes": 3, "channels": 1}
+    with pytest.raises(UnknownNameError, match="did you mean 'flat'"):
+        systems.check_name("flaat")
+
+
+def test_a_broken_package_names_itself_and_breaks_nothing_else(package) -> None:
+    package("broken", "flat = broken_module\nother = broken_module", "raise RuntimeError('not today')")
+    assert systems.plugins() == ["flat", "other"]
+    with pytest.raises(InputError, match="the plug-in 'flat' of broken: RuntimeError: not today"):
+        systems.card("flat")
+    assert systems.card("compact").id == "compact"
+
+
+def test_a_package_may_promise_more_than_it_holds(package) -> None:
+    package("short", "flot = short_module")
+    with pytest.raises(InputError, match="the plug-in 'flot' of short: its CARDS hold no 'flot'; did you mean 'flat'"):
+        systems.card("flot")
+
+
+def test_two_packages_of_one_name_clash(package) -> None:
+    package("first", "flat = first_module")
+    package("second", "flat = second_module")
+    with pytest.raises(InputError, match="two plug-ins are called 'flat': first and second; uninstall or rename one"):
+        systems.card("flat")
+
+
+def test_a_package_cannot_take_the_place_of_ours(package) -> None:
+    package("greedy", "compact = greedy_module")
+    assert systems.card("compact").title == "Compact"
+    with pytest.raises(InputError, match="the plug-in 'compact' of greedy has the name of a system of mien"):
+        systems.plugins()

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mien import systems
+from mien.errors import InputError
+from mien.evaluation.scorers import score, torch_logits
+from mien.systems.card import grey
+from mien.systems.sides import check_side
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "takes"),
+    [
+        ("vggnet", 64, "40 px, nearest to yours 47 px"),
+        ("deepemotion", 40, "48 px"),
+        ("deepemotion", 60, "48 px, nearest to yours 49 px"),
+        ("vgg19-bn", 24, "44 px, nearest to yours 32 px"),
+        ("compact", 44, "48 px, nearest to yours 40 px and 47 px"),
+    ],
+)
+def test_a_refusal_names_what_the_network_takes(name: str, side: int, takes: str) -> None:
+    card = systems.card(name)
+    with pytest.raises(InputError) as caught:
+        check_side(card, side, channels=card.input.channels, options={})
+    assert str(caught.value) == f"{name} takes no images of {side} px; it takes {takes}"
+
+
+def test_what_is_taken_passes() -> None:
+    check_side(systems.card("vggnet"), 44, channels=3, options={"width": 8})
+
+
+def test_a_view_that_does_not_fit_is_refused_likewise() -> None:
+    module = systems.create("vggnet", width=4, hidden=16)
+    faces = np.zeros((2, 80, 80), np.uint8)
+    with pytest.raises(InputError, match="vggnet takes no images of 64 px; it takes 40 px"):
+        score(faces, grey(40, resize=48), torch_logits(module), view="tencrop@64")
+
+
+def test_training_refuses_before_anything_is_written(tmp_path, faces) -> None:
+    from mien.training import Recipe, train
+
+    recipe = Recipe.of(systems.card("vggnet")).set(["input.size=64", "input.resize=0"])
+    with pytest.raises(InputError, match="vggnet takes no images of 64 px"):
+        train("vggnet", faces.train, faces.selection, recipe=recipe, out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
