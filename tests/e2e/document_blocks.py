@@ -139,7 +139,8 @@ def _check_command(words: list[str]) -> None:
             from mien import systems
             from mien.training import Recipe
 
-            Recipe.of(systems.card(context.params["system"])).set([recipe_field])
+            trained = context.params.get("system") or context.params["student"]
+            Recipe.of(systems.card(trained)).set([recipe_field])
     elif words[0] == "make":
         done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{shown}: {done.stderr}"

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mien.cli import main
+from mien.datasets import DATASETS, DataSet, drawn_faces
+
+TINY = ["--data", "drawn", "--set", "epochs=1", "--set", "compile=false", "--set", "system.widths=[4, 8]"]
+TINY += ["--set", "system.depths=[1, 1]", "--device", "cpu", "--json"]
+
+
+def run(*arguments: str | Path) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main([*map(str, arguments)])
+    return int(stop.value.code or 0)
+
+
+@pytest.fixture(autouse=True)
+def few_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DATASETS._entries, "drawn", DataSet("drawn", "few", make=lambda: drawn_faces(70)))
+
+
+def test_train_goes_on_and_distils(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    assert run("train", "compact", *TINY, "--out", tmp_path) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert run("train", "compact", *TINY, "--out", tmp_path) == 2
+    assert "add --resume" in capsys.readouterr().err
+    assert run("train", "compact", *TINY, "--out", tmp_path, "--init", first["folder"]) == 0
+    second = json.loads(capsys.readouterr().out)
+    assert second["start"]["weights_sha256"] == first["weights_sha256"]
+    teachers = ["--teacher", first["folder"], "--teacher", second["folder"]]
+    assert run("distill", *teachers, "--student", "compact", *TINY, "--out", tmp_path, "--alpha", "0.5") == 0
+    student = json.loads(capsys.readouterr().out)
+    assert [each["weights_sha256"] for each in student["teacher"]] == [r["weights_sha256"] for r in (first, second)]
+    assert run("distill", "--teacher", tmp_path, "--student", "compact", *TINY, "--out", tmp_path) == 2
+    assert "is no run folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "vgnet"], "did you mean 'vggnet'?"),
+        (["train", "compact", "--data", "fer2031"], "did you mean 'fer2013'?"),
+        (["train", "compact", "--fold", "x"], "--fold is all or the number of a fold, not 'x'"),
+        (["distill", "--teacher", "runs/x", "--student", "compct"], "did you mean 'compact'?"),
+    ],
+)
+def test_misspelt_names_are_told_before_torch_is_loaded(arguments: list[str], message: str) -> None:
+    program = f"import sys; sys.modules['torch'] = None\nfrom mien.cli import main\nmain({arguments!r})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
