@@ -12,7 +12,7 @@ from mien import systems
 from mien.errors import InputError, RecipeError, UnknownNameError
 from mien.systems.base import System
 from mien.systems.card import Card, grey
-from mien.testing import SYSTEM_CHECKS, check_system, system_checks
+from mien.testing import SYSTEM_CHECKS, check_system, examine, system_checks
 
 
 @pytest.mark.parametrize("check", SYSTEM_CHECKS)
@@ -90,8 +90,8 @@ class Deaf(Plain):
         return super().forward(0 * images)
 
 
-def own(module: type[System], parameters: int = 48 * 48 * 16 + 16 + 16 * 7 + 7) -> Card:
-    return Card("own", "Own", module, grey(48), parameters, options={"width": 16})
+def own(module: type[Any], parameters: int = 48 * 48 * 16 + 16 + 16 * 7 + 7, **recipe: Any) -> Card:
+    return Card("own", "Own", module, grey(48), parameters, options={"width": 16}, recipes={"mien": recipe})
 
 
 def test_a_third_party_can_check_its_own() -> None:
@@ -109,11 +109,32 @@ def test_a_third_party_can_check_its_own() -> None:
         (own(Forgetful), "weights", "some state is not in state_dict"),
         (own(Beside), "embedding", r"is not head\(embed\(images\)\)"),
         (own(Plain, 5), "parameters", "has 36,999 parameters and its card says 5"),
+        (own(Plain, epoch=3), "recipes", "a recipe has no 'epoch'; did you mean 'epochs'"),
+        (own(Plain, system={"wdth": 3}), "recipes", "own has no option 'wdth'; did you mean 'width'"),
+        (own(Plain, input={"size": 64}), "recipes", "own takes no images of 64 px; it takes 48 px"),
     ],
 )
 def test_the_checks_can_fail(card: Card, check: str, message: str) -> None:
-    with pytest.raises(AssertionError, match=message):
+    with pytest.raises((AssertionError, InputError), match=message):
         dict(system_checks(card))[check]()
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    class Failing(Plain):
+        def forward(self, images: Tensor) -> Tensor:
+            raise RuntimeError("no such layer\nand more")
+
+    outcomes = {outcome.check: outcome for outcome in examine(own(Failing, 5, epoch=3))}
+    assert set(outcomes) == set(SYSTEM_CHECKS)
+    assert outcomes["options"].passed
+    assert outcomes["parameters"].message == "own has 36,999 parameters and its card says 5"
+    assert outcomes["recipes"].message.startswith("RecipeError: a recipe has no 'epoch'")
+    assert outcomes["outputs"].message == "RuntimeError: no such layer"
+
+
+def test_what_is_no_network_is_not_checked() -> None:
+    with pytest.raises(InputError, match="own is no network"):
+        check_system(own(nn.Linear))
 
 
 def test_a_fixed_number_of_classes_fails() -> None:
