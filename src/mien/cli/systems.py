@@ -43,25 +43,42 @@ def info(
     json: Json = False,
 ) -> None:
     """What is known of a system: paper, code, deviations, recipes."""
-    import sys
+    import dataclasses
+    import tomllib
 
-    from mien import systems
     from mien.cli.common import print_json, stdout
-    from mien.training import recipe_of
+    from mien.errors import RecipeError
+    from mien.registry import suggestion
+    from mien.systems import check_name
+    from mien.systems.described import described
 
-    card = systems.card(name)
+    check_name(name)
+    if name in described():
+        about = dataclasses.asdict(described()[name])
+    else:
+        from mien.training.describe import entry
+
+        about = entry(name)
     if recipe is not None:
-        chosen = recipe_of(card, recipe)
+        if recipe not in about["recipes"]:
+            raise RecipeError(f"{name} has no recipe {recipe!r}; {suggestion(recipe, about['recipes'])}")
+        text = about["recipes"][recipe]["toml"]
         if json:
-            print_json(chosen.to_dict())
+            print_json(tomllib.loads(text))
         else:
-            stdout.print(chosen.to_toml(), highlight=False, markup=False)
+            stdout.print(text, highlight=False, markup=False, soft_wrap=True)
         return
     if json:
-        print_json(_entry(card))
+        print_json(about)
         return
-    stdout.print((sys.modules[card.module.__module__].__doc__ or "").strip(), highlight=False, markup=False)
-    stdout.print(f"\n{card.parameters:,} parameters; recipes: {', '.join(card.recipes)}", highlight=False)
+    told = [about["about"], about["text"]]
+    if about["deviations"]:
+        told.append("Deviations:\n" + "\n".join(f"- {sentence}" for sentence in about["deviations"]))
+    count = f"{about['parameters']:,} parameters; " if about["parameters"] else ""
+    told.append(f"{count}recipes: {', '.join(about['recipes'])}")
+    if about["options"]:
+        told.append("options: " + ", ".join(f"{key} = {value!r}" for key, value in about["options"].items()))
+    stdout.print("\n\n".join(part for part in told if part), highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
