@@ -71,10 +71,12 @@ def speeds(record: Mapping[str, Any]) -> Iterator[str]:
     """What benchmarks/systems.py kept, as a section."""
     rows, base = record["systems"], record["systems"].get(record["reference"])
     yield "\n## Speed\n"
-    yield f"Measured on {record['date']} with `python benchmarks/systems.py --record`: {record['machine']['cpu']},"
-    yield f"{record['threads']} threads, {record['precision']}, batches of {record['batch']} faces, each system in the"
-    yield "architecture and at the input of its recipe `mien`, in a process of its own. In brackets: how often the time"
-    yield f"of `{record['reference']}` in the same run. Peak memory is that of the whole process while it trains."
+    where = record["machine"]["processor"] if record["device"] == "cpu" else record["device"]
+    yield f"Measured on {record['date']} with `python benchmarks/systems.py --record` on {where}"
+    yield f"({record['threads']} threads): batches of {record['batch']} faces, each system in the architecture, at the"
+    yield f"input and in the precision of its recipe `{record['recipe']}`, in a process of its own, without"
+    yield f"`torch.compile`. In brackets: how many times the time of `{record['reference']}` in the same run. Peak"
+    yield "memory is that of the process while it trains."
     if (record.get("others") or 0) > 0.05:
         yield f"Other programs used {record['others']:.0%} of the processor meanwhile."
     yield "\n| id | input | parameters | MACs | trained faces/s | recognised faces/s | peak memory |"
