@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,13 @@ def test_a_report_is_written(results_folder: Path, tmp_path: Path) -> None:
 
 def test_a_speed_counts_only_for_the_bundle_that_was_timed() -> None:
     assert recorded_speeds({"bundle": {"sha256": "another"}}, []) == []
+
+
+def test_without_the_templates_the_extra_is_named() -> None:
+    code = (
+        "import sys; sys.modules['jinja2'] = None\n"
+        "import mien.site\n"
+        "try:\n    mien.site.build_site\nexcept ImportError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "mien[site]" in done.stdout

@@ -5,15 +5,20 @@ Pages are static, need no network and no server; building them needs the extra `
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from mien.errors import MissingExtraError
 
-try:
+if TYPE_CHECKING:
     from mien.site.board import Board, Measured, Row, Speed, boards
     from mien.site.build import Built, build_site, recorded_speeds, stale_tables, write_report
-except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] in ("jinja2", "markupsafe"):
-        raise MissingExtraError("building pages", "site") from error
-    raise
+
+# Looked up when they are asked for: what of this part needs no templates works without the extra.
+_HOME = {
+    **dict.fromkeys(("Board", "Measured", "Row", "Speed", "boards"), "mien.site.board"),
+    **dict.fromkeys(("Built", "build_site", "recorded_speeds", "stale_tables", "write_report"), "mien.site.build"),
+}
 
 __all__ = [
     "Board",
@@ -27,3 +32,14 @@ __all__ = [
     "stale_tables",
     "write_report",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("jinja2", "markupsafe"):
+            raise MissingExtraError("building pages", "site") from error
+        raise
