@@ -44,6 +44,7 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest -m 'not full'
 
 test-full: $(VENV)/.test
+	@command -v chromium chromium-browser google-chrome >/dev/null || sudo -n apt-get install -qq -y chromium || apt-get install -qq -y chromium || echo "no Chromium: the browser tests will be skipped"
 	$(BIN)/python -m pytest --cov=mien --cov-report=term:skip-covered
 
 check: $(VENV)/.dev
@@ -54,7 +55,7 @@ check: $(VENV)/.dev
 docs: $(VENV)/.test
 	$(BIN)/python -m mien.training.describe
 	$(BIN)/python docs/generate.py
-	$(BIN)/mien results docs
+	$(BIN)/mien leaderboard --tables
 	$(MAKE) picture
 
 # The picture of the README is what the default bundle says about the portrait.
