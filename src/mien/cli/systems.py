@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -11,29 +12,20 @@ Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 
 
 @app.command("list")
-def list_(json: Json = False) -> None:
-    """All systems with year, parameters and recipes."""
-    from mien import systems
+def list_(
+    results: Annotated[Path, typer.Option("--results", help="Folder with the recorded results.")] = Path("results"),
+    json: Json = False,
+) -> None:
+    """All systems: year, what is claimed, what we measured, parameters, multiply-accumulates, input, recipes."""
     from mien.cli.common import print_json, print_table
+    from mien.results import load_all
+    from mien.site.listing import COLUMNS, listing, rows
 
-    entries = [_entry(systems.card(name)) for name in [*systems.names(), *systems.plugins()]]
+    entries = listing(load_all(results) if results.is_dir() else ())
     if json:
         print_json(entries)
         return
-    print_table(
-        ["id", "title", "year", "parameters", "input", "recipes"],
-        [
-            [
-                e["id"],
-                e["title"],
-                str(e["year"] or "–"),
-                f"{e['parameters']:,}" if e["parameters"] else "–",
-                f"{e['input'][0]}×{e['input'][1]}×{e['input'][1]}",
-                ", ".join(e["recipes"]),
-            ]
-            for e in entries
-        ],
-    )
+    print_table(COLUMNS, rows(entries))
 
 
 @app.command()
@@ -111,18 +103,3 @@ def check(
         summary = f"{failed} of {len(outcomes)} checks fail" if failed else f"all {len(outcomes)} checks hold"
         stdout.print(summary, highlight=False)
     raise typer.Exit(0 if all(o.passed for o in outcomes) else 1)
-
-
-def _entry(card: Any) -> dict[str, Any]:
-    return {
-        "id": card.id,
-        "title": card.title,
-        "year": card.paper.year or None,
-        "paper": card.paper.url,
-        "code": list(card.paper.code),
-        "parameters": card.parameters,
-        "input": [card.input.channels, card.input.size],
-        "options": dict(card.options),
-        "recipes": list(card.recipes),
-        "extra_data": list(card.extra_data),
-    }

@@ -1,0 +1,85 @@
+"""The systems in one table: what is known of each, what is claimed for it, what was measured here. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mien.results import Result
+from mien.results.documents import DEFAULT_PROTOCOL
+from mien.results.tables import preferred
+from mien.systems import plugins
+from mien.systems.claims import claims
+from mien.systems.described import Described, described
+from mien.systems.elsewhere import installed, origin
+
+COLUMNS = ("id", "title", "year", "claimed", "measured", "parameters", "MMACs", "input", "recipes")
+
+
+def listing(results: Iterable[Result] = ()) -> list[dict[str, Any]]:
+    """One entry of plain values per system, in the order of the registry; then plug-ins, which are not imported.
+
+    Args:
+        results: recorded ones; those of other protocols and of no known system are passed over.
+
+    Returns:
+        ``claimed`` is in per cent, as stated for FER2013; ``measured`` holds the share of PrivateTest faces that the
+        result which PublicTest prefers has right, its view and its id. What is not known is None. A plug-in has
+        ``id`` and ``package`` alone.
+
+    Example:
+        >>> next(entry["claimed"] for entry in listing() if entry["id"] == "vggnet")
+        73.28
+    """
+    of_system: dict[str, list[Result]] = {}
+    for result in results:
+        if result.protocol == DEFAULT_PROTOCOL and result.test is not None:
+            of_system.setdefault(result.system, []).append(result)
+    known = [_entry(about, preferred(of_system.get(name, ()))) for name, about in described().items()]
+    points = installed()
+    return known + [{"id": name, "package": origin(points[name][0])} for name in plugins()]
+
+
+def rows(entries: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """The entries as texts under `COLUMNS`."""
+    return [
+        (e["id"], f"plug-in of {e['package']}", *["–"] * (len(COLUMNS) - 2))
+        if "package" in e
+        else (
+            e["id"],
+            e["title"],
+            _shown(e["year"]),
+            _shown(e["claimed"], ".2f", " %"),
+            _shown(e["measured"] and 100 * e["measured"]["accuracy"], ".1f", " %"),
+            _shown(e["parameters"], ","),
+            _shown(e["macs"] and e["macs"] / 1e6, ",.0f"),
+            "{0}×{1}×{1}".format(*e["input"]) if e["input"] else "–",
+            ", ".join(e["recipes"]),
+        )
+        for e in entries
+    ]
+
+
+def _entry(about: Described, result: Result | None) -> dict[str, Any]:
+    stated = [claim for claim in claims(about.id, "fer2013") if claim.metric == "accuracy"]
+    claim = min(stated, key=lambda claim: (claim.rank is None, claim.rank), default=None)
+    return {
+        "id": about.id,
+        "title": about.title,
+        "kind": about.kind,
+        "year": about.paper.year or None,
+        "paper": about.paper.url,
+        "code": list(about.paper.code),
+        "claimed": claim.value if claim else None,
+        "measured": result and {"accuracy": result.metrics["accuracy"], "views": result.views, "id": result.id},
+        "parameters": about.parameters,
+        "macs": about.macs,
+        "input": about.input and [about.input["channels"], about.input["size"]],
+        "options": dict(about.options),
+        "recipes": list(about.recipes),
+        "extra_data": list(about.extra_data),
+    }
+
+
+def _shown(value: float | None, form: str = "", unit: str = "") -> str:
+    return "–" if value is None else format(value, form) + unit

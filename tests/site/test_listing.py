@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from mien.results import load_all
+from mien.site.listing import COLUMNS, listing, rows
+from mien.systems.described import described
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_system_has_its_row_in_order() -> None:
+    entries = listing()
+    assert [entry["id"] for entry in entries] == list(described())
+    assert all(len(row) == len(COLUMNS) for row in rows(entries))
+    ours = {entry["id"]: row for entry, row in zip(entries, rows(entries), strict=True)}
+    assert ours["vggnet"][2:8] == ("2021", "73.28 %", "–", "29,890,759", "351", "1×40×40")
+    assert ours["local-learning-bow"][5] == "–"
+
+
+def test_the_result_that_selection_prefers_is_shown() -> None:
+    recorded = [result for result in load_all(ROOT / "results") if result.system == "compact"]
+    if not recorded:
+        pytest.skip("no result of compact is recorded here")
+    entry = next(entry for entry in listing(recorded) if entry["id"] == "compact")
+    best = max(recorded, key=lambda result: result.metrics["selection_accuracy"])
+    assert entry["measured"]["accuracy"] == best.metrics["accuracy"]
+    other = [dataclasses.replace(result, protocol="own/test@1") for result in recorded]
+    assert all(entry["measured"] is None for entry in listing(other))
+
+
+def test_plug_ins_stand_at_the_end_and_are_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import EntryPoint
+
+    point = EntryPoint("theirs", "no_such_module", "mien.systems")
+    monkeypatch.setattr("mien.systems.elsewhere.entry_points", lambda group: [point])
+    assert listing()[-1] == {"id": "theirs", "package": "no_such_module"}
+    assert rows(listing())[-1][:2] == ("theirs", "plug-in of no_such_module")
