@@ -120,9 +120,14 @@ def test_copies_of_faces_that_are_measured_on_are_refused(
         read_manifest(path, drawn)
 
 
-def test_copies_of_training_faces_are_not_refused(drawn: FaceSet, tmp_path: Path) -> None:
-    save(tmp_path / "a.png", np.array(drawn.train.images[4]))
-    assert len(read_manifest(manifest(tmp_path, "file,label,data\na.png,sad,Copies\n"), drawn)) == 1
+def test_copies_of_training_faces_are_not_refused_but_found(drawn: FaceSet, tmp_path: Path) -> None:
+    save(tmp_path / "a.png", changed(drawn.train.images[1]))
+    save(tmp_path / "b.png", np.array(drawn.train.images[4]))
+    save(tmp_path / "c.png", np.array(drawn.train.images[9][:, ::-1]))
+    extra = read_manifest(manifest(tmp_path, "file,label,data\na.png,sad,C\nb.png,sad,C\nc.png,sad,C\n"), drawn)
+    assert extra.copies_of(drawn.train.images) == [(1, 4), (2, 9)]
+    assert extra.copies_of(drawn.train.images[5:]) == [(2, 4)]
+    assert extra.data_fingerprint == drawn.fingerprint
 
 
 def test_face_sets_that_cannot_be_checked_against_are_refused(drawn: FaceSet, tmp_path: Path) -> None:

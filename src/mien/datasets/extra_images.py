@@ -44,6 +44,7 @@ class ExtraImages:
         names: what the extra data is called, each name once; a result lists them in ``extra_data``.
         fingerprint: SHA-256 (hex) of images, labels and names.
         entries: the lines of the manifest, in the same order.
+        data_fingerprint: of the face set that they were compared with; they are good for no other.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class ExtraImages:
     names: tuple[str, ...]
     fingerprint: str
     entries: tuple[ExtraImage, ...] = field(repr=False)
+    data_fingerprint: str
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -66,6 +68,14 @@ class ExtraImages:
         """Images per expression."""
         counts = np.bincount(self.labels, minlength=len(self.label_set))
         return {label: int(counts[index]) for index, label in enumerate(self.label_set.labels)}
+
+    def copies_of(self, faces: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
+        """Pairs (image, face) of positions that hold the same pixels, as they are or mirrored; one per image.
+
+        Args:
+            faces: uint8 (n, H, W) or (n, H, W, 3), as ``images``.
+        """
+        return _copies(self.images, faces)
 
     def info(self) -> dict[str, Any]:
         """What a run notes about them, JSON-able."""
@@ -121,7 +131,9 @@ def read_manifest(path: str | Path, face_set: FaceSet, *, progress: Progress | N
         digest.update(array.data)
     for array in (images, labels):
         array.flags.writeable = False
-    return ExtraImages(path, images, labels, face_set.label_set, names, digest.hexdigest(), tuple(entries))
+    return ExtraImages(
+        path, images, labels, face_set.label_set, names, digest.hexdigest(), tuple(entries), face_set.fingerprint
+    )
 
 
 def check_sources(path: Path, entries: list[ExtraImage], face_set: FaceSet) -> None:
@@ -193,23 +205,28 @@ def _read_images(
 
 def _refuse_copies(path: Path, entries: list[ExtraImage], images: npt.NDArray[np.uint8], face_set: FaceSet) -> None:
     measured_on = [index for index, role in enumerate(face_set.roles) if role != "train"]
-    pixels = face_set.all_rows().images
-    held: dict[bytes, int] = {}
-    for row in np.flatnonzero(np.isin(face_set.splits, measured_on)).tolist():
-        held.setdefault(_key(pixels[row]), row)
-    found = [
-        (entry, copy)
-        for entry, image in zip(entries, images, strict=True)
-        if (copy := held.get(_key(image), held.get(_key(image[:, ::-1])))) is not None
-    ]
+    rows = np.flatnonzero(np.isin(face_set.splits, measured_on))
+    pairs = _copies(images, face_set.all_rows().images, rows)
+    found = [(entries[position], row) for position, row in pairs]
     if found:
-        pairs = _list(f"{row} ({entry.file})" for entry, row in found)
+        shown = _list(f"{row} ({entry.file})" for entry, row in found)
         raise DataError(
             f"refused: {len(found):,} images are exact copies, as they are or mirrored, of selection or test faces, "
-            f"row {pairs}; take images from the training split only, anew",
+            f"row {shown}; take images from the training split only, anew",
             file=path,
             line=found[0][0].line,
         )
+
+
+def _copies(
+    images: npt.NDArray[np.uint8], faces: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64] | None = None
+) -> list[tuple[int, int]]:
+    """See `ExtraImages.copies_of`; ``rows`` are those of ``faces`` that count."""
+    held: dict[bytes, int] = {}
+    for row in range(len(faces)) if rows is None else rows.tolist():
+        held.setdefault(_key(faces[row]), row)
+    found = ((position, held.get(_key(image), held.get(_key(image[:, ::-1])))) for position, image in enumerate(images))
+    return [(position, row) for position, row in found if row is not None]
 
 
 def _key(image: npt.NDArray[np.uint8]) -> bytes:
