@@ -149,6 +149,13 @@ def test_a_bundle_teaches_like_its_run(teacher: Run, drawn: FaceSet, tmp_path: P
     by_bundle = Teacher(tmp_path / "teacher.onnx").on_views(images, teacher.recipe.input, 2.0)
     torch.testing.assert_close(by_run.detach(), by_bundle, atol=1e-3, rtol=1e-3)
     assert Teacher(tmp_path / "teacher.onnx").hash == bundle.card.sha256
+    half = drawn.train.subset(np.arange(len(drawn.train)) % 2 == 0)
+    for split, extra in ((drawn.train, []), (half, ["other training rows of drawn"])):
+        run = train(
+            "compact", split, drawn.selection, recipe=tiny.recipe("epochs=1"), out=tmp_path / f"{len(split)}",
+            teacher=tmp_path / "teacher.onnx",
+        )  # fmt: skip
+        assert run.info["extra_data"] == extra
 
 
 def test_who_may_not_teach(teacher: Run, drawn: FaceSet, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from switching import STAGES
 from test_loop import fake_scores, killed
 
+from mien import systems
 from mien.datasets import FaceSet
 from mien.errors import RecipeError
 from mien.systems import card
@@ -153,3 +154,43 @@ def test_frozen_parts_keep_their_statistics() -> None:
     trainable.train()
     assert [name for name, p in module.named_parameters() if not p.requires_grad] == ["body.0.bias"]
     assert all(part.training for part in module.modules())
+
+
+STAGED = [name for name in systems.networks() if any("stages" in recipe for recipe in card(name).recipes.values())]
+
+
+@pytest.mark.parametrize("name", STAGED)
+def test_systems_keep_the_contract_of_stages(name: str) -> None:
+    """A stage switches parts and nothing else; a fresh network is that of the last stage."""
+    known = card(name)
+    size = known.tiny_size or known.input.size
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = systems.create(name, **known.tiny).eval()
+        images = torch.randn(2, known.input.channels, size, size)
+    with torch.no_grad():
+        fresh = module(images)
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    able = [parameter.requires_grad for parameter in module.parameters()]
+    trainable = Trainable(module)
+    for recipe_name in known.recipes:
+        recipe = Recipe.of(known, recipe_name)
+        if not recipe.stages:
+            continue
+        drawn_so_far = torch.get_rng_state()
+        for stage in recipe.staged:
+            module.begin_stage(stage.name)
+            state = module.state_dict()
+            assert state.keys() == before.keys()
+            assert all(torch.equal(value, before[key]) for key, value in state.items())
+            assert [parameter.requires_grad for parameter in module.parameters()] == able
+            trainable.choose(stage.trainable)  # names parts that are there
+            trainable.choose(())
+        assert torch.equal(torch.get_rng_state(), drawn_so_far), "the beginning of a stage draws random numbers"
+        with pytest.raises(RecipeError):
+            module.begin_stage("no-such-stage")
+    recipes = [Recipe.of(known, recipe_name) for recipe_name in known.recipes]
+    for stage_name in {recipe.staged[-1].name for recipe in recipes if recipe.stages}:
+        module.begin_stage(stage_name)
+        with torch.no_grad():
+            assert torch.equal(module(images), fresh), f"a fresh network is not that of {stage_name}"

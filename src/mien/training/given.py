@@ -205,8 +205,11 @@ def _behind(source: Any, train: Split) -> list[str]:
         elif source.info["train_rows"] != train.rows_hash:
             names.append(f"other training rows of {source.info['data']}")
         return names
-    names = list(source.card.extra_data)
-    trained_on = source.card.notes.get("training", {}).get("data_fingerprint", "")
-    if trained_on != train.fingerprint:
+    names, training = list(source.card.extra_data), source.card.notes.get("training", {})
+    whole = np.array_equal(train.rows, train.face_set.train.rows)
+    same_rows = training["train_rows"] == train.rows_hash if "train_rows" in training else whole
+    if training.get("data_fingerprint") != train.fingerprint:
         names.append(f"the training data of {source.card.name}")
+    elif not same_rows:
+        names.append(f"other training rows of {training.get('data', train.face_set.name)}")
     return names
