@@ -119,7 +119,7 @@ def test_refusals_open_nothing(trained: Run, bundle: Bundle, faces: FaceSet, tmp
     refused(InputError, "feeds 40 px and this network takes 48 px", tmp_path, bundle, test, views="tencrop@40")
     refused(UnknownNameError, "no protocol is called", tmp_path, trained, test, protocol="fer2013/privat@1")
     refused(DataError, "is about the official fer2013", tmp_path, trained, test, protocol="fer2013/private@1")
-    refused(InputError, "tells neutral, happy", tmp_path, trained, test, protocol="ferplus/majority@1")
+    refused(DataError, "about the official ferplus", tmp_path, trained, test, protocol="ferplus/majority@1")
     refused(InputError, "cannot be evaluated; give a run, a bundle", tmp_path, 3, test)
     refused(InputError, r"open a run with mien\.Run\.open", tmp_path, trained.folder, test)
     unfinished = replace(trained, info={**trained.info, "status": "running"})

@@ -16,6 +16,7 @@ from mien.errors import DataError, InputError
 from mien.evaluation import Subject, evaluate, parts
 from mien.labels import FER2013
 from mien.results import facts, protocols, verify
+from mien.training import Run
 
 FOLDS = "fer2013/folds@1"
 
@@ -132,6 +133,14 @@ def test_incomplete_or_mixed_folds_are_refused(official: FaceSet) -> None:
 def test_a_run_of_one_fold_is_no_result_of_the_whole(official: FaceSet) -> None:
     with pytest.raises(DataError, match="a part of Training only"):
         evaluate(subjects(official)[0], official.selection)
+
+
+def test_a_bundle_says_what_its_run_learnt_from(trained: Run, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    from mien.evaluation import subject_of
+
+    bundle = trained.export(tmp_path / "small.onnx")
+    assert subject_of(bundle).train_rows == trained.info["train_rows"]
 
 
 def test_ferplus_is_the_same_rows_with_other_labels(

@@ -98,4 +98,5 @@ def _bundle_subject(bundle: Bundle) -> Subject:
         environment=environment("cpu", card.precision, threads),
         cost={**training.get("cost", {}), "bytes": len(bundle.model)},
         trained_on=training.get("data_fingerprint", ""),
+        train_rows=training.get("train_rows", ""),
     )

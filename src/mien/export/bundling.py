@@ -107,6 +107,7 @@ def export_run(
                 "weights_sha256": run.info["weights_sha256"],
                 "data": run.info["data"],
                 "data_fingerprint": run.info["data_fingerprint"],
+                "train_rows": run.info["train_rows"],
                 "commit": run.info.get("commit"),
                 "dirty": run.info.get("dirty"),
                 "environment": run.info["environment"],

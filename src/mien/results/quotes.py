@@ -72,7 +72,7 @@ def digest(text: str) -> str:
     r"""What a frozen passage carries: the beginning of the SHA-256 of its text, spaces and line ends apart.
 
     Example:
-        >>> digest("a  b") == digest(" a\\nb "), len(digest(""))
+        >>> digest("a  b") == digest(" a\nb "), len(digest(""))
         (True, 8)
     """
     return hashlib.sha256(" ".join(text.split()).encode()).hexdigest()[:_DIGITS]
