@@ -11,9 +11,9 @@ Reconstructed: nothing in the modules.
 
 Deviations:
 - The trunk is timm's `resnetv2_34`. The source's, of the package image-classifiers, also normalises the input by batch
-  statistics, has a normalisation after its first convolution and a 1 × 1 convolution on its first shortcut: 4,224
-  parameters of 32.4 million. The statistics of ImageNet that the weights expect stand in the recipe's input instead.
-- The source resizes to 224 px bilinearly. Its early stop watches PublicTest after each epoch, as here.
+  statistics, has a normalisation after its first convolution and a 1 × 1 convolution on its first shortcut: 4,227
+  parameters of 32.4 million. The mean and deviation that timm's weights expect stand in the recipe's input instead.
+- Faces are enlarged bilinearly in training, as in the source, and bicubically in evaluation, as everywhere here.
 - The source picks its starting network among several trainings, and its result is that of one seed and one kind of
   GPU. Here the seed is the caller's.
 - The source's zoom in training changes width and height apart, by ± 10 % each; here `aspect` and `scale` do so.
@@ -274,7 +274,11 @@ def _card(identity: str, title: str, parameters: int, recipes: dict[str, dict[st
         tiny=_TINY,
         tiny_size=32,
         pretrained=Pretrained(
-            "resnetv2_34.ra4_e3600_r224_in1k", mean=(0.5,) * 3, std=(0.5,) * 3, options={"size": 224}, size=224
+            "resnetv2_34.ra4_e3600_r224_in1k",
+            mean=(0.5,) * 3,
+            std=(0.5,) * 3,
+            options={"size": 224, "stem_stride": 4},
+            size=224,
         ),
     )
 
