@@ -46,6 +46,24 @@ def test_recomputed_steps_are_the_same_steps(dtype: torch.dtype | None) -> None:
     torch.testing.assert_close(step(module, images, dtype)["loss"], step(plain, images, dtype)["loss"])
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("name", systems.networks())
+def test_every_system_takes_the_same_step_with_less_memory(name: str) -> None:
+    known = systems.card(name)
+    size = known.tiny_size or known.input.size
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        plain = systems.create(name, **known.tiny)
+        images = torch.randn(4, known.input.channels, size, size)
+    module = copy.deepcopy(plain)
+    recomputed = Recomputed(module.recomputable())
+    wanted, found = step(plain, images, None), step(module, images, None)
+    assert wanted.keys() == found.keys()
+    for key, value in wanted.items():
+        torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-6, msg=key)
+    recomputed.restore()
+
+
 def test_fewer_activations_are_kept() -> None:
     torch.manual_seed(0)
     module = systems.create("compact", widths=(8, 16), depths=(4, 4))

@@ -50,7 +50,7 @@ class System(nn.Module):
         load_trunk(self, state)
 
     def recomputable(self) -> list[nn.Module]:
-        """Parts, each called with one tensor, whose activations can be computed anew instead of being kept.
+        """Parts whose activations can be computed anew instead of being kept.
 
         By default the elements of sequences that consist of several layers, the innermost such sequences first.
         """

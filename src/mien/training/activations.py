@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 
@@ -19,7 +19,7 @@ class Recomputed:
     """Blocks whose activations are computed anew, until `restore`.
 
     Args:
-        blocks: parts of a network, each called with one tensor.
+        blocks: parts of a network.
     """
 
     def __init__(self, blocks: Sequence[nn.Module]) -> None:
@@ -34,7 +34,7 @@ class Recomputed:
         self.blocks = []
 
 
-def _recomputed(block: nn.Module, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def _recomputed(block: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
     norms: list[Any] = [part for part in block.modules() if getattr(part, "num_batches_tracked", None) is not None]
 
     @contextlib.contextmanager
@@ -53,13 +53,11 @@ def _recomputed(block: nn.Module, forward: Callable[[Tensor], Tensor]) -> Callab
     def contexts() -> tuple[Any, Any]:
         return contextlib.nullcontext(), untracked()
 
-    def run(images: Tensor) -> Tensor:
+    def run(*inputs: Any, **options: Any) -> Any:
         if not (torch.is_grad_enabled() and block.training):
-            return forward(images)
+            return forward(*inputs, **options)
         if torch.compiler.is_compiling():  # a compiled graph keeps statistics apart by itself
-            out: Tensor = checkpoint(forward, images, use_reentrant=False)
-            return out
-        out = checkpoint(forward, images, use_reentrant=False, context_fn=contexts)
-        return out
+            return checkpoint(forward, *inputs, use_reentrant=False, **options)
+        return checkpoint(forward, *inputs, use_reentrant=False, context_fn=contexts, **options)
 
     return run
