@@ -115,7 +115,7 @@ def test_it_is_fitted_and_measured_like_any_other_system(
     assert result.metrics["selection_accuracy"] == pytest.approx(fitted.info["selection_accuracy"], abs=1e-6)
     assert result.recipe["system"]["neighbours"] == 300
     result.save(tmp_path)
-    with pytest.raises(InputError, match="only the view one"):
+    with pytest.raises(InputError, match="knows the view one"):
         mien.evaluate(opened, faces.selection, views="flip", results=tmp_path)
 
 
@@ -195,3 +195,64 @@ def test_a_face_and_its_mirror_image_are_alike(faces: FaceSet, mien_cache: Path)
     assert np.allclose(alike[0], alike[0].T, atol=2e-3)
     assert np.allclose(np.diag(alike[0]), 1, atol=2e-3)
     assert (alike[0] - np.eye(40)).max() < 0.95
+
+
+# Deep+BOW
+
+DEEP = systems.card("local-learning-deep-bow")
+
+
+def _deep(*settings: str) -> ClassicalRecipe:
+    tiny = [f"system.{key}={list(v) if isinstance(v, tuple) else v}" for key, v in DEEP.tiny.items()]
+    return ClassicalRecipe.of(DEEP).set([*(item.replace("'", '"') for item in tiny), *settings])
+
+
+@pytest.fixture
+def matrix(faces: FaceSet, tmp_path: Path) -> Path:
+    """Features that know the expressions of the selection split too, to see that they are used."""
+    features = np.random.default_rng(0).normal(0, 0.2, (len(faces), 8)).astype(np.float32)
+    for split in (faces.train, faces.selection):
+        features[split.rows, split.labels] += 1
+    np.save(tmp_path / "own.npy", features)
+    return tmp_path / "own.npy"
+
+
+@pytest.mark.parametrize("words", [1.0, 0.0])
+def test_features_are_joined_with_words(
+    faces: FaceSet, matrix: Path, tmp_path: Path, mien_cache: Path, words: float
+) -> None:
+    recipe = _deep(f'system.features=["{matrix.as_posix()}"]', f"system.bow_weight={words}", "system.origin=the labels")
+    run = mien.train("local-learning-deep-bow", faces.train, faces.selection, recipe=recipe, out=tmp_path / "runs")
+    assert run.info["selection_accuracy"] > 0.8
+    result = mien.evaluate(run, faces.selection, results=tmp_path)
+    assert (result.kind, result.extra_data) == ("classical", ("the labels",))
+    assert result.metrics["selection_accuracy"] == pytest.approx(run.info["selection_accuracy"], abs=1e-6)
+
+
+def test_the_joint_kernel_is_the_weighted_sum(faces: FaceSet, mien_cache: Path) -> None:
+    from mien.systems.classical import make, quiet
+    from mien.systems.local_learning_deep_bow import LocalLearningDeepBOW
+
+    part = faces.train.subset(np.arange(80))
+    system = make(DEEP, 7, _deep("system.bow_weight=3.0").system)
+    assert isinstance(system, LocalLearningDeepBOW)
+    system.fit(part, seed=0, notify=quiet)
+    joint = system._joint(system.deep, system.words, quiet, "").astype(np.float32)
+    bow = system._kernel(system.words, quiet, "").astype(np.float32)
+    deep = system.deep[0].astype(np.float32)
+    np.testing.assert_allclose(joint, 0.75 * bow + 0.25 * deep @ deep.T, atol=3e-3)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("system.features=[]", "needs features of trained networks"),
+        ("system.feature_weights=[1, 2]", "need as many weights"),
+        ("system.bow_weight=-1.0", "from 0"),
+        ("system.neighbours=9999", "too few faces"),
+    ],
+)
+def test_what_cannot_be_joined(faces: FaceSet, tmp_path: Path, mien_cache: Path, setting: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        mien.train("local-learning-deep-bow", faces.train, faces.selection, recipe=_deep(setting), out=tmp_path / "r")
+    assert not (tmp_path / "r").exists()

@@ -87,7 +87,7 @@ class NetworkEnsemble:
             label_set=first.label_set,
             input=first.input,
             logits=no_logits,
-            scores=self.scores,
+            scores=lambda split: self.scores(split.images),
             recipe=self.recipe,
             recipe_hash=self.recipe_hash,
             seed=None,

@@ -107,7 +107,7 @@ def evaluate(
 
     def scores(faces: Split) -> Any:
         if prepared.scores is not None:
-            found = prepared.scores(faces.images)
+            found = prepared.scores(faces)
             advance(len(faces))
         else:
             found = score(faces.images, prepared.input, prepared.logits, views, progress=advance)

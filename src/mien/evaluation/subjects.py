@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from mien.datasets import Split
     from mien.evaluation.scorers import Logits
 
 
@@ -37,7 +38,7 @@ class Subject:
         trained_on: fingerprint of the face set it was trained on; empty if unknown.
         train_rows: `Split.rows_hash` of the faces it was trained on; empty if unknown.
         submission: what an outsider says of it; None for everything made here.
-        scores: of a system that is no network: uint8 faces (n, H, W) → float32 (n, classes); used instead of ``logits``.
+        scores: of what is no single network: a split → float32 (n, classes); used instead of ``logits``.
         scores_kind: what the scores are: logits, probabilities, margins or clusters.
     """
 
@@ -56,7 +57,7 @@ class Subject:
     trained_on: str = ""
     train_rows: str = ""
     submission: Mapping[str, Any] | None = None
-    scores: Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None = None
+    scores: Callable[[Split], NDArray[np.float32]] | None = None
     scores_kind: str = "logits"
 
 

@@ -59,6 +59,8 @@ _HOME = {
 
 _NO_NETWORKS = {
     "local-learning-bow": "mien.systems.local_learning_bow",
+    "local-learning-deep-bow": "mien.systems.local_learning_deep_bow",
+    "turtle": "mien.systems.turtle",
     "pramerdorfer-eight": "mien.systems.named_ensembles",
     "residual-masking-seven": "mien.systems.named_ensembles",
 }

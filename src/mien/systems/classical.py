@@ -35,6 +35,8 @@ class ClassicalSystem(ABC):
     def __init__(self, card: Card, classes: int, options: Mapping[str, Any]) -> None:
         check_options(card, options)
         self.card, self.classes = card, classes
+        self.extra_data: tuple[str, ...] = ()  # data beyond the split that went in; known after `fit`
+        self.notes: dict[str, Any] = {}  # what else a run should say of the fit
         self.options: dict[str, Any] = {**card.options, **options}
 
     def check(self, split: Split) -> None:  # noqa: B027
@@ -47,6 +49,10 @@ class ClassicalSystem(ABC):
     @abstractmethod
     def scores(self, images: NDArray[np.uint8], *, notify: Notify) -> NDArray[np.float32]:
         """float32 (n, classes) of faces, uint8 (n, H, W) grey or (n, H, W, 3) RGB; the highest decides."""
+
+    def scores_of(self, split: Split, *, notify: Notify) -> NDArray[np.float32]:
+        """`scores` of the faces of a split; systems that need to know which rows these are override it."""
+        return self.scores(split.images, notify=notify)
 
     @abstractmethod
     def state(self) -> dict[str, NDArray[Any]]:
@@ -66,3 +72,10 @@ def make(card: Card, classes: int, options: Mapping[str, Any]) -> ClassicalSyste
 
 def quiet(stage: str, done: int, total: int) -> None:
     """A `Notify` that says nothing."""
+
+
+def grey_faces(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """uint8 (n, H, W); RGB becomes its Rec. 601 luma."""
+    from mien.faces.views import resize_faces
+
+    return resize_faces(images, images.shape[1], "grey") if images.ndim == 4 else images

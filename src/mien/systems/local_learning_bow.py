@@ -30,7 +30,7 @@ from mien.features.cache import faces_digest
 from mien.features.sift import SiftGrid
 from mien.features.words import check_vocabulary, learn_vocabulary, mirrored_words, visual_words
 from mien.systems.card import Card, Paper, grey
-from mien.systems.classical import ClassicalSystem, Notify
+from mien.systems.classical import ClassicalSystem, Notify, grey_faces
 from mien.systems.local_learning import check_neighbours, global_margins, kernel, local_margins, presence, scale_rows
 
 if TYPE_CHECKING:
@@ -150,13 +150,6 @@ class LocalLearningBOW(ClassicalSystem):
             "levels": list(self.options["levels"]),
             "level_weights": list(self.options["level_weights"]),
         }
-
-
-def grey_faces(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """uint8 (n, H, W); RGB becomes its Rec. 601 luma."""
-    from mien.faces.views import resize_faces
-
-    return resize_faces(images, images.shape[1], "grey") if images.ndim == 4 else images
 
 
 CARDS = {

@@ -178,8 +178,8 @@ class ClassicalRun(Run):
         fitted = self.fitted()
         card = fitted.card
 
-        def scores(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-            return fitted.scores(images, notify=quiet)
+        def scores(split: Split) -> NDArray[np.float32]:
+            return fitted.scores_of(split, notify=quiet)
 
         return Subject(
             system=self.system,
@@ -240,7 +240,7 @@ def fit(
         return run
     started = time.perf_counter()
     system.fit(train, seed=seed, notify=tell)
-    scores = system.scores(selection.images, notify=tell)
+    scores = system.scores_of(selection, notify=tell)
     state = system.state()
     with atomic_file(folder / "fitted.npz") as out:
         np.savez(out, **state)  # type: ignore[arg-type]
@@ -253,6 +253,8 @@ def fit(
             "weights_sha256": _hash_state(state),
             "selection_accuracy": metrics.accuracy(scores.argmax(axis=1), np.asarray(selection.labels)),
             "environment": environment("cpu", "fp32"),
+            "extra_data": list(system.extra_data),
+            **({"notes": system.notes} if system.notes else {}),
             "cost": {"seconds": round(time.perf_counter() - started, 1), "input": _input(systems.card(run.system))},
         },
     )
