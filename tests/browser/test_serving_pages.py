@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import io
 import re
 import shutil
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -120,7 +122,8 @@ def test_the_camera_is_followed_without_queueing(page, address: str) -> None:  #
     assert len(sent) > count
     with page.expect_download() as download:
         page.click("#snapshot")
-    assert Image.open(download.value.path()).size == (640, 480)
+    with Image.open(download.value.path()) as snapshot:
+        assert snapshot.size == (640, 480)
     page.click("#mirror")
     assert page.get_attribute("#mirror", "aria-pressed") == "false"
 
@@ -135,10 +138,22 @@ def test_pages_fit_a_phone(browser, address: str) -> None:  # type: ignore[no-un
 
 
 def test_another_page_cannot_use_the_camera_road(browser, address: str) -> None:  # type: ignore[no-untyped-def]
-    context = browser.new_context()
-    page = context.new_page()
-    page.goto("about:blank")
-    script = f"""new Promise(done => {{ const s = new WebSocket("{address.replace("http", "ws")}/v1/live");
-        s.onclose = event => done(event.code); s.onopen = () => s.send(new Uint8Array(3)); }})"""
-    assert page.evaluate(script) == 4401
-    context.close()
+    class Blank(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # noqa: N802
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<!doctype html><title>elsewhere</title>")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Blank) as elsewhere:
+        threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(f"http://localhost:{elsewhere.server_port}/")
+        script = f"""new Promise(done => {{ const s = new WebSocket("{address.replace("http", "ws")}/v1/live");
+            s.onclose = event => done(event.code); setTimeout(() => done(0), 9000); }})"""
+        assert page.evaluate(script) == 4401
+        context.close()
+        elsewhere.shutdown()

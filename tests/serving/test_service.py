@@ -7,7 +7,14 @@ import base64
 import io
 import json
 import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
 import threading
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,7 +36,8 @@ from mien.serving.app import create_app
 from mien.serving.engine import Ask, Engine
 from mien.serving.faults import ServiceError
 
-PHOTO = (Path(__file__).parents[2] / "examples" / "astronaut.jpg").read_bytes()
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PHOTO = (EXAMPLES / "astronaut.jpg").read_bytes()
 TOKEN = "a-token-of-more-than-sixteen"
 
 
@@ -263,8 +271,6 @@ def test_too_many_images_are_shed_and_the_accepted_ones_answered(recognizer: Rec
 
 
 def test_requests_that_take_too_long_are_told_so(recognizer: Recognizer) -> None:
-    import time
-
     slow = _Slow(recognizer)
     engine = Engine(ServiceConfig(), slow)  # type: ignore[arg-type]
     with pytest.raises(ServiceError, match="too long"):
@@ -389,3 +395,35 @@ def test_whatever_is_sent_gets_a_typed_answer(client: TestClient, body: bytes, k
     response = client.post("/v1/predict", content=body, headers={"content-type": kind})
     assert response.status_code in (200, 400, 413, 415, 422)
     assert "images" in response.json() or response.json()["error"]["type"]
+
+
+def test_the_examples_of_the_guide_work() -> None:
+    """The service as two processes, asked with curl and with the client of the examples; ended by a signal."""
+    photo = str(EXAMPLES / "astronaut.jpg")
+    environment = {**os.environ, "MIEN_TOKEN": TOKEN}
+    command = [sys.executable, "-u", "-m", "mien", "serve", "--port", "0", "--workers", "2"]
+    service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert service.stderr is not None
+        address = service.stderr.readline().split()[0]
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"{address}/readyz", timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        client = [sys.executable, str(EXAMPLES / "client.py"), address, photo]
+        told = subprocess.run(client, capture_output=True, text=True, env=environment)
+        assert told.stdout.split()[1] == "happy", told.stderr
+        refused = subprocess.run(client, capture_output=True, text=True, env={**environment, "MIEN_TOKEN": "x" * 20})
+        assert "token" in refused.stderr
+        if shutil.which("curl"):
+            curl = ["curl", "-s", "-F", f"image=@{photo}", f"{address}/v1/predict"]
+            sent = subprocess.run([*curl, "-H", f"Authorization: Bearer {TOKEN}"], capture_output=True, text=True)
+            assert json.loads(sent.stdout)["images"][0]["faces"][0]["label"] == "happy"
+        figures = urllib.request.Request(f"{address}/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+        with urllib.request.urlopen(figures, timeout=5) as response:
+            assert b"mien_requests_total" in response.read()
+    finally:
+        service.send_signal(signal.SIGTERM)
+        service.communicate(timeout=30)

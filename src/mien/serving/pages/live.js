@@ -5,7 +5,8 @@ const id = (name) => document.getElementById(name);
 const video = id("video");
 const canvas = id("picture");
 const pen = canvas.getContext("2d");
-const small = document.createElement("canvas");
+const sent = document.createElement("canvas"); // the frame that the answer will be about, as the camera gave it
+const small = document.createElement("canvas"); // the same, as it was sent
 const HISTORY = 12000; // milliseconds
 const GOAL = 66; // milliseconds per answer: 15 frames per second
 
@@ -75,6 +76,7 @@ function receive(answer) {
   if (answer.error) return complain(answer.error.message);
   complain("");
   faces = answer.faces;
+  paint();
   remember();
   id("faces").replaceChildren(...faces.slice(0, 12).map((face) => card(face, small)));
   canvas.dataset.faces = faces.length;
@@ -113,12 +115,17 @@ function remember() {
 }
 
 async function send() {
+  if (!running) return;
+  requestAnimationFrame(send);
   if (waiting || socket?.readyState !== WebSocket.OPEN || !video.videoWidth) return;
   waiting = true;
-  const shrink = Math.min(1, side / Math.max(video.videoWidth, video.videoHeight));
-  small.width = Math.round(video.videoWidth * shrink);
-  small.height = Math.round(video.videoHeight * shrink);
-  small.getContext("2d").drawImage(video, 0, 0, small.width, small.height);
+  sent.width = video.videoWidth;
+  sent.height = video.videoHeight;
+  sent.getContext("2d").drawImage(video, 0, 0);
+  const shrink = Math.min(1, side / Math.max(sent.width, sent.height));
+  small.width = Math.round(sent.width * shrink);
+  small.height = Math.round(sent.height * shrink);
+  small.getContext("2d").drawImage(sent, 0, 0, small.width, small.height);
   scale = 1 / shrink;
   const blob = await new Promise((done) => small.toBlob(done, "image/jpeg", 0.8));
   if (!blob || socket.readyState !== WebSocket.OPEN) { waiting = false; return; }
@@ -126,18 +133,14 @@ async function send() {
   socket.send(await blob.arrayBuffer());
 }
 
+// The frame that was looked at is shown, not a newer one: boxes lie where the faces are, however slow the machine.
 function paint() {
-  if (!running) return;
-  if (video.videoWidth) {
-    if (canvas.width !== video.videoWidth) { canvas.width = video.videoWidth; canvas.height = video.videoHeight; }
-    pen.save();
-    if (mirrored) { pen.translate(canvas.width, 0); pen.scale(-1, 1); }
-    pen.drawImage(video, 0, 0);
-    pen.restore();
-    drawFaces(pen, faces, scale, { mirrored, width: canvas.width });
-    send();
-  }
-  requestAnimationFrame(paint);
+  if (canvas.width !== sent.width || canvas.height !== sent.height) { canvas.width = sent.width; canvas.height = sent.height; }
+  pen.save();
+  if (mirrored) { pen.translate(canvas.width, 0); pen.scale(-1, 1); }
+  pen.drawImage(sent, 0, 0);
+  pen.restore();
+  drawFaces(pen, faces, scale, { mirrored, width: canvas.width });
 }
 
 id("start").addEventListener("click", async () => {
@@ -146,7 +149,7 @@ id("start").addEventListener("click", async () => {
   canvas.hidden = id("controls").hidden = id("history").hidden = false;
   running = true;
   connect();
-  paint();
+  send();
 });
 id("camera").addEventListener("change", (event) => openCamera(event.target.value));
 id("mirror").addEventListener("click", (event) => {
@@ -157,7 +160,7 @@ id("pause").addEventListener("click", (event) => {
   running = !running;
   event.target.textContent = running ? "Pause" : "Go on";
   stream.getVideoTracks()[0].enabled = running;
-  if (running) paint();
+  if (running) send();
 });
 id("snapshot").addEventListener("click", () => {
   const link = document.createElement("a");

@@ -19,7 +19,7 @@ async function show(file) {
   const picture = await createImageBitmap(file).catch(() => null);
   let response;
   try {
-    const ask = () => fetch("/v1/predict", { method: "POST", body: file, headers: headers({ "content-type": file.type || "application/octet-stream" }) });
+    const ask = () => fetch("/v1/predict", { method: "POST", body: file, headers: headers({ "content-type": file.type.startsWith("image/") ? file.type : "application/octet-stream" }) });
     response = await ask();
     if (response.status === 401 && askForToken()) response = await ask();
   } catch {
