@@ -139,7 +139,7 @@ def test_pages_fit_a_phone(browser, address: str) -> None:  # type: ignore[no-un
 
 def test_another_page_cannot_use_the_camera_road(browser, address: str) -> None:  # type: ignore[no-untyped-def]
     class Blank(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
             self.wfile.write(b"<!doctype html><title>elsewhere</title>")
