@@ -142,6 +142,21 @@ def test_recipes_that_need_something(drawn: FaceSet, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_what_only_a_caller_can_give(monkeypatch: pytest.MonkeyPatch, drawn: FaceSet) -> None:
+    from types import SimpleNamespace
+
+    from mien.training import reproduce, reproduction
+
+    digits = "0" * 64
+    recipe = tiny.recipe("distill.weight=0.5", f"distill.teacher={digits}", f"extra_images={digits}")
+    monkeypatch.setattr(reproduction, "load_dataset", lambda *_: drawn)
+    recorded = SimpleNamespace(
+        id="abc", kind="run", protocol="fer2013/private@1", system="compact", recipe=recipe.to_dict(), seed=0
+    )
+    with pytest.raises(InputError, match="abc was trained with its teacher and its extra images, which a recorded"):
+        reproduce(recorded)  # type: ignore[arg-type]
+
+
 def test_a_stopped_start_goes_on(first: Run, drawn: FaceSet, tmp_path: Path) -> None:
     def stop(progress: Progress) -> None:
         if progress.epoch == 1:

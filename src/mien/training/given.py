@@ -91,6 +91,19 @@ def resolve(
     return replace(given, extra_data=list(dict.fromkeys(given.extra_data)))
 
 
+def ingredients(recipe: Recipe) -> list[str]:
+    """What a training of the recipe has to be given by its caller, in words; published weights can be fetched."""
+    return [
+        words
+        for needed, words in (
+            (recipe.start.kind == "run", "the run it started from"),
+            (bool(recipe.distill.teacher), "its teacher"),
+            (bool(recipe.extra_images), "its extra images"),
+        )
+        if needed
+    ]
+
+
 def _published(given: Given, card: Card, source: str | Path) -> Given:
     from mien.systems.weights import fetch, published
 

@@ -12,6 +12,7 @@ from mien.errors import InputError
 from mien.evaluation import evaluate, parts
 from mien.results import Result, protocols
 from mien.training.begin import train
+from mien.training.given import ingredients
 from mien.training.loop import Progress
 from mien.training.recipe import Recipe
 from mien.training.run import Run
@@ -70,13 +71,19 @@ def _retrained(
 ) -> Result:
     if not recorded.recipe or recorded.seed is None:
         raise InputError(f"{recorded.id} says neither recipe nor seed, so it cannot be trained again")
+    recipe = Recipe.from_dict(recorded.recipe)
+    if lacking := ingredients(recipe):
+        raise InputError(
+            f"{recorded.id} was trained with {' and '.join(lacking)}, which a recorded recipe only names by hash; train "
+            "it again with `mien train` or `mien distill`, and give the run here"
+        )
     with tempfile.TemporaryDirectory() as folder:
         runs = [
             train(
                 recorded.system,
                 part.train,
                 part.selection,
-                recipe=Recipe.from_dict(recorded.recipe),
+                recipe=recipe,
                 seed=recorded.seed,
                 out=folder,
                 part=part.name,
