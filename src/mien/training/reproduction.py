@@ -74,8 +74,8 @@ def _retrained(
     recipe = Recipe.from_dict(recorded.recipe)
     if lacking := ingredients(recipe):
         raise InputError(
-            f"{recorded.id} was trained with {' and '.join(lacking)}, which a recorded recipe only names by hash; train "
-            "it again with `mien train` or `mien distill`, and give the run here"
+            f"{recorded.id} was trained with {' and '.join(lacking)}, which a recorded recipe names by hash only; "
+            "train it again with `mien train` or `mien distill`, and give the run here"
         )
     with tempfile.TemporaryDirectory() as folder:
         runs = [
