@@ -124,6 +124,13 @@ class Row:
         return counted or (self.about.macs if self.about else None)
 
     @property
+    def claimed_macs(self) -> int | None:
+        """What the source's own recipe costs per face, at the source's input; None where it is not built here."""
+        recipe = self.about.recipes.get("faithful") if self.about else None
+        found: int | None = recipe.get("macs") if recipe else None
+        return found
+
+    @property
     def gap(self) -> float | None:
         """Measured minus claimed accuracy in points; None unless both are there and about the same expressions."""
         if self.measured is None or self.claim is None or self.claim.value is None:

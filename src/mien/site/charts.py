@@ -24,7 +24,8 @@ class Cost:
         key: its name in ids.
         name: what stands at the axis.
         short: what stands on the button that chooses it.
-        of: its value for a row, or None.
+        of: its value for the measurement of a row, or None.
+        claimed: its value for the claim of a row: what the source's own recipe costs, or None.
         more_is_better: faces per second are good, MACs are not.
     """
 
@@ -32,15 +33,34 @@ class Cost:
     name: str
     short: str
     of: Callable[[Row], float | None]
+    claimed: Callable[[Row], float | None]
     more_is_better: bool = False
 
 
 COSTS = (
-    Cost("macs", "multiply-accumulates per face", "MACs", lambda row: row.macs),
-    Cost("parameters", "parameters", "Parameters", lambda row: row.parameters),
-    Cost("speed", "faces per second", "Faces/s",
-         lambda row: row.measured.speed.faces_per_second if row.measured and row.measured.speed else None, True),
-)  # fmt: skip
+    Cost(
+        "macs",
+        "multiply-accumulates per face",
+        "MACs",
+        lambda row: row.macs if row.measured else None,
+        lambda row: row.claimed_macs,
+    ),
+    Cost(
+        "parameters",
+        "parameters",
+        "Parameters",
+        lambda row: row.parameters if row.measured else None,
+        lambda row: row.about.parameters if row.about else None,
+    ),
+    Cost(
+        "speed",
+        "faces per second",
+        "Faces/s",
+        lambda row: row.measured.speed.faces_per_second if row.measured and row.measured.speed else None,
+        lambda row: None,
+        more_is_better=True,
+    ),
+)
 
 
 def over_time(board: Board, href: Callable[[Row], str], *, width: int, height: int) -> Markup:
@@ -87,12 +107,12 @@ def over_time(board: Board, href: Callable[[Row], str], *, width: int, height: i
 
 def against_cost(board: Board, cost: Cost, href: Callable[[Row], str], *, width: int, height: int) -> Markup:
     """Accuracy against cost: measured systems solid with their frontier, claims as rings."""
-    rows = [(row, float(value)) for row in board.rows if (value := cost.of(row))]
-    shown = [(row, v) for row, v in rows if row.measured or (row.claim and row.claim.value is not None)]
-    if not shown:
+    done = [(row, float(cost.of(row) or 0)) for row in board.measured if cost.of(row)]
+    stated = [(row, float(cost.claimed(row) or 0)) for row in board.claimed if cost.claimed(row)]
+    if not done and not stated:
         return Markup()
     left, right, top, bottom = 34.0, 14.0, 12.0, 40.0
-    costs = [v for _, v in shown]
+    costs = [value for _, value in (*done, *stated)]
     x = Axis(min(costs) / 1.5, max(costs) * 1.5, left, width - right, log=True)
     y = Axis(*_span(_values(board)), height - bottom, top)
     parts = [_grid_y(y, left, width - right)]
@@ -102,27 +122,32 @@ def against_cost(board: Board, cost: Cost, href: Callable[[Row], str], *, width:
     better = "→ faster" if cost.more_is_better else "← cheaper"
     parts.append(text(cost.name, x=left, y=height - 6, class_="axis"))
     parts.append(text(better, x=width - right, y=height - 6, class_="axis", text_anchor="end"))
-    front = frontier([(v, _percent(row)) for row, v in shown if row.measured], more_is_better=cost.more_is_better)
+    front = frontier([(value, _percent(row)) for row, value in done], more_is_better=cost.more_is_better)
     if len(front) > 1:
         parts.append(polyline([(x(a), y(b)) for a, b in front], class_="frontier"))
     marks: list[Box] = []
     labels: list[tuple[float, float, str]] = []
-    ends = {v for v, _ in front}
-    for row, value in sorted(shown, key=lambda r: r[0].measured is not None):
-        where, drawn = x(value), []
-        if row.claim is not None and row.claim.value is not None:
-            up = y(row.claim.value)
-            if row.measured is not None:
-                drawn.append(element("line", x1=where, x2=where, y1=up, y2=y(_percent(row)), class_="gap"))
-            drawn.append(element("circle", cx=where, cy=up, r=4.5, class_="claim"))
-            marks.append(around(where, up, 6))
-            if row.measured is None:
-                labels.append((where, up, row.name))
-        if row.measured is not None:
-            drawn.append(_dot(row, where, y))
-            marks.append(around(where, y(_percent(row)), 6))
-            labels.insert(0, (where, y(_percent(row)), row.name)) if value in ends else None
+    at = {row.key: value for row, value in done}
+    for row, value in stated:
+        assert row.claim is not None
+        assert row.claim.value is not None
+        where, up = x(value), y(row.claim.value)
+        drawn = []
+        if row.key in at:
+            ends = {"x1": where, "y1": up, "x2": x(at[row.key]), "y2": y(_percent(row))}
+            drawn.append(element("line", **ends, class_="gap"))
+        else:
+            labels.append((where, up, row.name))
+        drawn.append(element("circle", cx=where, cy=up, r=4.5, class_="claim"))
+        marks.append(around(where, up, 6))
         parts.append(link(href(row), title(describe(row)), *drawn, label=describe(row)))
+    ends_of_front = {value for value, _ in front}
+    for row, value in done:
+        where = x(value)
+        marks.append(around(where, y(_percent(row)), 6))
+        if value in ends_of_front:
+            labels.insert(0, (where, y(_percent(row)), row.name))
+        parts.append(link(href(row), title(describe(row)), _dot(row, where, y), label=f"{describe(row)}, measured"))
     parts += _labels(labels[:24], marks, (left, 2, width - 4, height - bottom), size=11)
     return Markup(drawing(width, height, *parts, label=f"Accuracy against {cost.name}", class_="chart"))
 

@@ -39,7 +39,7 @@ class Described:
         options: architecture options and their defaults.
         views: the view that the source reports.
         extra_data: data beyond FER2013 that the source used.
-        recipes: recipe name → ``hash`` and ``toml``.
+        recipes: recipe name → ``hash``, ``toml`` and ``macs``: those of one face at the recipe's own input, or None.
     """
 
     id: str
@@ -56,7 +56,7 @@ class Described:
     options: Mapping[str, Any]
     views: tuple[str, ...]
     extra_data: tuple[str, ...]
-    recipes: Mapping[str, Mapping[str, str]]
+    recipes: Mapping[str, Mapping[str, Any]]
 
 
 @functools.cache

@@ -25,6 +25,7 @@ from mien.systems.base import System
 from mien.systems.described import FILE, SCHEMA
 from mien.systems.outline import Part, outline
 from mien.training.classical import recipe_of
+from mien.training.recipe import Recipe
 
 _DEVIATIONS = re.compile(r"^Deviations\b[^\n:]*:?", re.MULTILINE)
 
@@ -54,7 +55,10 @@ def stale(*, macs: bool = True) -> list[str]:
     now = {name: entry(name, macs=macs) for name in systems.names()}
     if not macs:
         for name, of_system in now.items():
-            of_system |= {key: recorded.get(name, {}).get(key) for key in ("macs", "parts")}
+            known = recorded.get(name, {})
+            of_system |= {key: known.get(key) for key in ("macs", "parts")}
+            for recipe, made in of_system["recipes"].items():
+                made["macs"] = known.get("recipes", {}).get(recipe, {}).get("macs")
     now = json.loads(json.dumps(now))
     found = [name for name in {**recorded, **now} if recorded.get(name) != now.get(name)]
     return found or (["order"] if list(recorded) != list(now) else [])
@@ -82,7 +86,7 @@ def entry(name: str, *, macs: bool = True) -> dict[str, Any]:
         "deviations": deviations,
         "paper": dataclasses.asdict(card.paper),
         "parameters": card.parameters or None,
-        "macs": sum(part.macs for part in parts) or None,
+        "macs": _macs(parts),
         "input": {
             "size": takes.size,
             "channels": takes.channels,
@@ -98,21 +102,31 @@ def entry(name: str, *, macs: bool = True) -> dict[str, Any]:
         "views": list(card.views),
         "extra_data": list(card.extra_data),
         "recipes": {
-            recipe: {"hash": made.hash, "toml": made.to_toml().strip()}
+            recipe: {
+                "hash": made.hash,
+                "toml": made.to_toml().strip(),
+                "macs": _macs(_parts(name, made)) if macs and isinstance(made, Recipe) else None,
+            }
             for recipe in card.recipes
             for made in (recipe_of(card, recipe),)
         },
     }
 
 
-def _parts(name: str) -> list[Part]:
+def _parts(name: str, recipe: Recipe | None = None) -> list[Part]:
+    """The network's table, at the input and with the options of the recipe, else at those of the card."""
     card = systems.card(name)
+    takes, options = (card.input, {}) if recipe is None else (recipe.input, dict(recipe.system))
     try:
         # Shapes suffice: the largest networks would take a gigabyte each otherwise.
         with torch.device("meta"):
-            return outline(systems.create(name), card.input.channels, card.input.size)
+            return outline(systems.create(name, channels=takes.channels, **options), takes.channels, takes.size)
     except (NotImplementedError, RuntimeError, MienError):
-        return outline(systems.create(name), card.input.channels, card.input.size)
+        return outline(systems.create(name, channels=takes.channels, **options), takes.channels, takes.size)
+
+
+def _macs(parts: list[Part]) -> int | None:
+    return sum(part.macs for part in parts) or None
 
 
 def _header(docstring: str) -> tuple[str, str, list[str]]:
