@@ -384,3 +384,30 @@ def test_hash_of_weights() -> None:
     ]
     assert known not in {hash_weights(other) for other in others}
     assert hash_weights({"e": torch.zeros(0)}) != hash_weights({})
+
+
+@pytest.mark.parametrize(("changes", "told"), [(("augment.cutmix=0", "augment.mixup=0"), 0), ((), 5)])
+def test_systems_are_told_the_faces_before_mixing(
+    drawn: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: tuple[str, ...], told: int
+) -> None:
+    from mien.systems.compact import Compact
+
+    seen: list[tuple[bool, bool]] = []
+    monkeypatch.setattr(
+        Compact, "before_mixing", lambda self, images: seen.append((self.training, torch.is_grad_enabled()))
+    )
+    tiny.run(drawn, tmp_path, "epochs=1", *changes)
+    assert seen == [(True, False)] * told
+
+
+def test_the_average_moves_every_so_many_steps(drawn: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[int] = []
+    real = loop.MovingAverage.update
+
+    def update(self: Any, module: torch.nn.Module, step: int) -> None:
+        moved.append(step)
+        real(self, module, step)
+
+    monkeypatch.setattr(loop.MovingAverage, "update", update)
+    tiny.run(drawn, tmp_path, "epochs=2", "ema_every=4")  # five steps each
+    assert moved == [0, 1]
