@@ -99,7 +99,7 @@ def over_time(board: Board, href: Callable[[Row], str], *, width: int, height: i
             marks.append(around(where, y(_percent(row)), 6))
             if row.preferred or row.claim is None:
                 labels.append((where, y(_percent(row)), f"{row.name} {_percent(row):.1f}"))
-        parts.append(link(href(row), title(describe(row)), *drawn, label=describe(row)))
+        parts.append(link(href(row), title(describe(row)), *drawn))
     parts += _labels(labels, marks, (left, 2, width - 4, height - bottom))
     about = f"Accuracy over time: {len(board.claimed)} claims, {len(board.measured)} measured systems"
     return Markup(drawing(width, height, *parts, label=about, class_="chart"))
@@ -140,14 +140,14 @@ def against_cost(board: Board, cost: Cost, href: Callable[[Row], str], *, width:
             labels.append((where, up, row.name))
         drawn.append(element("circle", cx=where, cy=up, r=4.5, class_="claim"))
         marks.append(around(where, up, 6))
-        parts.append(link(href(row), title(describe(row)), *drawn, label=describe(row)))
+        parts.append(link(href(row), title(describe(row)), *drawn))
     ends_of_front = {value for value, _ in front}
     for row, value in done:
         where = x(value)
         marks.append(around(where, y(_percent(row)), 6))
         if value in ends_of_front:
             labels.insert(0, (where, y(_percent(row)), row.name))
-        parts.append(link(href(row), title(describe(row)), _dot(row, where, y), label=f"{describe(row)}, measured"))
+        parts.append(link(href(row), title(f"{describe(row)}, measured"), _dot(row, where, y)))
     parts += _labels(labels[:24], marks, (left, 2, width - 4, height - bottom), size=11)
     return Markup(drawing(width, height, *parts, label=f"Accuracy against {cost.name}", class_="chart"))
 
@@ -173,9 +173,8 @@ def strip(row: Row, low: float, high: float, *, width: int = 224, height: int = 
     x = Axis(low, high, 7, width - 7)
     middle = height / 2
     parts = [element("line", x1=7, x2=width - 7, y1=middle, y2=middle, class_="base")]
-    parts += [
-        element("line", x1=x(tick), x2=x(tick), y1=middle - 4, y2=middle + 4, class_="base") for tick in x.ticks(5)
-    ]
+    ticks = "".join(f"M{number(x(tick))} {number(middle - 4)}v8" for tick in x.ticks(5))
+    parts.append(element("path", d=ticks, class_="base"))
     claimed = row.claim.value if row.claim else None
     if row.measured is not None:
         share = row.measured.accuracy

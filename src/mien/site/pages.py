@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -200,6 +201,7 @@ class _Site:
             high=high,
             labels=board.labels,
             quality=QUALITY,
+            costs_named=("Parameters", "MACs per face", "Faces per second", "Input", "Training", "Measured on"),
             years=years,
             views=views,
             protocols=[
@@ -261,7 +263,7 @@ class _Site:
             else ["–"] * len(QUALITY),
             "cost": [
                 large(row.parameters),
-                large(row.macs),
+                large(row.macs if it else row.claimed_macs or row.macs),
                 large(it.speed.faces_per_second) if it and it.speed else "–",
                 _input(row),
                 _duration(it.cost.get("seconds")) if it else "–",
@@ -460,11 +462,15 @@ def _scatter(board: Board, cost: charts.Cost, href: Callable[[Row], str]) -> Cal
 
 
 def _input(row: Row) -> str:
+    """As measured; for a claim alone that of the source's recipe, at which its MACs are counted too."""
     given = row.measured.cost.get("input") if row.measured else None
     if given:
         return " × ".join(map(str, given))
-    about = row.about
-    return f"{about.input['channels']} × {about.input['size']}²" if about and about.input else "–"
+    if row.about is None or row.about.input is None:
+        return "–"
+    recipe = row.about.recipes.get("faithful", {}).get("toml", "")
+    takes = {**row.about.input, **tomllib.loads(recipe).get("input", {})}
+    return f"{takes['channels']} × {takes['size']} × {takes['size']}"
 
 
 def _duration(seconds: float | None) -> str:

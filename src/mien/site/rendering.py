@@ -32,6 +32,7 @@ def environment() -> Environment:
         "ordinal": ordinal,
         "repository": repository,
         "inline": inline,
+        "prose": prose,
     }
     return made
 
@@ -111,3 +112,20 @@ def inline(text: str) -> Markup:
         a <code>b&lt;c&gt;</code> &amp; d
     """
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def prose(text: str) -> Markup:
+    r"""The plain text of a file's header: paragraphs, lists with hyphens, `code`.
+
+    Example:
+        >>> print(prose("One <b>.\n\n- two\n  lines\n- three"))
+        <p>One &lt;b&gt;.</p><ul><li>two lines</li><li>three</li></ul>
+    """
+    made = []
+    for paragraph in re.split(r"\n\s*\n", text.strip()):
+        items = re.split(r"(?:^|\n)- ", paragraph)
+        if lead := " ".join(items[0].split()):
+            made.append(f"<p>{inline(lead)}</p>")
+        if listed := [inline(" ".join(item.split())) for item in items[1:]]:
+            made.append("<ul>" + "".join(f"<li>{item}</li>" for item in listed) + "</ul>")
+    return Markup("".join(made))

@@ -45,9 +45,9 @@ def title(content: str) -> str:
     return element("title", escape(content))
 
 
-def link(href: str, *children: str, label: str) -> str:
-    """A link around a mark, reachable by keyboard and named for screen readers."""
-    return element("a", *children, href=href, aria_label=label)
+def link(href: str, *children: str) -> str:
+    """A link around a mark, reachable by keyboard; a `title` among its children is its name for screen readers."""
+    return element("a", *children, href=href)
 
 
 def drawing(width: float, height: float, *children: str, label: str, class_: str) -> str:
