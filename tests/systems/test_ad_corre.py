@@ -83,3 +83,15 @@ def test_xception_itself_exports_alike() -> None:
     from mien.testing import system_checks
 
     dict(system_checks("ad-corre", tiny_options={"stem_stride": 1}, tiny_size=32))["onnx"]()
+
+
+def test_published_weights_of_xception_go_into_the_trunk() -> None:
+    import timm
+
+    torch.manual_seed(3)
+    state = timm.create_model("legacy_xception").state_dict()
+    module = systems.create("ad-corre", pretrained=state)
+    trunk = module.trunk.state_dict()
+    assert "fc.weight" in state
+    assert set(trunk) == {name for name in state if not name.startswith("fc.")}
+    assert all(torch.equal(value, state[name]) for name, value in trunk.items())
