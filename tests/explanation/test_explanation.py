@@ -1,0 +1,147 @@
+"""Maps point where a network looks; curves tell good maps from bad ones; pages hold them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+from mien.bundle import InputSpec
+from mien.datasets import load_dataset
+from mien.errors import InputError
+from mien.explanation import faithfulness, occlusion_maps
+from mien.explanation.explain import Explainer, explain_class, explain_files
+from mien.explanation.gradients import gradient_maps, last_convolution
+from mien.explanation.pictures import overlay
+from mien.labels import FER2013
+
+PORTRAIT = str(Path(__file__).parents[2] / "examples" / "astronaut.jpg")
+SPEC = InputSpec(48, 1, "grey", mean=(0.5,), std=(0.25,))
+
+
+class Corner(nn.Module):
+    """A network made to look at one corner: bright there means the fourth expression."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seeing = nn.Conv2d(1, 1, 3, padding=1, bias=False)
+        with torch.no_grad():
+            self.seeing.weight.fill_(1 / 9)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        corner = self.seeing(images)[:, 0, :12, -12:].mean(dim=(1, 2))
+        logits = images.new_zeros(len(images), 7)
+        logits[:, 3] = 2 * corner
+        return logits
+
+
+def probabilities(faces: np.ndarray) -> np.ndarray:
+    inputs = torch.from_numpy((faces[:, None] / 255 - 0.5) / 0.25).float()
+    with torch.no_grad():
+        return torch.softmax(Corner()(inputs), dim=1).numpy()
+
+
+@pytest.fixture
+def faces() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    faces = rng.integers(0, 90, (3, 48, 48), dtype=np.uint8)
+    faces[:, :12, -12:] = rng.integers(200, 255, (3, 12, 12), dtype=np.uint8)
+    return faces
+
+
+def share_in_corner(importance: np.ndarray) -> float:
+    positive = np.maximum(importance, 0)
+    return float(positive[:16, -16:].sum() / positive.sum())
+
+
+def test_occlusion_points_at_the_corner(faces: np.ndarray) -> None:
+    maps = occlusion_maps(probabilities, faces, np.full(3, 3))
+    assert maps.shape == (3, 48, 48)
+    assert all(share_in_corner(found) > 0.8 for found in maps)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "integrated-gradients"])
+def test_gradients_point_at_the_corner(faces: np.ndarray, method: str) -> None:
+    maps = gradient_maps(Corner().eval(), SPEC, faces, np.full(3, 3), method)  # type: ignore[arg-type]
+    assert maps.shape == (3, 48, 48)
+    assert maps.min() == 0
+    assert maps.max() == 1
+    assert all(share_in_corner(found) > 0.8 for found in maps)
+
+
+def test_maps_of_cropped_inputs_lie_in_the_face(faces: np.ndarray) -> None:
+    spec = InputSpec(40, 1, "grey", mean=(0.5,), std=(0.25,), resize=48)
+    maps = gradient_maps(Corner().eval(), spec, faces, np.full(3, 3), "integrated-gradients")  # type: ignore[arg-type]
+    assert maps.shape == (3, 48, 48)
+    assert not maps[:, :4].any()
+    assert maps[:, 4:16, 32:44].sum() > 0.8 * maps.sum()
+
+
+def test_curves_tell_a_good_map_from_a_bad_one(faces: np.ndarray) -> None:
+    good = np.zeros((48, 48), np.float32)
+    good[:12, -12:] = 1
+    bad = 1 - good
+    right = faithfulness(probabilities, faces[0], good, 3)
+    wrong = faithfulness(probabilities, faces[0], bad, 3)
+    assert right.to_dict()["means_something"]
+    assert not wrong.to_dict()["means_something"]
+    assert right.deletion_gain > 0 > wrong.deletion_gain
+    assert right.deletion[0] == pytest.approx(right.insertion[-1], abs=1e-5)
+
+
+def test_the_last_convolution_that_sees_places() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3, stride=4), nn.Conv2d(4, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 7, 1)
+    )
+    assert last_convolution(network, torch.zeros(1, 1, 48, 48)) is network[1]
+    with pytest.raises(InputError, match="no convolution"):
+        last_convolution(nn.Sequential(nn.Flatten(), nn.Linear(9, 2)), torch.zeros(1, 1, 3, 3))
+
+
+def test_overlays_glow_where_it_matters() -> None:
+    importance = np.zeros((48, 48), np.float32)
+    importance[:12, -12:] = 1
+    picture = np.asarray(overlay(np.full((48, 48), 120, np.uint8), importance, side=96)).astype(int).sum(axis=2)
+    assert picture[:20, -20:].mean() > 1.5 * picture[40:, :60].mean()
+
+
+def test_photographs_get_overlays_and_a_page(tmp_path: Path) -> None:
+    (entry,) = explain_files(Explainer.of_bundle(), [PORTRAIT], tmp_path)
+    assert entry["label"] == "happy"
+    assert Path(entry["picture"]).exists()
+    page = (tmp_path / "index.html").read_text()
+    assert "happy" in page
+    assert "http" not in page.replace("data:image", "")
+
+
+def test_a_class_of_drawn_faces(tmp_path: Path) -> None:
+    data = load_dataset("drawn", count=140, seed=0)
+    explainer = Explainer("corner", FER2013, probabilities, SPEC)
+    found = explain_class(explainer, data.selection, "happy", tmp_path, count=2)
+    assert found["faces"] == 2
+    assert (tmp_path / "happy-occlusion.png").exists()
+    with pytest.raises(InputError):
+        explain_class(explainer, data.selection, "hapy", tmp_path)
+
+
+def test_what_cannot_be_explained_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="needs gradients"):
+        explain_files(Explainer.of_bundle(), [PORTRAIT], tmp_path, method="gradcam")
+    with pytest.raises(InputError, match="methods are"):
+        explain_files(Explainer.of_bundle(), [PORTRAIT], tmp_path, method="lime")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command(tmp_path: Path) -> None:
+    from mien.cli import app
+
+    done = CliRunner().invoke(app, ["explain", PORTRAIT, "--out", str(tmp_path), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)[0]["label"] == "happy"
+    both = CliRunner().invoke(app, ["explain", PORTRAIT, "--data", "drawn"])
+    assert isinstance(both.exception, InputError)
