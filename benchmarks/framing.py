@@ -181,7 +181,24 @@ def pairs(
         "accuracy_end_to_end": float(right["shipped"].sum() / scenes),
     }
     print(json.dumps(whole))
-    return {"candidates": rows, **whole}
+    return {"candidates": rows, **whole, "shown": _shown(rows)}
+
+
+def _shown(rows: dict[str, Any]) -> dict[str, Any]:
+    """The table of docs/decisions/0002-framing.md."""
+
+    def points(value: float) -> str:
+        return f"{100 * value:+.2f}".replace("-", "−")
+
+    cells = []
+    for name, row in rows.items():
+        low, high = row["difference_ci95"]
+        against = ["–", "–"] if name == "shipped" else [points(row["difference"]), f"{points(low)} to {points(high)}"]
+        cells.append([name, f"{100 * row['accuracy']:.2f} %", *against])
+    return {
+        "columns": ["framing", "accuracy", "against the shipped one, in points", "95 % interval"],
+        "rows": cells,
+    }
 
 
 def compose(face: np.ndarray, canvas: str, rng: np.random.Generator, roll_sd: float) -> Scene:
