@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from mien.datasets.faceset import FaceSet, Role
+from mien.datasets.faceset import Attribute, FaceSet, Role
 from mien.errors import DataError
 from mien.labels import LABEL_SETS
 from mien.store import atomic_directory
@@ -26,6 +26,8 @@ def write_face_set(face_set: FaceSet, folder: Path) -> FaceSet:
         arrays: tuple[npt.NDArray[Any], ...] = (face_set._images, face_set._labels, face_set.splits, face_set.groups)
         for name, array in zip(_ARRAYS, arrays, strict=True):
             np.save(part / f"{name}.npy", array, allow_pickle=False)
+        for index, attribute in enumerate(face_set.attributes.values()):
+            np.save(part / f"attribute{index}.npy", attribute.values, allow_pickle=False)
         meta = {
             "layout": LAYOUT,
             "name": face_set.name,
@@ -34,6 +36,7 @@ def write_face_set(face_set: FaceSet, folder: Path) -> FaceSet:
             "roles": face_set.roles,
             "fingerprint": face_set.fingerprint,
             "info": face_set.info,
+            "attributes": {name: list(attribute.names) for name, attribute in face_set.attributes.items()},
         }
         (part / "meta.json").write_text(json.dumps(meta, indent=1, ensure_ascii=False), encoding="utf-8")
     return open_face_set(folder)
@@ -54,6 +57,12 @@ def open_face_set(folder: str | Path) -> FaceSet:
         if not len(images) == len(labels) == len(splits) == len(groups):
             raise ValueError("arrays of different lengths")
         label_set = LABEL_SETS[meta["label_set"]]
+        attributes = {
+            name: Attribute(tuple(names), _map(folder / f"attribute{index}.npy"))
+            for index, (name, names) in enumerate(meta.get("attributes", {}).items())
+        }
+        if any(len(attribute.values) != len(labels) for attribute in attributes.values()):
+            raise ValueError("attributes of another length")
     except (OSError, EOFError, ValueError, KeyError) as error:
         raise DataError(
             f"this is no face set that this version of mien can open ({error}); import it again", file=folder
@@ -70,6 +79,7 @@ def open_face_set(folder: str | Path) -> FaceSet:
         _labels=labels,
         info=meta["info"],
         _folder=folder,
+        attributes=attributes,
     )
 
 

@@ -29,6 +29,22 @@ UInt8 = npt.NDArray[np.uint8]
 Number = TypeVar("Number", bound=np.generic)
 
 
+class Attribute(NamedTuple):
+    """What is known of each face besides its expression: the subject, gender, age, …
+
+    Attributes:
+        names: what the values mean, e.g. ``("male", "female", "unsure")``.
+        values: uint16 (N,), positions in ``names``.
+    """
+
+    names: tuple[str, ...]
+    values: npt.NDArray[np.uint16]
+
+
+SUBJECT = "subject"
+"""The attribute that says who is shown."""
+
+
 class AllRows(NamedTuple):
     """Every row of a face set; ``labels`` is `UNLABELLED` for the rows of a sealed test split."""
 
@@ -52,6 +68,7 @@ class FaceSet:
         splits: uint8 (N,), for each row the index of its split in ``split_names``.
         groups: int32 (N,), equal number = exactly equal image.
         info: where it came from and what is special about it; `mien data info` shows it.
+        attributes: by name what else is known of every face, e.g. ``subject``; no part of the fingerprint.
 
     Example:
         >>> from mien.datasets import load_dataset
@@ -77,6 +94,7 @@ opening in the ledger
     _labels: UInt8 = field(repr=False)
     info: Mapping[str, Any] = field(default_factory=dict, repr=False)
     _folder: Path | None = field(default=None, repr=False)
+    attributes: Mapping[str, Attribute] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_arrays(
@@ -89,6 +107,7 @@ opening in the ledger
         split_names: tuple[str, ...] = ROLES,
         roles: tuple[Role, ...] | None = None,
         info: Mapping[str, Any] | None = None,
+        attributes: Mapping[str, Attribute] | None = None,
     ) -> FaceSet:
         """A face set of arrays in memory, checked.
 
@@ -101,6 +120,7 @@ opening in the ledger
             split_names: the splits.
             roles: of each split; taken from the names where they are ``train``, ``selection`` and ``test``.
             info: anything worth knowing about the origin; JSON-able.
+            attributes: what else is known of every face.
 
         Raises:
             InputError: shapes, types or values that do not fit together.
@@ -111,6 +131,9 @@ opening in the ledger
                 raise InputError(f"say what the splits {unknown} are for: roles=('train', 'selection', 'test')")
             roles = tuple(role for split in split_names for role in ROLES if role == split)
         _check(label_set, images, labels, splits, split_names, roles)
+        for what, (values_mean, values) in (attributes or {}).items():
+            if values.shape != labels.shape or (len(values) and int(values.max()) >= len(values_mean)):
+                raise InputError(f"the attribute {what!r} needs one of its {len(values_mean)} values for every face")
         return cls(
             name=name,
             label_set=label_set,
@@ -122,6 +145,7 @@ opening in the ledger
             _images=_frozen(images),
             _labels=_frozen(labels),
             info=dict(info or {}),
+            attributes=dict(attributes or {}),
         )
 
     def __len__(self) -> int:
@@ -177,6 +201,7 @@ opening in the ledger
             tuple(self.split_names[index] for index in kept),
             tuple(self.roles[index] for index in kept),
             {**self.info, "without_test": True},
+            {name: Attribute(its.names, its.values[rows]) for name, its in self.attributes.items()},
         )
 
     def _split_name(self, role: Role) -> str:

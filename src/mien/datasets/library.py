@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mien.datasets import affectnet, ckplus, expw, ferg, folder, jaffe, rafdb
+from mien.datasets.card import Card
 from mien.datasets.disk import LAYOUT, open_face_set, write_face_set
 from mien.datasets.drawn import drawn_faces
 from mien.datasets.faceset import FaceSet
 from mien.datasets.fer2013 import read_fer2013
 from mien.datasets.ferplus import ferplus
 from mien.datasets.readers import Progress
+from mien.datasets.readers.records import PICTURES
 from mien.errors import DataError, InputError
 from mien.registry import Registry
 from mien.store import cache_dir, write_text
@@ -31,6 +34,7 @@ class DataSet:
         read: turns a source path into a face set in memory; None if it needs no files.
         make: makes it from options; None if it needs files.
         derive: another data set, and what makes this one from it; None if it stands alone.
+        card: what is published about it; None for FER2013 and what is made from it, whose facts are packaged.
     """
 
     name: str
@@ -38,6 +42,7 @@ class DataSet:
     read: Callable[[Path, Progress | None], FaceSet] | None = None
     make: Callable[..., FaceSet] | None = None
     derive: tuple[str, Callable[[FaceSet], FaceSet]] | None = None
+    card: Card | None = None
 
 
 DATASETS: Registry[DataSet] = Registry("data set")
@@ -45,6 +50,16 @@ DATASETS.add("fer2013", DataSet("fer2013", "FER2013, 35,887 faces of seven expre
 DATASETS.add(
     "ferplus", DataSet("ferplus", "FER+: FER2013 with the majority of ten raters", derive=("fer2013", ferplus))
 )
+for _name, _read, _card in (
+    ("ckplus", ckplus.read_ckplus, ckplus.CARD),
+    ("jaffe", jaffe.read_jaffe, jaffe.CARD),
+    ("ferg", ferg.read_ferg, ferg.CARD),
+    ("rafdb", rafdb.read_rafdb, rafdb.CARD),
+    ("affectnet", affectnet.read_affectnet, affectnet.CARD),
+    ("expw", expw.read_expw, expw.CARD),
+    ("folder", folder.read_folder, folder.CARD),
+):
+    DATASETS.add(_name, DataSet(_name, _card.title, read=_read, card=_card))
 DATASETS.add("drawn", DataSet("drawn", "drawn faces of the same seven expressions; needs no files", make=drawn_faces))
 
 
@@ -157,7 +172,7 @@ def _state(source: Path) -> dict[str, Any]:
     folders = [source] if source.is_dir() else []
     while folders:
         for entry in os.scandir(folders.pop()):
-            if entry.name.lower().endswith((".png", ".jpg", ".jpeg")):
+            if entry.name.lower().endswith(PICTURES):
                 pictures += 1
                 continue
             stat = entry.stat()

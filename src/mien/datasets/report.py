@@ -24,6 +24,7 @@ def list_datasets() -> list[dict[str, Any]]:
             "needs_files": entry.read is not None,
             "imported": [known["path"] for known in imported(name)] if entry.read is not None else [],
             "folder": str(cache_dir("datasets", name)) if entry.read is not None else None,
+            "card": None if entry.card is None else entry.card.as_dict(),
         }
         for name, entry in DATASETS.items()
     ]
@@ -53,6 +54,7 @@ def describe(face_set: FaceSet) -> dict[str, Any]:
         "labels": list(face_set.label_set.labels),
         "splits": splits,
         "counts": counts,
+        "attributes": {name: _values(face_set, name) for name in face_set.attributes},
         "fingerprint": face_set.fingerprint,
         "folder": None if face_set._folder is None else str(face_set._folder),
         **face_set.info,
@@ -81,9 +83,23 @@ def check(name: str, path: str | Path | None = None) -> dict[str, Any]:
     images, labels, splits = face_set._images, face_set._labels, face_set.splits
     if fingerprint(images, labels, splits, face_set.label_set, face_set.split_names) != face_set.fingerprint:
         findings.append(f"The stored arrays were changed after the import: run `mien data import {name} PATH` again.")
+    if entry.card is not None:
+        findings += face_set.info.get("notes", ())
+        return {**describe(face_set), "card": entry.card.as_dict(), "findings": findings}
     comparison = compare(face_set, face_set.info.get("md5"))
     findings += _differences(comparison) + list(face_set.info.get("notes", ()))
     return {**describe(face_set), **comparison.as_dict(), "findings": findings}
+
+
+def card_of(name: str) -> dict[str, Any]:
+    """What is published about a data set, JSON-able; empty where mien carries the facts themselves."""
+    card = DATASETS[name].card
+    return {} if card is None else card.as_dict()
+
+
+def _values(face_set: FaceSet, name: str) -> dict[str, int]:
+    names, values = face_set.attributes[name]
+    return dict(zip(names, np.bincount(values, minlength=len(names)).tolist(), strict=True))
 
 
 def _differences(comparison: Comparison) -> list[str]:
