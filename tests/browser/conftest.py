@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Open = Callable[..., "Page"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # a process can drive one playwright at a time; other modules may start their own
 def chromium() -> Iterator[Browser]:
     """The system's Chromium (Debian: package ``chromium``), or that of ``playwright install chromium``."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
