@@ -137,10 +137,12 @@ def _check_command(words: list[str]) -> None:
         context = command.make_context(words[-1], list(rest))  # raises where an option or argument is wrong
         for recipe_field in context.params.get("set_") or ():
             from mien import systems
-            from mien.training import Recipe
+            from mien.training import recipe_of
+            from mien.training.search_space import get_space
 
-            trained = context.params.get("system") or context.params["student"]
-            Recipe.of(systems.card(trained)).set([recipe_field])
+            given = context.params
+            trained = given.get("system") or given.get("student") or get_space(given["space"]).system
+            recipe_of(systems.card(trained), "mien").set([recipe_field])
     elif words[0] == "make":
         done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{shown}: {done.stderr}"

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from mien.cli import app
 from mien.datasets import FaceSet, load_dataset
 from mien.errors import InputError, SealedSplitError, UnknownNameError
 from mien.systems import card
@@ -124,6 +126,30 @@ def test_the_test_split_is_out_of_reach(faces: FaceSet, tmp_path: Path) -> None:
 
     with pytest.raises(SealedSplitError, match="never the test split"):
         run(Cheat(), tmp_path)  # type: ignore[arg-type]
+
+
+def test_the_command(faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mien.datasets.load_dataset", lambda name, path: faces)
+    words = [
+        "search",
+        "--space",
+        "compact",
+        "--trials",
+        "2",
+        "--epochs",
+        "1",
+        "--out",
+        str(tmp_path),
+        "--device",
+        "cpu",
+    ]
+    for setting in TINY:
+        words += ["--set", setting]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "train it with fresh seeds: mien train compact --recipe" in done.output
+    told = CliRunner().invoke(app, [*words, "--json"])
+    assert len(json.loads(told.stdout)["trials"]) == 2
 
 
 @pytest.mark.parametrize("seed", range(6))
