@@ -63,7 +63,7 @@ class FileSource:
         """The file, if wanted."""
         for member in self.members():
             if wanted(member.name):
-                with self.path.open("rb") as stream:
+                with self.path.open("rb", buffering=0) as stream:  # whoever reads takes large pieces
                     yield member, stream
 
     def label(self, name: str) -> str:
