@@ -38,7 +38,26 @@ def _global(
 
 
 # Verb modules import typer and nothing heavy; the work is imported inside their functions.
-_COMMANDS = ("predict", "adapt", "video", "train", "distill", "search", "evaluate", "ensemble", "compare", "report", "leaderboard", "export", "explain", "bench", "fetch", "serve", "live", "doctor")
+_COMMANDS = (
+    "predict",
+    "adapt",
+    "video",
+    "train",
+    "distill",
+    "search",
+    "evaluate",
+    "ensemble",
+    "compare",
+    "report",
+    "leaderboard",
+    "export",
+    "explain",
+    "bench",
+    "fetch",
+    "serve",
+    "live",
+    "doctor",
+)
 _GROUPS = ("data", "systems", "results")
 
 for _name in _COMMANDS:
