@@ -147,7 +147,8 @@ def _timm(name: str, images: NDArray[np.uint8], advance: Advance | None) -> Feat
             f"weights of {model!r} are not at hand ({str(error).splitlines()[0][:160]}); "
             "compute features elsewhere and give them as .npy"
         ) from None
-    config = timm.data.resolve_model_data_config(network)
+    resolve: Any = timm.data.resolve_model_data_config  # type: ignore[attr-defined]
+    config = resolve(network)
     spec = InputSpec(config["input_size"][1], 3, "grey", tuple(config["mean"]), tuple(config["std"]))
     view = get_view("one")
 

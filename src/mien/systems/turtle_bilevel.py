@@ -95,7 +95,7 @@ def label_without_labels(
             mean = share.mean(0)
             loss = loss + settings.entropy * (mean * mean.clamp_min(1e-12).log()).sum()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         if advance and (step % 20 == 19 or step + 1 == settings.steps):
             advance(step + 1, settings.steps)
@@ -138,4 +138,5 @@ def _head(features: Tensor, target: Tensor, settings: Settings, generator: torch
 
 def _fresh(width: int, clusters: int, generator: torch.Generator) -> Tensor:
     """(clusters, width), as torch's linear layers begin."""
-    return (torch.rand(clusters, width, generator=generator) * 2 - 1) * width**-0.5
+    drawn: Tensor = (torch.rand(clusters, width, generator=generator) * 2 - 1) * width**-0.5
+    return drawn

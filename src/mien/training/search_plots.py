@@ -27,19 +27,20 @@ def plot(study: Any, folder: Path) -> list[Path]:
         from optuna.visualization.matplotlib import plot_optimization_history, plot_param_importances
 
         done = [trial.value for trial in study.trials if trial.state.name == "COMPLETE"]
-        pictures = {"history.png": plot_optimization_history} if done else {}
+        pictures: dict[str, Any] = {"history.png": plot_optimization_history} if done else {}
         if len(done) > 2 and len(set(done)) > 1:
             pictures["importance.png"] = plot_param_importances
         written = []
         with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 11}):
             for name, draw in pictures.items():
                 axes = draw(study)
-                figure = axes.figure
+                figure: Any = axes.figure
                 figure.set_size_inches(7, 4)
                 _tidy(axes, history=name == "history.png")
                 figure.tight_layout()
                 with atomic_file(folder / name) as out:
-                    FigureCanvasAgg(figure).print_png(out)
+                    canvas: Any = FigureCanvasAgg(figure)
+                    canvas.print_png(out)
                 _close(figure)
                 written.append(folder / name)
     return written
