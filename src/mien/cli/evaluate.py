@@ -33,6 +33,7 @@ def evaluate(
     from mien.errors import InputError
     from mien.evaluation import evaluate as measure
     from mien.evaluation import foreign_subject
+    from mien.evaluation.across import said
     from mien.evaluation.folds import FOLDS
     from mien.results import protocols, tables
 
@@ -44,14 +45,15 @@ def evaluate(
     if onnx is not None and adapter is not None:
         opened = [foreign_subject(onnx, adapter)]
     folds = len(opened) > 1
-    if folds:
+    if folds and data is None:
         protocol = protocol or FOLDS
     face_set = load_dataset(data or (protocol and protocols.get(protocol).face_set) or "fer2013", path)
+    whole = folds or set(face_set.roles) == {"train"}  # a data set without splits is measured as it is
     with progress() as bar:
         task = bar.add_task(f"{[*(subject or ()), onnx or Path()][0].name} · {views}", total=None)
         result = measure(
             opened if folds else opened[0],
-            face_set.train if folds else face_set.test if split == "test" else face_set.selection,
+            face_set.train if whole else face_set.test if split == "test" else face_set.selection,
             views=views,
             results=results,
             protocol=protocol,
@@ -67,6 +69,8 @@ def evaluate(
         print_json({**result.to_json(), "path": str(saved) if saved else None})
         return
     stdout.print(f"{result.system} · {result.protocol} · {result.views}\n[bold]{result}[/]", highlight=False)
+    if crossed := said(result, opened[0], face_set):
+        stdout.print(crossed, highlight=False)
     table = tables.confusion_table(result)
     print_table(table.columns, table.rows)
     if saved:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mien.bundle import read_bundle
-from mien.datasets import SealedSplit, Split, copies_of
+from mien.datasets import DATASETS, SealedSplit, Split, copies_of
 from mien.errors import DataError, InputError, RunError
+from mien.evaluation.across import OPEN, TEST, evaluate_across, is_across, own_protocol
 from mien.evaluation.folds import FOLDS, evaluate_folds
-from mien.evaluation.parts import OWN, check_data, protocol_of
+from mien.evaluation.parts import OWN, check_data, protocol_of, suited
 from mien.evaluation.scorers import score
 from mien.evaluation.subjects import Subject, subject_of
 from mien.faces.views import get_view
@@ -34,6 +35,9 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
 ) -> Result:
     """Measure a run or a bundle.
+
+    What was trained on other data than the split's is measured by `mien.evaluation.across`, on the expressions that
+    both tell.
 
     Given ``data.selection``, only that split is scored and the test split stays sealed. Given ``data.test``, the
     ledger notes the opening first; then both are scored, because temperature and ensembles are fitted on selection.
@@ -64,15 +68,27 @@ def evaluate(
         if split.role != "train":
             raise InputError("the runs of all folds are measured on the split they share: give data.train")
         return evaluate_folds(
-            subject, split.face_set, views=views, protocol=protocol or FOLDS, device=device, progress=progress
+            subject,
+            split.face_set,
+            views=views,
+            protocol=protocol or folds_of(split.face_set),
+            device=device,
+            progress=progress,
         )
-    if split.role == "train":
-        raise InputError("an evaluation is of the selection or the test split; give data.selection or data.test")
     if getattr(subject, "finished", True) is False:
         raise RunError(f"{subject.folder} is unfinished ({subject.info['status']}); finish it with --resume first")
     face_set = split.face_set
+    if protocol in (OPEN, TEST) or (protocol is None and (face_set.name in DATASETS)):
+        prepared = subject_of(subject, device)
+        if protocol is not None or is_across(prepared, face_set):
+            return evaluate_across(prepared, split, views=views, results=results, protocol=protocol, progress=progress)
+        protocol = own_protocol(prepared, face_set)
+    if split.role == "train":
+        raise InputError("an evaluation is of the selection or the test split; give data.selection or data.test")
     known = protocols.get(protocol or protocol_of(face_set))
     check_data(known, face_set)
+    if (told := suited(known, face_set)) is not face_set:
+        face_set, split = told, told.test if isinstance(split, SealedSplit) else told.selection
     view = get_view(views) if views != "members" else None
     if views not in known.views:
         raise InputError(f"protocol {known.name} allows the views {', '.join(known.views)}, not {views!r}")
@@ -158,9 +174,15 @@ def evaluate(
     )
 
 
+def folds_of(face_set: FaceSet) -> str:
+    """The cross-validation that several runs on this face set are measured under."""
+    name = protocol_of(face_set)
+    return name if protocols.get(name).subject_folds else FOLDS
+
+
 def _check_training(known: protocols.Protocol, face_set: FaceSet, prepared: Subject) -> None:
     """Refuse what was trained on other faces than the protocol's; own data is nobody's business but its owner's."""
-    if known.data_fingerprint is None or prepared.kind == "submitted":
+    if known.face_set is None or prepared.kind == "submitted":
         return  # a submission declares its data, and is marked as what it is
     if not prepared.trained_on:
         if not prepared.extra_data:
@@ -172,7 +194,7 @@ def _check_training(known: protocols.Protocol, face_set: FaceSet, prepared: Subj
         # Declaring extra data is no excuse: that list says what came on top of the protocol's training split.
         raise DataError(
             f"{prepared.system} was trained on another copy of the data, which may hold test faces; train on this "
-            f"{face_set.name}, or measure it under the protocol {OWN}"
+            f"{face_set.name}, or measure it under the protocol {OWN if known.data_fingerprint else TEST}"
         )
     elif prepared.train_rows and prepared.train_rows != face_set.train.rows_hash:
         raise DataError(

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mien.datasets import FaceSet
+from mien.datasets import FaceSet, Split
 from mien.errors import InputError, RunError
-from mien.evaluation.parts import Part, parts
+from mien.evaluation.parts import Part, folding, parts, subjects_of, suited
 from mien.evaluation.scorers import score
 from mien.evaluation.subjects import Subject, subject_of
-from mien.results import Result, protocols
+from mien.results import Answers, Result, protocols
 
 FOLDS = "fer2013/folds@1"
 
@@ -53,8 +54,8 @@ def evaluate_folds(
             raise RunError(f"{subject.folder} is unfinished ({subject.info['status']}); finish it with --resume first")
     ordered = _by_fold([subject_of(subject, device) for subject in subjects], wanted, protocol)
     first = ordered[0]
-    folds, whole = known.test.folds, face_set.train
-    assert folds is not None
+    face_set = suited(known, face_set)
+    whole, folds = folding(known, face_set)
     assert known.label_set is not None
     scores = np.empty((len(whole), len(known.label_set)), np.float32)
     done = 0
@@ -89,6 +90,19 @@ def evaluate_folds(
         scores_kind="logits",
         selection_scores=None,
         test_scores=scores,
+        answers=None if known.answers else (None, _own_answers(whole, folds)),
+    )
+
+
+def _own_answers(whole: Split, folds: NDArray[np.uint8]) -> Answers:
+    """What a result brings where the protocol has no facts; its groups are the subjects, which folds follow from."""
+    return Answers(
+        split=whole.name,
+        rows=whole.rows,
+        labels=np.asarray(whole.labels),
+        groups=subjects_of(whole),
+        fit=np.ones(len(whole), bool),
+        folds=folds,
     )
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mien.datasets import FaceSet, Split, copies_of
+from mien.datasets.faceset import ROLES, SUBJECT
+from mien.datasets.relabel import relabelled
 from mien.errors import DataError, InputError
 from mien.results import protocols
 
 OWN = "own/test@1"
+_PLAIN_FOLDS = "fer2013/folds@1"
 
 
 @dataclass(frozen=True)
@@ -31,18 +35,23 @@ class Part:
 
     @property
     def name(self) -> str:
-        """What sets it apart in a run's name: ``fold3``, ``ferplus``; empty for all of FER2013 and for own data."""
+        """What sets it apart in a run's name: ``fold3``, ``ferplus``, ``jaffe-subjects-fold3``.
+
+        Empty for all of FER2013 and for own data.
+        """
+        family, _, rest = self.protocol.partition("@")[0].partition("/")
         if self.fold is not None:
-            return f"fold{self.fold}"
-        family = self.protocol.partition("/")[0]
-        return "" if family in ("fer2013", "own") else family
+            fold = f"fold{self.fold}"
+            return fold if self.protocol == _PLAIN_FOLDS else f"{family}-{rest}-{fold}"
+        return "" if family in ("fer2013", "own") else family if family == "ferplus" else f"{family}-{rest}"
 
 
 def parts(face_set: FaceSet, protocol: str | None = None, fold: int | None = None) -> list[Part]:
     """The trainings that a protocol asks for: one, or one per fold.
 
-    Under cross-validation no fold chooses anything: the epoch is chosen on the face set's own selection split, without
-    the faces that have an exact copy in the split that is cross-validated.
+    Under cross-validation of a split that has a selection split beside it no fold chooses anything: the epoch is chosen
+    there, without the faces that have an exact copy in the split that is cross-validated. Where folds are made of
+    subjects, the fold after the one that is left out chooses.
 
     Args:
         face_set: the data.
@@ -60,6 +69,9 @@ def parts(face_set: FaceSet, protocol: str | None = None, fold: int | None = Non
     """
     known = protocols.get(protocol or protocol_of(face_set))
     check_data(known, face_set)
+    face_set = suited(known, face_set)
+    if known.subject_folds:
+        return _subject_parts(known, face_set, fold)
     folds = None if known.answers is None or known.selection_split else known.test.folds
     if folds is None:
         if fold is not None:
@@ -79,6 +91,8 @@ def parts(face_set: FaceSet, protocol: str | None = None, fold: int | None = Non
 
 def check_data(known: protocols.Protocol, face_set: FaceSet) -> None:
     """Refuse a face set that is not the one the protocol is about."""
+    if known.face_set is not None and known.data_fingerprint is None and known.face_set != face_set.name:
+        raise DataError(f"protocol {known.name} is about {known.face_set}, not about {face_set.name}")
     if known.data_fingerprint is not None and known.data_fingerprint != face_set.fingerprint:
         raise DataError(
             f"protocol {known.name} is about the official {known.face_set}; this copy differs from it "
@@ -86,11 +100,71 @@ def check_data(known: protocols.Protocol, face_set: FaceSet) -> None:
         )
 
 
+def suited(known: protocols.Protocol, face_set: FaceSet) -> FaceSet:
+    """The face set in the labels of a protocol that is about it, e.g. without contempt."""
+    if known.label_set is None or known.data_fingerprint is not None or known.face_set != face_set.name:
+        return face_set
+    return relabelled(face_set, known.label_set)
+
+
+def folding(known: protocols.Protocol, face_set: FaceSet) -> tuple[Split, NDArray[np.uint8]]:
+    """What a cross-validation is about: all its faces, and for each the fold that tests it, uint8 (n,).
+
+    Raises:
+        DataError: nothing says who is shown, or too few subjects are.
+    """
+    if not known.subject_folds:
+        folds = known.test.folds
+        assert folds is not None
+        return face_set.train, folds
+    whole = face_set.train
+    folds = known.folds_of(subjects_of(whole))
+    assert folds is not None
+    if int(folds.max()) < 2:
+        raise DataError(
+            f"protocol {known.name} leaves out subjects and needs three or more; this copy of {face_set.name} shows "
+            f"{int(folds.max()) + 1}; get the whole data set"
+        )
+    return whole, folds
+
+
+def subjects_of(split: Split) -> NDArray[np.int32]:
+    """Who is shown, int32 (n,), in the order of the subjects' names.
+
+    Raises:
+        DataError: nothing says so.
+    """
+    known = split.face_set.attributes.get(SUBJECT)
+    if known is None:
+        raise DataError(f"{split.face_set.name} does not say who is shown, so it cannot be split by subject")
+    return known.values[split.rows].astype(np.int32)
+
+
+def _subject_parts(known: protocols.Protocol, face_set: FaceSet, fold: int | None) -> list[Part]:
+    whole, folds = folding(known, face_set)
+    count = int(folds.max()) + 1
+    if fold is not None and not 0 <= fold < count:
+        raise InputError(f"protocol {known.name} has the folds 0 to {count - 1}, not {fold}")
+    found = []
+    for k in range(count) if fold is None else (fold,):
+        # The rows keep their face set and its fingerprint; only what they may be used for is the fold's.
+        splits = np.full(len(face_set), len(ROLES) - 1, np.uint8)
+        splits[whole.rows] = np.where(folds == k, 2, np.where(folds == (k + 1) % count, 1, 0))
+        splits.setflags(write=False)
+        dealt = replace(face_set, splits=splits, split_names=ROLES, roles=ROLES, _folder=None)
+        found.append(Part(known.name, k, dealt.train, dealt.selection))
+    return found
+
+
 def protocol_of(face_set: FaceSet) -> str:
-    """The first protocol with a selection split that is about exactly this face set."""
+    """The protocol that is about exactly this face set; cross-validation only where there is no selection split."""
     for name in protocols.names():
         candidate = protocols.get(name)
-        about = candidate.data_fingerprint == face_set.fingerprint
-        if about and candidate.selection_split and candidate.label_set == face_set.label_set:
+        if candidate.data_fingerprint is None:
+            about = candidate.face_set == face_set.name
+        else:
+            about = candidate.data_fingerprint == face_set.fingerprint
+        splits = candidate.selection_split is not None or "selection" not in face_set.roles
+        if about and splits and candidate.label_set == face_set.label_set:
             return name
     return OWN

@@ -333,6 +333,8 @@ class Result:
             f"{_percent(m['accuracy'])} [{100 * low:.1f}, {100 * high:.1f}]",
             f"macro-F1 {_percent(m['macro_f1'])}",
         ]
+        if protocols.get(self.protocol).class_mean:
+            parts.append(f"mean of classes {_percent(m['balanced_accuracy'])}")
         if "nll" in m:
             parts.append(f"NLL {m['nll']:.3f}")
         if "accuracy_clean" in m:
@@ -363,6 +365,7 @@ def _answers(content: Mapping[str, Any], arrays: Mapping[str, Array], side: str)
         labels=arrays[f"{side}_labels"].astype(np.uint8),
         groups=arrays[f"{side}_groups"].astype(np.int32),
         fit=arrays[f"{side}_fit"].astype(bool),
+        folds=protocol.folds_of(arrays[f"{side}_groups"].astype(np.int32)) if side == "test" else None,
     )
 
 

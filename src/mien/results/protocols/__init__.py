@@ -68,6 +68,9 @@ class Protocol:
         answers: gives the answers of selection (or None) and test; None where each result brings them.
         data_fingerprint: fingerprint of the only face set this protocol is about; None where any will do.
         views: names of the allowed views.
+        subject_folds: of a cross-validation whose results bring their own labels: how many folds the subjects, which
+            are the recorded groups, are dealt to; 0 elsewhere.
+        class_mean: the field reports the mean of the classes' recalls beside overall accuracy.
     """
 
     name: str
@@ -81,6 +84,8 @@ class Protocol:
     answers: Callable[[], tuple[Answers | None, Answers]] | None
     data_fingerprint: str | None = None
     views: tuple[str, ...] = VIEWS
+    subject_folds: int = 0
+    class_mean: bool = False
 
     @functools.cached_property
     def selection(self) -> Answers | None:
@@ -91,6 +96,18 @@ class Protocol:
     def test(self) -> Answers:
         """The answers of the test split: facts that are public; using them for any choice breaks the protocol."""
         return self._answers()[1]
+
+    def folds_of(self, groups: NDArray[np.int32]) -> NDArray[np.uint8] | None:
+        """The fold of each face, uint8 (n,), from its subject, int32 (n,); None where there are no folds.
+
+        Example:
+            >>> get("ferg/characters@1").folds_of(np.array([4, 9, 4, 7], np.int32)).tolist()
+            [0, 2, 0, 1]
+        """
+        if not self.subject_folds:
+            return None
+        ranks = np.unique(groups, return_inverse=True)[1].ravel()
+        return (ranks % self.subject_folds).astype(np.uint8)
 
     def _answers(self) -> tuple[Answers | None, Answers]:
         if self.answers is None:
@@ -116,8 +133,8 @@ def names() -> list[str]:
     """The names of all protocols.
 
     Example:
-        >>> names()
-        ['fer2013/folds@1', 'fer2013/private@1', 'ferplus/majority@1', 'own/test@1']
+        >>> names()[-3:]
+        ['jaffe/subjects@1', 'own/test@1', 'rafdb/basic@1']
     """
     return sorted(_registry())
 
