@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import hashlib
 import json
 import os
 import subprocess
@@ -83,7 +82,7 @@ def measure(arguments: argparse.Namespace, parts: list[str]) -> dict[str, Any]:
         "dirty": dirty,
         "bundle": {
             "name": bundle.card.name,
-            "sha256": hashlib.sha256(bundle.model).hexdigest(),
+            "sha256": bundle.card.sha256,
             "precision": bundle.card.precision,
             "bytes": len(bundle.model),
         },
