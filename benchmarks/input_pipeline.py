@@ -54,7 +54,11 @@ def main() -> int:
             f"share {row['share']:.1%}  {row['faces_per_second']:.0f} faces/s"
         )
     if arguments.record:
-        report = {"budget": BUDGET, "environment": environment(arguments.device, "recipe", torch.get_num_threads()), "rows": rows}
+        report = {
+            "budget": BUDGET,
+            "environment": environment(arguments.device, "recipe", torch.get_num_threads()),
+            "rows": rows,
+        }
         write_text(RECORDED, json.dumps(report, indent=1) + "\n")
     return int(any(row["share"] > BUDGET for row in rows))
 

@@ -278,8 +278,8 @@ def recipe_page() -> Iterator[str]:
     yield NOTE + "\n"
     yield "A recipe holds every choice of a training. It is a TOML file, a `mien.Recipe`, or the name of one that a"
     yield "system brings along; `--set optim.lr=0.1` changes a field. Every field is part of the recipe's hash, and an"
-    yield "unknown one is refused. `mien systems info SYSTEM --recipe mien` prints a whole recipe; of fields that came after"
-    yield "the first recorded results, `monitor` and those below it, only those that differ from their default."
+    yield "unknown one is refused. `mien systems info SYSTEM --recipe mien` prints a whole recipe; of fields that came"
+    yield "after the first recorded results, `monitor` and those below it, only those that differ from their default."
     for name, prefix in (("Recipe", ""), ("Augment", "augment."), ("Optim", "optim."), ("Schedule", "schedule."),
                          ("Loss", "loss."), ("Start", "start."), ("Distill", "distill.")):  # fmt: skip
         kind = getattr(module, name)
