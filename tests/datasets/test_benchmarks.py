@@ -323,7 +323,9 @@ BROKEN: dict[str, tuple[str, Callable[[], made.Files], str]] = {
     "ferg: character": ("ferg", lambda: _renamed(made.ferg(), "bonnie", "bonny"),
         "no character .* did you mean 'bonnie'"),
     "ferg: expression": ("ferg", lambda: _renamed(made.ferg(), "ray_joy", "ray_boredom"), "no expression of FERG-DB"),
-    "folder: expression": ("folder", lambda: _renamed(made.folder(FER2013, subjects=False), "happy", "hapy"), "did you mean 'happy'"),
+    "folder: expression": (
+        "folder", lambda: _renamed(made.folder(FER2013, subjects=False), "happy", "hapy"), "did you mean 'happy'",
+    ),
     "folder: subject in two splits": (
         "folder", lambda: _line(made.folder(FER2013), "attributes.csv", 9, b"selection/angry/10.png,p0,20"),
         r"attributes\.csv, line 9: subject 'p0' is in two splits, train .* and selection",

@@ -39,11 +39,10 @@ def list_(json: Json = False) -> None:
 
 @app.command()
 def info(name: Name, json: Json = False) -> None:
-    """What is in a data set: splits, classes, duplicates, origin."""
-    from mien.datasets import load_dataset
-    from mien.datasets.report import describe
+    """What is in a data set: splits, classes, duplicates, origin; what is published about it and how to get it."""
+    from mien.datasets.report import info as describe
 
-    _show(describe(load_dataset(name)), json)
+    _show(describe(name), json)
 
 
 @app.command("import")
@@ -82,7 +81,8 @@ def check(
         for finding in report["findings"]:
             stdout.print(f"- {finding}", soft_wrap=True, highlight=False, markup=False)
     else:
-        stdout.print(f"{name}: every image, label and split is as published.", highlight=False)
+        what = "count" if "card" in report else "image, label and split"
+        stdout.print(f"{name}: every {what} is as published.", highlight=False)
     raise typer.Exit(1 if report["findings"] else 0)
 
 
@@ -93,6 +93,11 @@ def _show(report: dict[str, Any], json: bool) -> None:
 
     if json:
         print_json(report)
+        return
+    if card := report.get("card"):
+        _show_card(card)
+    if report.get("imported") is False:
+        stdout.print(f"not imported yet: mien data import {report['name']} PATH", highlight=False)
         return
     counts: dict[str, dict[str, int]] = report["counts"]
     published: dict[str, dict[str, int]] = report.get("published", {})
@@ -122,8 +127,28 @@ def _show(report: dict[str, Any], json: bool) -> None:
     for what, value in facts.items():
         if value is not None:
             stdout.print(f"{what + ':':20}{value}", soft_wrap=True, highlight=False, markup=False)
+    for name, values in report.get("attributes", {}).items():
+        some = ", ".join(f"{value} {count:,}" for value, count in list(values.items())[:8])
+        said = f"{len(values)} values: {some}" + (", …" if len(values) > 8 else "")
+        stdout.print(f"{name + ':':20}{said}", soft_wrap=True, highlight=False, markup=False)
     for note in report.get("notes", ()):
         stdout.print(f"note: {note}", soft_wrap=True, highlight=False, style="yellow", markup=False)
+
+
+def _show_card(card: dict[str, Any]) -> None:
+    from mien.cli.common import stdout
+
+    stdout.print(f"[bold]{card['title']}[/]", highlight=False)
+    for what in ("paper", "licence", "obtain", "splits"):
+        if card[what]:
+            stdout.print(f"{what + ':':20}{card[what]}", soft_wrap=True, highlight=False, markup=False)
+    for layout in card["layouts"]:
+        stdout.print(f"{'reads:':20}{layout}", soft_wrap=True, highlight=False, markup=False)
+    for split, classes in (card["counts"] or [{}])[0].items():
+        said = ", ".join(f"{label} {count:,}" for label, count in classes.items())
+        stdout.print(
+            f"{'published:':20}{split}: {sum(classes.values()):,} faces ({said})", soft_wrap=True, highlight=False
+        )
 
 
 def _count(mine: int | None, published: int | None) -> str:

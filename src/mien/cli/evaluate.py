@@ -22,6 +22,10 @@ def evaluate(
     views: Annotated[str, typer.Option(help="one, flip, tencrop@40, tencrop@44, rot8, rot10, lhc60.")] = "one",
     protocol: Annotated[str | None, typer.Option(help="By default the one that is about this data set.")] = None,
     results: Annotated[Path, typer.Option(help="Folder of results and ledger.")] = Path("results"),
+    groups: Annotated[
+        str | None,
+        typer.Option(metavar="ATTRIBUTE", help="Tell groups apart: subject, gender, age, … of the data set."),
+    ] = None,
     save: Annotated[bool, typer.Option(help="Record the result in that folder.")] = True,
     confusion: Annotated[Path | None, typer.Option(help="Write the confusion matrix to this PNG.")] = None,
     device: Annotated[str, typer.Option(help="Of a run: cpu, cuda, …; bundles run on the CPU.")] = "cpu",
@@ -35,6 +39,7 @@ def evaluate(
     from mien.evaluation import foreign_subject
     from mien.evaluation.across import said
     from mien.evaluation.folds import FOLDS
+    from mien.evaluation.groups import by_attribute, check_attribute, group_rows
     from mien.results import protocols, tables
 
     if split not in ("selection", "test"):
@@ -49,6 +54,8 @@ def evaluate(
         protocol = protocol or FOLDS
     face_set = load_dataset(data or (protocol and protocols.get(protocol).face_set) or "fer2013", path)
     whole = folds or set(face_set.roles) == {"train"}  # a data set without splits is measured as it is
+    if groups:
+        check_attribute(face_set, groups)  # before anything is opened for it
     with progress() as bar:
         task = bar.add_task(f"{[*(subject or ()), onnx or Path()][0].name} · {views}", total=None)
         result = measure(
@@ -60,19 +67,28 @@ def evaluate(
             device=device,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
+    told = by_attribute(result, face_set, groups) if groups else []
     saved = result.save(results) if save else None
     if confusion is not None:
         from mien.results.diagram import confusion_diagram
 
         confusion_diagram(result, confusion)
     if json:
-        print_json({**result.to_json(), "path": str(saved) if saved else None})
+        print_json(
+            {
+                **result.to_json(),
+                "path": str(saved) if saved else None,
+                **({"groups": [group.to_json() for group in told]} if groups else {}),
+            }
+        )
         return
     stdout.print(f"{result.system} · {result.protocol} · {result.views}\n[bold]{result}[/]", highlight=False)
     if crossed := said(result, opened[0], face_set):
         stdout.print(crossed, highlight=False)
     table = tables.confusion_table(result)
     print_table(table.columns, table.rows)
+    if told:
+        print_table(*group_rows(told))
     if saved:
         stdout.print(str(saved), soft_wrap=True, highlight=False)
 

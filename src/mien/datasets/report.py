@@ -91,10 +91,17 @@ def check(name: str, path: str | Path | None = None) -> dict[str, Any]:
     return {**describe(face_set), **comparison.as_dict(), "findings": findings}
 
 
-def card_of(name: str) -> dict[str, Any]:
-    """What is published about a data set, JSON-able; empty where mien carries the facts themselves."""
+def info(name: str) -> dict[str, Any]:
+    """The imported copy as `describe` tells it, and the card; of a data set that is not imported, the card alone.
+
+    Raises:
+        InputError: it is not imported, and there is no card either.
+    """
     card = DATASETS[name].card
-    return {} if card is None else card.as_dict()
+    if card is None:
+        return describe(load_dataset(name))
+    told = describe(load_dataset(name)) if imported(name) else {"name": name, "imported": False}
+    return {**told, "card": card.as_dict()}
 
 
 def _values(face_set: FaceSet, name: str) -> dict[str, int]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mien.datasets import FaceSet, Split, copies_of
 from mien.datasets.faceset import ROLES, SUBJECT
-from mien.datasets.relabel import relabelled
+from mien.datasets.relabel import ASIDE, relabelled
 from mien.errors import DataError, InputError
 from mien.results import protocols
 
@@ -148,10 +148,10 @@ def _subject_parts(known: protocols.Protocol, face_set: FaceSet, fold: int | Non
     found = []
     for k in range(count) if fold is None else (fold,):
         # The rows keep their face set and its fingerprint; only what they may be used for is the fold's.
-        splits = np.full(len(face_set), len(ROLES) - 1, np.uint8)
+        splits = np.full(len(face_set), len(ROLES), np.uint8)
         splits[whole.rows] = np.where(folds == k, 2, np.where(folds == (k + 1) % count, 1, 0))
         splits.setflags(write=False)
-        dealt = replace(face_set, splits=splits, split_names=ROLES, roles=ROLES, _folder=None)
+        dealt = replace(face_set, splits=splits, split_names=(*ROLES, ASIDE), roles=(*ROLES, "test"), _folder=None)
         found.append(Part(known.name, k, dealt.train, dealt.selection))
     return found
 

@@ -1,0 +1,133 @@
+"""How a result differs between groups of faces: gender, race, age, subject, whatever is known of each face."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mien.errors import InputError
+from mien.registry import suggestion
+from mien.results import metrics as m
+from mien.results.statistics import bootstrap_interval
+
+if TYPE_CHECKING:
+    from mien.datasets import FaceSet
+    from mien.datasets.faceset import Attribute
+    from mien.results import Result
+
+FEWEST = 30
+"""Faces under which a group is marked as small: its interval is wide and its recalls mean little."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The faces of one group.
+
+    Attributes:
+        attribute: e.g. ``gender``.
+        value: e.g. ``female``.
+        faces: how many.
+        accuracy: share, 0–1.
+        accuracy_ci95: its 95 % bootstrap interval, drawn over what belongs together in the result.
+        recall: for each label of the result, None where the group has no such face.
+        class_mean: mean of the recalls that there are.
+        recall_gap: largest difference of a recall to that of the other faces, and the label it is of; None for neither.
+        small: fewer than `FEWEST` faces.
+    """
+
+    attribute: str
+    value: str
+    faces: int
+    accuracy: float
+    accuracy_ci95: tuple[float, float]
+    recall: tuple[float | None, ...]
+    class_mean: float
+    recall_gap: tuple[float, str] | None
+    small: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def by_attribute(result: Result, face_set: FaceSet, attribute: str) -> list[Group]:
+    """The measured faces of a result in the groups of an attribute.
+
+    Args:
+        result: with scores on a test split.
+        face_set: the data it was measured on.
+        attribute: one of ``face_set.attributes``.
+
+    Raises:
+        InputError: no such attribute, other data, or a result whose test split stayed sealed.
+    """
+    known = check_attribute(face_set, attribute)
+    faces, scores = result.test, result.test_scores
+    if faces is None or scores is None:
+        raise InputError("groups are told of measured faces, and this result's test split stayed sealed")
+    if len(faces.rows) and int(faces.rows.max()) >= len(face_set):
+        raise InputError(f"the result is about other faces than those of this copy of {face_set.name}")
+    values, predicted = known.values[faces.rows], scores.argmax(axis=1)
+    correct, classes = predicted == faces.labels, len(result.labels)
+    found = []
+    for value, name in enumerate(known.names):
+        here = values == value
+        if not here.any():
+            continue
+        recalls = m.per_class_recall(m.confusion_matrix(predicted[here], faces.labels[here], classes))
+        others = m.per_class_recall(m.confusion_matrix(predicted[~here], faces.labels[~here], classes))
+        gaps = np.abs(recalls - others)
+        widest = None if np.isnan(gaps).all() else int(np.nanargmax(gaps))
+        low, high = bootstrap_interval(correct[here], faces.groups[here])
+        found.append(
+            Group(
+                attribute,
+                name,
+                int(here.sum()),
+                round(float(correct[here].mean()), 6),
+                (round(float(low), 6), round(float(high), 6)),
+                tuple(None if np.isnan(x) else round(float(x), 6) for x in recalls),
+                round(float(np.nanmean(recalls)), 6),
+                None if widest is None else (round(float(recalls[widest] - others[widest]), 6), result.labels[widest]),
+                int(here.sum()) < FEWEST,
+            )
+        )
+    return found
+
+
+def check_attribute(face_set: FaceSet, attribute: str) -> Attribute:
+    """What a face set knows of each face under a name; `InputError` if nothing."""
+    if attribute not in face_set.attributes:
+        raise InputError(
+            f"{face_set.name} knows no {attribute!r} of its faces; {suggestion(attribute, face_set.attributes)}"
+        )
+    return face_set.attributes[attribute]
+
+
+def group_rows(groups: list[Group]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows of a table for people."""
+    columns: tuple[str, ...] = (
+        "group",
+        "faces",
+        "accuracy",
+        "95 % interval",
+        "mean of classes",
+        "widest gap of a recall",
+    )
+    rows: list[tuple[str, ...]] = []
+    for group in groups:
+        low, high = group.accuracy_ci95
+        gap = "" if group.recall_gap is None else f"{100 * group.recall_gap[0]:+.1f} ({group.recall_gap[1]})"
+        rows.append(
+            (
+                f"{group.attribute} {group.value}" + (" (few)" if group.small else ""),
+                f"{group.faces:,}",
+                f"{100 * group.accuracy:.1f} %",
+                f"{100 * low:.1f} – {100 * high:.1f}",
+                f"{100 * group.class_mean:.1f} %",
+                gap,
+            )
+        )
+    return columns, rows
