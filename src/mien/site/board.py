@@ -277,8 +277,10 @@ def day(date: str) -> float:
 
 
 def _protocol_about(dataset: str) -> str | None:
+    # Claims are listed with the results of a protocol whose faces are known here; others get a board of their own.
     about = [name for name in protocols.names() if protocols.get(name).face_set == dataset]
-    return about[0] if about else None
+    known = [name for name in about if protocols.get(name).answers is not None]
+    return known[0] if known else None
 
 
 def _board(
