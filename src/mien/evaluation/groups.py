@@ -80,7 +80,10 @@ def by_attribute(result: Result, face_set: FaceSet, attribute: str) -> list[Grou
         others = m.per_class_recall(m.confusion_matrix(predicted[~here], faces.labels[~here], classes))
         gaps = np.abs(recalls - others)
         widest = None if np.isnan(gaps).all() else int(np.nanargmax(gaps))
-        low, high = bootstrap_interval(correct[here], faces.groups[here])
+        together = faces.groups[here]
+        if len(np.unique(together)) == 1:  # one subject: what is drawn are its faces
+            together = np.arange(len(together), dtype=np.int32)
+        low, high = bootstrap_interval(correct[here], together)
         found.append(
             Group(
                 attribute,

@@ -13,6 +13,7 @@ import os
 import random
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,10 @@ if TYPE_CHECKING:
     from mien.bundle import InputSpec
     from mien.datasets import Split
     from mien.training.given import Given
+
+
+IN_MEMORY = 4 << 30
+"""Bytes of training faces that are copied into memory; more are read from their file batch by batch."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,7 @@ class Loop:
         if given.extra is not None:
             images = np.concatenate([images, _at_most(given.extra.images, run.recipe.input)])
             labels = np.concatenate([labels, given.extra.labels])
-        self.faces = torch.from_numpy(images).to(self.device)
+        self.faces = _tensor(images).to(self.device)
         self.labels = torch.from_numpy(labels).long().to(self.device)
         self.plain_answers: dict[float, Tensor] = {}
         self.log: list[dict[str, Any]] = []
@@ -375,7 +380,17 @@ def _has_compiler() -> bool:
 
 
 def _at_most(images: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
-    """A copy of the faces, the larger ones reduced as evaluation does it: augmentation's lookup would alias."""
+    """The faces, the larger ones reduced as evaluation does it: augmentation's lookup would alias.
+
+    Few faces are copied into memory. Many stay in the memory-mapped file they are stored in, from which a batch is
+    read when it is its turn; the bytes, and so the weights, are the same.
+    """
     if min(images.shape[1:3]) > spec.face_size:
-        images = resize_faces(images, spec.face_size, spec.colour)
-    return np.array(images)
+        return resize_faces(images, spec.face_size, spec.colour)
+    return images if images.nbytes > IN_MEMORY else np.array(images)
+
+
+def _tensor(images: NDArray[np.uint8]) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing writes into the faces
+        return torch.from_numpy(images)

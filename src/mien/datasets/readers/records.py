@@ -181,7 +181,7 @@ def assemble(
     _check_pictures(rows, source, members or source.members())
     _check_subjects(rows, source)
     used = [split for split in order if any(record.split == split for record in rows)]
-    images = _read_images(rows, source, framed, progress)
+    images, whole = _read_images(rows, source, framed, progress)
     lossy = any(record.member.lower().endswith((".jpg", ".jpeg")) for record in rows)
     info: dict[str, Any] = {
         "format": layout,
@@ -202,6 +202,9 @@ def assemble(
         _attributes(rows),
     )
     face_set.info["notes"].extend([*differences(face_set, card), *notes])
+    if whole:
+        some = ", ".join(name.rsplit("/", 1)[-1] for name in sorted(whole)[:3]) + (", …" if len(whole) > 3 else "")
+        face_set.info["notes"].append(f"In {len(whole):,} pictures no face was found, so they are whole: {some}.")
     return face_set
 
 
@@ -246,13 +249,14 @@ def _attributes(rows: Sequence[Record]) -> dict[str, Attribute]:
 
 def _read_images(
     rows: Sequence[Record], source: Source, framed: Framed, progress: Progress | None
-) -> npt.NDArray[np.uint8]:
+) -> tuple[npt.NDArray[np.uint8], list[str]]:
+    """The faces, and the pictures that are taken whole although a face was looked for."""
     shape = (len(rows), framed.side, framed.side) + ((3,) if framed.colour == "rgb" else ())
     images = _room(shape)
     by_member: dict[str, list[int]] = defaultdict(list)
     for index, record in enumerate(rows):
         by_member[record.member].append(index)
-    detector = open_detector() if framed.detect else None
+    detector, whole = open_detector() if framed.detect else None, list[str]()
     for done, (member, stream) in enumerate(source.read(by_member.__contains__), 1):
         file = source.label(member.name)
         try:
@@ -260,33 +264,34 @@ def _read_images(
         except DecodeError as error:
             raise DataError(f"the picture cannot be read ({error}); get it again, or take it out", file=file) from None
         for index in by_member[member.name]:
-            images[index] = _cut(picture, rows[index], source, framed, detector)
+            images[index], found = _cut(picture, rows[index], source, framed, detector)
+            if not found:
+                whole.append(member.name)
         if progress is not None and done % 32 == 0:
             progress(done, len(by_member))
-    return images
+    return images, whole
 
 
 def _cut(
     picture: npt.NDArray[np.uint8], record: Record, source: Source, framed: Framed, detector: Detector | None
-) -> npt.NDArray[np.uint8]:
+) -> tuple[npt.NDArray[np.uint8], bool]:
+    """The face, and whether it was found where it was looked for."""
     height, width = picture.shape[:2]
-    box, framing = record.box, EXACT
+    box, framing, found = record.box, EXACT, True
     if box is None and detector is not None:
-        found = detector.detect(picture)
-        if not len(found):
-            raise record.broken(
-                "no face is found in the picture; take it out, or crop it yourself and use the folder layout", source
-            )
-        sides = found.boxes[:, 2:] - found.boxes[:, :2]
-        x1, y1, x2, y2 = found.boxes[sides.prod(axis=1).argmax()].tolist()
-        box, framing = (x1, y1, x2, y2), Framing()
+        detections = detector.detect(picture)
+        found = len(detections) > 0
+        if found:
+            sides = detections.boxes[:, 2:] - detections.boxes[:, :2]
+            x1, y1, x2, y2 = detections.boxes[sides.prod(axis=1).argmax()].tolist()
+            box, framing = (x1, y1, x2, y2), Framing()
     try:
         box = box or (0, 0, width, height)
         crops = crop_faces(picture, [box], size=framed.side, colour=framed.colour, framing=framing)
     except InputError as error:
         raise record.broken(f"{error}; correct the box, or take the line out", source) from None
     face: npt.NDArray[np.uint8] = crops[0]
-    return face
+    return face, found
 
 
 def _room(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
