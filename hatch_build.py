@@ -76,12 +76,12 @@ def free_input_size(model: bytes, package_root: Path) -> bytes:
     """
     sys.path.insert(0, str(package_root))
     try:
-        from mien.bundle import _fields
+        from mien.bundle import message_fields
     finally:
         sys.path.remove(str(package_root))
 
     def parts(message: bytes) -> list[tuple[int, bytes]]:
-        return [(number, message[payload:end]) for number, _, payload, end in _fields(message)]
+        return [(number, message[payload:end]) for number, _, payload, end in message_fields(message)]
 
     def first(message: bytes, wanted: int) -> bytes:
         return next((payload for number, payload in parts(message) if number == wanted), b"")
@@ -94,7 +94,7 @@ def free_input_size(model: bytes, package_root: Path) -> bytes:
         return _piece(1, name) + _piece(2, _piece(1, b"\x08" + first(tensor, 1) + _piece(2, shape)))
 
     out = bytearray()
-    for number, start, payload, end in _fields(model):
+    for number, start, payload, end in message_fields(model):
         if number != 7:  # ModelProto.graph
             out += model[start:end]
             continue
@@ -102,7 +102,7 @@ def free_input_size(model: bytes, package_root: Path) -> bytes:
         read = {text for n, node in parts(graph) if n == 1 for k, text in parts(node) if k == 1}
         weights = {first(tensor, 8) for n, tensor in parts(graph) if n == 5}
         freed = bytearray()
-        for n, begin, inside, stop in _fields(graph):
+        for n, begin, inside, stop in message_fields(graph):
             item = graph[inside:stop]
             if n == 11 and first(item, 1) not in weights:
                 freed += _piece(11, symbolic(item, ""))

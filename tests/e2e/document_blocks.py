@@ -152,8 +152,10 @@ def _check_command(words: list[str]) -> None:
             assert set(asked.split(",")) <= set(extras), f"{shown}: unknown extra"
     elif words[0] == "pytest":
         assert all((ROOT / word).exists() for word in words[1:] if "/" in word), f"{shown}: no such tests"
+    elif words[0] == "python" and words[1:2] and words[1].endswith(".py"):
+        assert (ROOT / words[1]).is_file(), f"{shown}: no such file"
     else:
-        assert words[0] in ("curl",), f"the test does not know what to do with: {shown}"
+        assert words[0] in ("curl", "docker", "export"), f"the test does not know what to do with: {shown}"
 
 
 def _check_names(tree: ast.AST) -> None:

@@ -51,8 +51,8 @@ def presence(
 
     Example:
         >>> rows = presence(np.array([[3, 3]], np.uint16), np.array([[0.2, 0.2], [0.8, 0.8]], "f"), 5, [1, 2], [1, 1])
-        >>> rows.indices.tolist(), rows.data.round(2).tolist()
-        ([3, 8, 23], [0.71, 0.5, 0.5])
+        >>> rows.indices.tolist(), [f"{value:.2f}" for value in rows.data]
+        ([3, 8, 23], ['0.71', '0.50', '0.50'])
     """
     from scipy import sparse
 
