@@ -41,7 +41,8 @@ demo: $(VENV)/.core
 	$(BIN)/mien predict examples/astronaut.jpg --draw out
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -m 'not full'
+	@# One process per core and one thread per process: threads of several networks would wait for each other.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m 'not full'
 
 test-full: $(VENV)/.test
 	@command -v chromium chromium-browser google-chrome >/dev/null || sudo -n apt-get install -qq -y chromium || apt-get install -qq -y chromium || echo "no Chromium: the browser tests will be skipped"
