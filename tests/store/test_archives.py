@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
 import struct
 import tarfile
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mien.errors import DataError
+from mien.store import archives
 from mien.store.archives import Archive, ArchiveLimits, open_archive
 
 FILES = {"one.txt": b"1" * 10, "deep/er/two.bin": bytes(range(256)) * 20}
@@ -105,6 +107,31 @@ def test_bombs_are_refused_before_they_unfold(make, tmp_path: Path) -> None:  # 
         contents(path)
 
 
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_long_headers_of_a_tar_are_refused_before_they_are_read(kind: bytes, tmp_path: Path) -> None:
+    """Less than what the ratio asks about, and made of what packs badly."""
+    record = b"3000000 comment=" + os.urandom(3_000_000 - 17) + b"\n"
+    taken: list[int] = []
+    with tarfile.open(tmp_path / "bad.tar.gz", "w:gz") as archive:
+        header = tarfile.TarInfo("header")
+        header.type, header.size = kind, len(record)
+        archive.addfile(header, io.BytesIO(record))
+        archive.addfile(tarfile.TarInfo("fer2013.csv"))
+    with pytest.MonkeyPatch.context() as patch:
+        whole = archives._Reader.read
+        patch.setattr(archives._Reader, "read", lambda self, size=-1: taken.append(size) or whole(self, size))
+        with pytest.raises(DataError, match="1,024 KiB of headers"):
+            opened(tmp_path / "bad.tar.gz").members()
+    assert sum(taken) < 2 << 20
+
+
+def test_files_between_short_headers_are_read_however_large(tmp_path: Path) -> None:
+    files = {f"{'long/' * 40}{number}": os.urandom(1_500_000) for number in range(3)}
+    path = tarred(tmp_path / "large.tar", "w", files)
+    assert contents(path) == files
+    assert len(opened(path).members()) == 3
+
+
 def test_a_zip_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
     path = zipped(tmp_path / "liar.zip", {"fer2013.csv": bytes(1 << 20)})
     data = path.read_bytes()
@@ -130,8 +157,6 @@ def test_limits(make, limits: ArchiveLimits, words: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("make", MAKERS[:2])
 @pytest.mark.parametrize("keep", [0.3, 0.6, 0.9])
 def test_truncation_is_noticed(make, keep: float, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    import os
-
     path = make(tmp_path / "short", files={"a": os.urandom(40_000)})
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * keep)])

@@ -31,6 +31,7 @@ class ArchiveLimits:
         total_bytes: unpacked size of all.
         ratio: unpacked by packed size; asked only of what unpacks to more than ``ratio_from`` bytes.
         ratio_from: see ``ratio``.
+        header_bytes: of a tar, what may stand between the content of one file and that of the next.
     """
 
     members: int = 200_000
@@ -38,6 +39,7 @@ class ArchiveLimits:
     total_bytes: int = 2 << 30
     ratio: float = 100.0
     ratio_from: int = 16 << 20
+    header_bytes: int = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,9 @@ class Archive:
             bounded = cast(Any, _Reader(plain, self, None, packed))  # a tar stream calls nothing but `read`
             with tarfile.open(fileobj=bounded, mode="r|") as archive:
                 total = count = 0
-                for entry in archive:
+                while (entry := archive.next()) is not None:
+                    cast(Any, archive).members.clear()  # tarfile keeps every header, however long its extensions are
+                    bounded.expect(entry.size if entry.isreg() else 0)
                     if entry.isdir():
                         self._check_name(entry.name)
                         continue
@@ -241,6 +245,11 @@ class _Reader:
 
     def __init__(self, stream: Readable, archive: Archive, name: str | None, packed: int | None = None) -> None:
         self._stream, self._archive, self._name, self._packed, self._count = stream, archive, name, packed, 0
+        self._until = archive.limits.header_bytes
+
+    def expect(self, size: int) -> None:
+        """A header of a tar was read, and ``size`` bytes of content follow it before the next one."""
+        self._until = self._count + size + self._archive.limits.header_bytes
 
     def read(self, size: int = -1) -> bytes:
         with self._archive._honest():
@@ -251,6 +260,12 @@ class _Reader:
             if self._count > 2 * self._archive.limits.total_bytes:
                 self._archive._check_size("", self._count, self._count)
             self._archive._check_ratio(None, self._count, self._packed)
+            if self._count > self._until:
+                raise DataError(
+                    f"it has more than {self._archive.limits.header_bytes >> 10:,} KiB of headers before a file; "
+                    "do not trust this archive, get it from its source",
+                    file=self._archive.path,
+                )
         elif self._count > self._archive.limits.member_bytes:
             self._archive._check_size(self._name or "", self._count, self._count)
         return data
