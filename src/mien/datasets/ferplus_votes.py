@@ -84,7 +84,7 @@ def targets(votes: npt.NDArray[np.uint8], mode: Mode = "majority") -> npt.NDArra
 
     Example:
         >>> votes = np.array([[6, 3, 0, 0, 1, 0, 0, 0, 0, 0]], np.uint8)
-        >>> [targets(votes, mode)[0, :2].round(2).tolist() for mode in MODES]
+        >>> [targets(votes, mode)[0, :2].astype(float).round(2).tolist() for mode in MODES]
         [[1.0, 0.0], [0.67, 0.33], [0.67, 0.33]]
     """
     if mode not in MODES:
