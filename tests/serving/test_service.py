@@ -32,6 +32,7 @@ from starlette.websockets import WebSocketDisconnect
 from mien.errors import InputError
 from mien.recognition import Recognizer
 from mien.serving import ServiceConfig
+from mien.serving.admission import Admission
 from mien.serving.app import create_app
 from mien.serving.engine import Ask, Engine
 from mien.serving.faults import ServiceError
@@ -278,6 +279,53 @@ def test_requests_that_take_too_long_are_told_so(recognizer: Recognizer) -> None
     slow.go.set()
     engine.close()
     assert engine.pending == 0
+
+
+def test_a_body_that_drips_is_cut_off_and_its_room_given_back(recognizer: Recognizer) -> None:
+    app = create_app(ServiceConfig(seconds=0.3), recognizer)
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/predict", "raw_path": b"/v1/predict", "query_string": b"",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"image/jpeg")], "scheme": "http",
+        "http_version": "1.1", "client": ("127.0.0.1", 1), "server": ("localhost", 80), "root_path": "",
+    }  # fmt: skip
+    sent: list[dict[str, object]] = []
+
+    async def drip() -> dict[str, object]:
+        await asyncio.sleep(0.05)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    began = time.monotonic()
+    asyncio.run(app(scope, drip, send))  # type: ignore[arg-type]
+    assert time.monotonic() - began < 2
+    assert sent[0]["status"] == 408
+
+
+def test_only_so_many_bytes_are_received_at_once() -> None:
+    admission = Admission(ServiceConfig(max_bytes=100, max_held=250))
+    with admission.bodies("100"), admission.bodies(None):
+        assert admission.held == 200
+        with pytest.raises(ServiceError, match="waiting"), admission.bodies("60"):
+            pass
+        with admission.bodies("50"):
+            pass
+    assert admission.held == 0
+
+
+def test_pixels_that_wait_for_the_network_are_bounded(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mien.serving import engine as module
+
+    monkeypatch.setattr(module, "HELD_PIXELS", 512 * 512)
+    engine = Engine(ServiceConfig(), recognizer)
+
+    async def ask() -> list[object]:
+        return await asyncio.gather(*(engine.recognize([Ask(PHOTO, str(n))]) for n in range(6)))
+
+    assert [len(faces) for (faces,) in asyncio.run(ask())] == [1] * 6  # type: ignore[misc]
+    engine.close()
+    assert engine._held._held == 0
 
 
 def test_faces_of_several_requests_share_a_batch(recognizer: Recognizer) -> None:

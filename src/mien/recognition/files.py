@@ -94,7 +94,7 @@ def recognize_files(
     """
     if not 0 <= min_confidence <= 1:
         raise InputError(f"a minimal confidence lies in 0–1, not {min_confidence}")
-    held = _HeldPixels(HELD_PIXELS)
+    held = HeldPixels(HELD_PIXELS)
 
     def work(file: str | Path | Job) -> FileRecord:
         job = file if isinstance(file, Job) else Job(str(file))
@@ -171,7 +171,7 @@ def _in_order(work: Callable[[_Item], _Answer], items: Iterable[_Item], workers:
                 future.cancel()
 
 
-class _HeldPixels:
+class HeldPixels:
     """Lets images be decoded only as long as all that are held together stay below a bound."""
 
     def __init__(self, most: int) -> None:

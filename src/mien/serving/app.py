@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import time
@@ -20,6 +21,7 @@ from mien.errors import InputError
 from mien.recognition import Recognizer
 from mien.recognition.files import FileRecord
 from mien.serving import schemas
+from mien.serving.admission import Admission
 from mien.serving.bodies import read_images
 from mien.serving.config import ENVIRONMENT, ServiceConfig
 from mien.serving.engine import Ask, Engine
@@ -36,7 +38,7 @@ _ABOUT = (
 )
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": schemas.ErrorModel, "description": TYPES[status].replace("_", " ")}
-    for status in (400, 401, 413, 415, 422, 429, 503)
+    for status in (400, 401, 408, 413, 415, 422, 429, 503)
 }
 _VIEWS = Query("", description="A view that the model was calibrated for; by default `one`.", max_length=40)
 
@@ -60,6 +62,7 @@ def create_app(config: ServiceConfig | None = None, recognizer: Recognizer | Non
     config = config or ServiceConfig()
     figures = Figures()
     engine = Engine(config, recognizer, figures.batches.observe)
+    admission = Admission(config)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -89,10 +92,14 @@ def create_app(config: ServiceConfig | None = None, recognizer: Recognizer | Non
         known = engine.recognizer.card.temperatures
         if views and views not in known:
             raise ServiceError(400, "bad_request", f"there is no such view; choose one of {', '.join(known)}")
-        deadline = time.monotonic() + config.seconds
-        sent = await read_images(request, config)
-        figures.pending.set(engine.pending)
-        found = await engine.recognize([Ask(image.data, image.name, views, crop, deadline) for image in sent])
+        with admission.bodies(request.headers.get("content-length")):
+            try:
+                sent = await asyncio.wait_for(read_images(request, config), config.seconds)
+            except TimeoutError:
+                raise ServiceError(408, "too_slow", "the body took too long to arrive; send smaller images") from None
+            deadline = time.monotonic() + config.seconds
+            figures.pending.set(engine.pending)
+            found = await engine.recognize([Ask(image.data, image.name, views, crop, deadline) for image in sent])
         if len(found) == 1 and isinstance(found[0], InputError):
             raise ServiceError(422, "unusable_image", str(found[0]))
         images, faces = [], 0

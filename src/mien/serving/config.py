@@ -32,8 +32,10 @@ class ServiceConfig:
         max_pixels: of one image.
         max_images: in one request.
         max_faces: in one image.
-        seconds: that a request may take before it is answered with 503.
+        seconds: that a request may take before it is answered with 503, and that its body may take to arrive before
+            it is answered with 408.
         queue: images that may be waiting or in work; more are answered with 429.
+        max_held: bytes of all bodies that are being received or worked on; more are answered with 429.
         batch: faces that are classified together at most.
         live: live pages at the same time.
 
@@ -56,11 +58,22 @@ class ServiceConfig:
     max_faces: int = 500
     seconds: float = 15.0
     queue: int = 64
+    max_held: int = 256 << 20
     batch: int = 64
     live: int = 4
 
     def __post_init__(self) -> None:
-        for name in ("workers", "max_bytes", "max_pixels", "max_images", "max_faces", "queue", "batch", "live"):
+        for name in (
+            "workers",
+            "max_bytes",
+            "max_pixels",
+            "max_images",
+            "max_faces",
+            "queue",
+            "max_held",
+            "batch",
+            "live",
+        ):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is at least 1, not {getattr(self, name)}")
         if not 0 <= self.port < 65536:

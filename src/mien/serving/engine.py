@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mien.errors import BundleError, InputError
 from mien.faces.decode import Limits, decode
 from mien.recognition import Expressions, Recognizer
+from mien.recognition.files import HELD_PIXELS, HeldPixels
 from mien.serving.faults import ServiceError, overloaded
 from mien.store.cpu import cpu_count
 
@@ -79,6 +81,7 @@ class Engine:
         self._waiting: queue.Queue[_Faces | None] = queue.Queue()
         self._classifier = threading.Thread(target=self._classify, name="mien-classify", daemon=True)
         self._classifier.start()
+        self._held = HeldPixels(HELD_PIXELS)
         self._lock = threading.Lock()
         self._pending = 0
         self.ready = False
@@ -143,10 +146,14 @@ class Engine:
         """Decode and detect, in one of the threads; the faces then wait for the network."""
         if not answer.set_running_or_notify_cancel():
             return
+        holding = contextlib.ExitStack()
+        answer.add_done_callback(lambda _: holding.close())
         try:
             if time.monotonic() > ask.deadline:
                 raise ServiceError(503, "timeout", "too many images are waiting; ask again in a moment")
-            pixels = decode(ask.data, limits=self._limits, name=ask.name)
+            # What was decoded before has to be answered before a large image is decoded beside it.
+            before = holding.enter_context(self._held.turn())
+            pixels = decode(ask.data, limits=self._limits, name=ask.name, before=before)
             found = None if ask.crop else self.recognizer.detect(pixels)
             if found is not None and len(found) > self.config.max_faces:
                 raise InputError(f"{ask.name} shows {len(found)} faces, more than {self.config.max_faces}; cut it up")

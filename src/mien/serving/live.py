@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import time
 from dataclasses import replace
@@ -20,8 +21,10 @@ from mien.serving.gate import known_host
 if TYPE_CHECKING:
     from mien.serving.config import ServiceConfig
 
-_TOO_MANY, _REFUSED = 4429, 4401
+_TOO_MANY, _REFUSED, _SILENT = 4429, 4401, 4408
 """Codes with which a connection is closed."""
+_SILENCE = 60.0
+"""Seconds that a page may say nothing before its place is given to another."""
 
 
 def add_live(app: FastAPI, engine: Engine, config: ServiceConfig) -> None:
@@ -61,7 +64,11 @@ def add_live(app: FastAPI, engine: Engine, config: ServiceConfig) -> None:
 async def _talk(socket: WebSocket, engine: Engine, config: ServiceConfig) -> None:
     tracker, smoother, began = Tracker(), Smoother(0.25), time.monotonic()
     while True:
-        message = await socket.receive()
+        try:
+            message = await asyncio.wait_for(socket.receive(), _SILENCE)
+        except TimeoutError:
+            await socket.close(_SILENT, "nothing came for a while; start again")
+            return
         if message["type"] == "websocket.disconnect":
             return
         data = message.get("bytes")

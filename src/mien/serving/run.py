@@ -57,6 +57,7 @@ def serve(config: ServiceConfig, *, open_page: str = "", say: Callable[[str], No
             proxy_headers=False,
             timeout_graceful_shutdown=int(config.seconds) + 1,
             timeout_keep_alive=15,
+            limit_concurrency=4 * config.queue + 64,  # of connections, idle ones too
             ws_max_size=config.max_bytes,
             h11_max_incomplete_event_size=64 << 10,
         )

@@ -61,7 +61,7 @@ function connect() {
     if (!running) return;
     if (event.code === 4401 && askForToken()) return connect();
     complain(event.reason || "The service does not answer; trying again.");
-    if (event.code < 4000) setTimeout(connect, 1000);
+    if (event.code < 4000 || event.code === 4408) setTimeout(connect, 1000);
   };
 }
 
