@@ -14,7 +14,6 @@ from mien.errors import DataError, InputError
 from mien.results import protocols
 
 OWN = "own/test@1"
-_PLAIN_FOLDS = "fer2013/folds@1"
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Part:
         family, _, rest = self.protocol.partition("@")[0].partition("/")
         if self.fold is not None:
             fold = f"fold{self.fold}"
-            return fold if self.protocol == _PLAIN_FOLDS else f"{family}-{rest}-{fold}"
+            return f"{family}-{rest}-{fold}" if rest and family != "fer2013" else fold
         return "" if family in ("fer2013", "own") else family if family == "ferplus" else f"{family}-{rest}"
 
 
