@@ -95,6 +95,13 @@ def test_truncated_files_give_what_they_hold(tmp_path: Path) -> None:
     assert "truncated" in reader.problem or "breaks off" in reader.problem
 
 
+def test_sound_that_outlasts_the_pictures_is_no_fault(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "long.mkv", [scene()] * 60, times=lambda i: i / 100, sound="aac")
+    reader = VideoReader(path)
+    assert sum(1 for _ in reader) == 60
+    assert reader.problem == ""
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
@@ -150,6 +157,18 @@ def test_frames_between_are_where_the_detector_would_see_them(recognizer: Recogn
     fifth = list(VideoFaces(recognizer, moving))
     for a, b in zip(each[:6], fifth[:6], strict=True):
         assert np.abs(a.faces.boxes - b.faces.boxes).max() < 4
+
+
+def test_few_frames_are_held_however_rarely_faces_are_detected(
+    recognizer: Recognizer, moving: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mien.recognition import video
+
+    monkeypatch.setattr(video, "_HELD", 3 * SIZE[0] * SIZE[1] * 3)
+    detections = []
+    monkeypatch.setattr(recognizer, "detect", lambda image: detections.append(1) or Detections.empty())
+    assert len(list(VideoFaces(recognizer, moving, Watching(detect_every=1000)))) == 23
+    assert len(detections) >= 7
 
 
 def test_a_cut_ends_every_track(recognizer: Recognizer, tmp_path: Path) -> None:
@@ -230,6 +249,9 @@ def test_outputs_that_make_no_sense_are_refused(recognizer: Recognizer, moving: 
         {"out": tmp_path / "x.avi"},
         {"timeline": tmp_path / "x.jpg"},
         {"out": tmp_path / "x.mp4", "watching": Watching(every=1)},
+        {"out": tmp_path / "x.mp4", "table": tmp_path / "x.mp4"},
+        {"table": tmp_path},
+        {"timeline": moving / "t.png"},
     ):
         with pytest.raises(InputError):
             recognize_video(recognizer, moving, **options)  # type: ignore[arg-type]
@@ -261,6 +283,7 @@ def test_timelines_stay_small_and_add_up() -> None:
     for index in range(100_000):
         track.add(index / 25, np.array([0.25, 0.75], np.float32), index % 2 == 0)
     assert len(track.counts) == len(track.sums) <= 480
+    assert len(TrackSummary(2, 50.0, 50.0, 2).counts) < 20
     assert track.counts.sum() == track.frames == 100_000
     assert track.undecided == 50_000
     assert track.mean.tolist() == pytest.approx([0.25, 0.75])

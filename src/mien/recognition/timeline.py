@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from mien.labels import LabelSet
     from mien.recognition.video import VideoFrame
 
-_BINS = 480
-"""Bins of a face's timeline at most; when they are full, neighbours are added and each bin lasts twice as long."""
+_FIRST, _BINS = 15, 480
+"""Bins of a face at first and at most, doubled in between. When they are full, neighbours are added and each bin lasts
+twice as long."""
 _SHOWN = 12
 """Faces of a picture or page; the others are counted."""
 
@@ -34,7 +35,7 @@ class TrackSummary:
         frames: frames on which it was seen.
         undecided: of them, those whose confidence was under the threshold.
         width: seconds of one bin.
-        sums: float64 (bins, C): probabilities added up per bin from time 0.
+        sums: float64 (bins, C): probabilities added up per bin from the first frame on; grows with the face's time.
         counts: int64 (bins,).
     """
 
@@ -49,12 +50,16 @@ class TrackSummary:
     counts: NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.sums = np.zeros((_BINS, self.classes))
-        self.counts = np.zeros(_BINS, np.int64)
+        self.sums = np.zeros((_FIRST, self.classes))
+        self.counts = np.zeros(_FIRST, np.int64)
 
     def add(self, time: float, probabilities: NDArray[np.float32], decided: bool) -> None:
         """Count one frame."""
-        while (place := int(time / self.width)) >= _BINS:
+        while (place := int((time - self.start) / self.width)) >= len(self.counts):
+            if len(self.counts) < _BINS:
+                self.sums = np.concatenate([self.sums, np.zeros_like(self.sums)])
+                self.counts = np.concatenate([self.counts, np.zeros_like(self.counts)])
+                continue
             self.sums = np.concatenate([self.sums.reshape(_BINS // 2, 2, -1).sum(1), np.zeros_like(self.sums[::2])])
             self.counts = np.concatenate([self.counts.reshape(-1, 2).sum(1), np.zeros_like(self.counts[::2])])
             self.width *= 2
@@ -130,8 +135,8 @@ def bands(track: TrackSummary, seconds: float) -> list[list[tuple[float, NDArray
         edges = np.concatenate([[0.0], np.cumsum(track.sums[place] / track.counts[place])])
         if place - before > max(1, round(0.5 / track.width)):
             out.append([])
-            out[-1].append((place * track.width / seconds, edges))
-        out[-1].append(((place + 0.5) * track.width / seconds, edges))
+            out[-1].append(((track.start + place * track.width) / seconds, edges))
+        out[-1].append(((track.start + (place + 0.5) * track.width) / seconds, edges))
         before = place
     for stretch in out:
         share, edges = stretch[-1]

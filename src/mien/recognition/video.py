@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _AHEAD = 6
 """Frames that are decoded while others are looked at."""
 _ENDED = object()
+_HELD = 96 << 20
+"""Bytes of frames between two detections at most; large frames are detected on more often."""
 _CUT = 0.25
 """Share of the pixels that change their colour from one frame to the next where another scene may begin."""
 
@@ -52,8 +54,9 @@ class Watching:
 
     Args:
         every: seconds between two frames that are looked at; 0 means every frame.
-        detect_every: the detector runs on every so many of them; faces in between are interpolated. None: every 5th,
-            or each one where ``every`` leaves frames out.
+        detect_every: the detector runs on every so many of them, more often where the frames between would take too
+            much memory; faces in between are interpolated. None: every 5th, or each one where ``every`` leaves frames
+            out.
         smoothing: time constant in seconds over which probabilities are averaged; 0 is off.
         gap: seconds that a face may be hidden and keep its number.
         max_side: frames with a longer side are reduced to it.
@@ -119,7 +122,8 @@ class VideoFaces:
                 yield from self._finish(start, between)
                 start, between = None, []
                 self._tracker.doubt()
-            if start is not None and len(between) < self.watching.step - 1:
+            room = (len(between) + 2) * image.nbytes <= _HELD
+            if start is not None and len(between) < self.watching.step - 1 and room:
                 between.append((time, image))
                 continue
             shot = self._look(time, image)

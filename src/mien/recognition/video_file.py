@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,12 @@ MAX_SIDE = 1920
 """Larger frames are reduced to this before anything else looks at them: 8K costs no more memory than full HD."""
 _LARGEST = 256_000_000
 """Pixels of one frame that are decoded at all; 8K has 33 million."""
-_SOUND_OF_MP4 = {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}
+_SOUND = {
+    ".mp4": {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"},
+    ".mov": {"aac", "mp3", "ac3", "alac", "pcm_s16le"},
+    ".mkv": {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac", "vorbis", "pcm_s16le"},
+}
+"""Sound that each kind of file carries as it is; other sound becomes AAC."""
 _ROUNDING = 0.25
 """Seconds by which a container's length may exceed its last frame."""
 
@@ -148,8 +154,8 @@ class VideoWriter:
     def __init__(self, path: str | Path, source: VideoReader) -> None:
         self._av = _av()
         self._path = Path(path)
-        if self._path.suffix.lower() not in (".mp4", ".mkv", ".mov"):
-            raise InputError(f"{path}: videos are written as .mp4, .mkv or .mov")
+        if self._path.suffix.lower() not in _SOUND:
+            raise InputError(f"{path}: videos are written as {', '.join(_SOUND)}")
         if self._path.exists() and self._path.samefile(source.path):
             raise InputError(f"{path} is the video itself; choose another path")
         try:
@@ -161,10 +167,14 @@ class VideoWriter:
             raise InputError(f"{path} cannot be written: {error.strerror or error}; choose another path") from None
         os.close(handle)
         self._part = Path(name)
-        self._out = self._av.open(name, "w")
+        try:
+            self._source = self._av.open(source.path)
+            self._out = self._av.open(name, "w")
+        except BaseException:
+            self._part.unlink(missing_ok=True)
+            raise
         self._stream: Any = None
         self._reader = source
-        self._source = self._av.open(source.path)
         self._sound: Any = None
         self._transcodes = False
         self._packets: Iterator[Any] = iter(())
@@ -218,7 +228,7 @@ class VideoWriter:
         if self._source.streams.audio:
             sound = self._source.streams.audio[0]
             self._packets = self._source.demux(sound)
-            self._transcodes = sound.codec_context.name not in _SOUND_OF_MP4
+            self._transcodes = sound.codec_context.name not in _SOUND[self._path.suffix.lower()]
             if not self._transcodes:
                 self._sound = self._out.add_stream_from_template(sound)
             else:
@@ -261,9 +271,14 @@ def _is_cover(stream: Any) -> bool:
 
 
 def _duration(container: Any, stream: Any, av: Any) -> float:
+    """Of the pictures, in seconds; 0 where only the whole file has a length, which the sound may outlast."""
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
-    return float(container.duration / av.time_base) if container.duration else 0.0
+    tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", str(stream.metadata.get("DURATION", "")))
+    if tag:  # Matroska
+        return 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3])
+    alone = len(container.streams) == 1
+    return float(container.duration / av.time_base) if alone and container.duration else 0.0
 
 
 def _reason(error: Exception) -> str:

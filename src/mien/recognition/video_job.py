@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import queue
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -97,9 +98,14 @@ def recognize_video(
     Raises:
         InputError: it is no video, or a file cannot be written. Nothing is left half written.
     """
-    for target in (out, table, timeline):
-        if target is not None and is_input(target, [path]):
+    targets = [Path(target) for target in (out, table, timeline) if target is not None]
+    for target in targets:
+        if is_input(target, [path]):
             raise InputError(f"{target} is the video itself; choose another path")
+        if target.is_dir():
+            raise InputError(f"{target} is a folder; name a file in it")
+    if len({target.absolute() for target in targets}) < len(targets):
+        raise InputError("two outputs have the same path; give each its own")
     if timeline is not None and Path(timeline).suffix.lower() not in (".png", ".html"):
         raise InputError(f"{timeline}: a timeline is written as .png or .html")
     if out is not None and watching.every:
@@ -108,6 +114,8 @@ def recognize_video(
     seen = Timeline(recognizer.label_set)
     frames = 0
     with contextlib.ExitStack() as stack:
+        for target in targets:
+            _try(target)
         write = None if out is None else stack.enter_context(_encoder(out, video.reader))
         rows = None if table is None else stack.enter_context(_rows(table, recognizer.label_set))
         for frame in video:
@@ -131,6 +139,16 @@ def recognize_video(
         str(path), "truncated" if problem else "ok", problem, *video.reader.size, seen.seconds, frames,
         video.reader.rate, seen,
     )  # fmt: skip
+
+
+def _try(target: Path) -> None:
+    """An hour of video is not recognised for a file that cannot be written."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{target} cannot be written: {error.strerror or error}; choose another path") from None
 
 
 @contextlib.contextmanager
