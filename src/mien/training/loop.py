@@ -134,6 +134,7 @@ class Loop:
             self.module = self.module.to(memory_format=torch.channels_last)
         self.trainable = Trainable(self.module)
         self.recomputed = Recomputed([])
+        self.plain_faces = [train.images, *([given.extra.images] if given.extra is not None else [])]
         images, labels = _at_most(train.images, run.recipe.input), np.array(train.labels)
         if given.extra is not None:
             images = np.concatenate([images, _at_most(given.extra.images, run.recipe.input)])
@@ -298,7 +299,9 @@ class Loop:
             assert self.teacher is not None
             path = self.run.folder / f"teacher-{temperature:g}.safetensors"
             if not path.exists():
-                answers = self.teacher.on_faces(self.faces.cpu().numpy(), temperature)
+                # As they are: a teacher may take larger faces than the student.
+                plain = np.concatenate(self.plain_faces) if len(self.plain_faces) > 1 else self.plain_faces[0]
+                answers = self.teacher.on_faces(plain, temperature)
                 save_tensors(path, {"answers": answers}, {"teacher": self.teacher.hash})
             self.plain_answers[temperature] = load_tensors(path)[0]["answers"].to(self.device)
         return self.plain_answers[temperature]
