@@ -16,6 +16,7 @@ from mien.store import write_text
 from mien.training.classical import ClassicalRecipe, fit, recipe_of
 from mien.training.given import Given, resolve
 from mien.training.loop import Loop, Progress, fabric_of
+from mien.training.occupied import occupied
 from mien.training.recipe import Recipe
 from mien.training.run import SCHEMA, Run
 from mien.training.trainable import Trainable
@@ -68,7 +69,7 @@ def train(
     Raises:
         SealedSplitError: a test split was given.
         RecipeError: the recipe is of another system.
-        RunError: the run exists, or belongs to other data.
+        RunError: the run exists, belongs to other data, or is another process's; weights that do not fit the network.
     """
     check_splits(train, selection)
     if seed < 0:
@@ -109,7 +110,15 @@ def train(
     run = _start(folder, given, train, selection, seed, resume)
     if run.finished:
         return run
-    return Loop(run, given, train, selection, device, on_progress).run_to_end()
+    with occupied(folder):
+        run = _start(folder, given, train, selection, seed, resume)  # another process may have been here meanwhile
+        if run.finished:
+            return run
+        loop = Loop(run, given, train, selection, device, on_progress)  # refuses what does not fit the network
+        if not (folder / "run.json").exists():
+            write_text(folder / "recipe.toml", recipe.to_toml())
+            run.save_info()
+        return loop.run_to_end()
 
 
 def _check_side(card: Card, recipe: Recipe) -> None:
@@ -156,6 +165,7 @@ def _fit(
 
 
 def _start(folder: Path, given: Given, train: Split, selection: Split, seed: int, resume: bool) -> Run:
+    """The run that lies there, or one that is not written yet."""
     if (folder / "run.json").exists():
         run = Run.open(folder)
         if not resume:
@@ -185,11 +195,7 @@ def _start(folder: Path, given: Given, train: Split, selection: Split, seed: int
         "commit": revision,
         "dirty": dirty,
     }
-    run = Run(folder, recipe, info)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "recipe.toml", recipe.to_toml())
-    run.save_info()
-    return run
+    return Run(folder, recipe, info)
 
 
 def check_splits(train: Split, selection: Split) -> None:

@@ -26,6 +26,7 @@ from mien.results import metrics
 from mien.results.provenance import source_state
 from mien.store import atomic_file, write_text
 from mien.systems.classical import ClassicalSystem, make, quiet
+from mien.training.occupied import occupied
 from mien.training.recipe import Recipe
 from mien.training.run import SCHEMA, Run
 from mien.training.values import Checked, build, plain, toml
@@ -230,7 +231,7 @@ def fit(
     """Fit a system and measure it on the selection split; `mien.train` calls this and checks the splits.
 
     Raises:
-        RunError: the run exists, or belongs to other data.
+        RunError: the run exists, belongs to other data, or is another process's.
     """
     tell = notify or quiet
     system = make(systems.card(recipe.system_id), len(train.label_set), recipe.system)
@@ -238,28 +239,35 @@ def fit(
     run = _start(folder, recipe, train, selection, seed, resume)
     if run.finished:
         return run
-    started = time.perf_counter()
-    system.fit(train, seed=seed, notify=tell)
-    scores = system.scores_of(selection, notify=tell)
-    state = system.state()
-    with atomic_file(folder / "fitted.npz") as out:
-        np.savez(out, **state)  # type: ignore[arg-type]
-    done = ClassicalRun(
-        folder,
-        recipe,
-        {
-            **run.info,
-            "status": "finished",
-            "weights_sha256": _hash_state(state),
-            "selection_accuracy": metrics.accuracy(scores.argmax(axis=1), np.asarray(selection.labels)),
-            "environment": environment("cpu", "fp32"),
-            "extra_data": list(system.extra_data),
-            **({"notes": system.notes} if system.notes else {}),
-            "cost": {"seconds": round(time.perf_counter() - started, 1), "input": _input(systems.card(run.system))},
-        },
-    )
-    done.save_info()
-    return done
+    with occupied(folder):
+        run = _start(folder, recipe, train, selection, seed, resume)  # another process may have been here meanwhile
+        if run.finished:
+            return run
+        if not (folder / "run.json").exists():
+            write_text(folder / "recipe.toml", recipe.to_toml())
+            run.save_info()
+        started = time.perf_counter()
+        system.fit(train, seed=seed, notify=tell)
+        scores = system.scores_of(selection, notify=tell)
+        state = system.state()
+        with atomic_file(folder / "fitted.npz") as out:
+            np.savez(out, **state)  # type: ignore[arg-type]
+        done = ClassicalRun(
+            folder,
+            recipe,
+            {
+                **run.info,
+                "status": "finished",
+                "weights_sha256": _hash_state(state),
+                "selection_accuracy": metrics.accuracy(scores.argmax(axis=1), np.asarray(selection.labels)),
+                "environment": environment("cpu", "fp32"),
+                "extra_data": list(system.extra_data),
+                **({"notes": system.notes} if system.notes else {}),
+                "cost": {"seconds": round(time.perf_counter() - started, 1), "input": _input(systems.card(run.system))},
+            },
+        )
+        done.save_info()
+        return done
 
 
 def _start(
@@ -293,11 +301,7 @@ def _start(
         "commit": revision,
         "dirty": dirty,
     }
-    run = ClassicalRun(folder, recipe, info)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "recipe.toml", recipe.to_toml())
-    run.save_info()
-    return run
+    return ClassicalRun(folder, recipe, info)
 
 
 def _input(card: Card) -> list[int]:

@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien import systems
-from mien.errors import InputError, MienError, MissingExtraError, RecipeError, SealedSplitError
+from mien.errors import InputError, MienError, MissingExtraError, RecipeError, RunError, SealedSplitError
 from mien.registry import suggestion
 from mien.store import write_text
 from mien.store.cpu import cpu_count
 from mien.store.locking import lock_file
 from mien.training.begin import train as train_run
 from mien.training.loop import Progress
+from mien.training.occupied import occupied
 from mien.training.recipe import Recipe
 from mien.training.search_space import Space, get_space
 
@@ -243,7 +244,9 @@ def _train(trial: Any, study: Any, space: Space, plan: _Plan, data: FaceSet) -> 
         trial.set_user_attr("seconds", round(time.perf_counter() - started, 1))
         study.tell(trial, state=states.PRUNED)
         for path in folder.glob(f"*-{recipe.hash[:8]}-s0"):
-            shutil.rmtree(path, ignore_errors=True)
+            # Another worker may have drawn the same values and gone on where this one stopped.
+            with contextlib.suppress(RunError), occupied(path):
+                shutil.rmtree(path, ignore_errors=True)
         return
     except (MienError, RuntimeError, ValueError) as error:
         # One combination that cannot be (a loss that explodes, a network too large) must not end the search.
