@@ -16,7 +16,8 @@ def verified():
     if not RESULTS.is_dir():
         pytest.skip("no results are recorded here")
     names = pytest.importorskip("mien.systems").names()
-    return verify(RESULTS, systems=names, ranked=True)
+    members = pytest.importorskip("mien.systems.named_ensembles").members()
+    return verify(RESULTS, systems=names, ensembles=members, ranked=True)
 
 
 def test_every_result_holds(verified):

@@ -66,7 +66,40 @@ def test_its_number_about_the_test_split_is_an_opening(results: list[Result], tm
     together = ensemble_of_results(results, name="trio", test=True, folder=tmp_path)
     assert Ledger(tmp_path / "ledger.jsonl").counts() == {"trio": 1}
     together.save(tmp_path)
-    assert verify(tmp_path, systems=["vggnet"]).holds
+    # Its members prove it: where they are not recorded, it does not hold.
+    assert "is not among the results that hold" in verify(tmp_path, systems=["vggnet"]).findings[0].message
+
+
+def test_verify_recomputes_an_ensemble_from_its_members(tmp_path: Path) -> None:
+    members = [_invented(tmp_path, seed=seed, extra_data=["ImageNet-1k"]) for seed in (0, 1)]
+    for member in members:
+        member.save(tmp_path)
+    options: dict[str, Any] = {"systems": ["vggnet", "trio"], "ensembles": {"trio": ["vggnet:0", "vggnet:1"]}}
+    ensemble_of_results(members, name="trio", test=True, folder=tmp_path).save(tmp_path)
+    assert verify(tmp_path, **options).holds
+    assert "called like the system" in verify(tmp_path, systems=["vggnet", "trio"]).findings[0].message
+    for name, changes, message in (
+        ("other", {}, "not the mean of its members"),
+        ("clean", {"extra_data": []}, "learnt from ImageNet-1k, which its extra_data does not name"),
+    ):
+        folder = tmp_path / name
+        members = [_invented(folder, seed=seed, extra_data=["ImageNet-1k"]) for seed in (0, 1)]
+        for member in members:
+            member.save(folder)
+        recipe = ensemble_of_results(members, folder=folder).recipe
+        made = {"kind": "ensemble", "views": "members", "seed": 7, "recipe": recipe, "extra_data": ["ImageNet-1k"]}
+        _invented(folder, system="forged", **{**made, **changes}).save(folder)
+        assert [message in finding.message for finding in verify(folder, **options).findings] == [True]
+
+
+def test_a_strangers_predictions_are_no_member_and_no_system_is_replaced(results: list[Result], tmp_path: Path) -> None:
+    stranger = replace(results[1], kind="submitted", system="stranger")
+    with pytest.raises(InputError, match="is submitted; an ensemble consists of what was measured here"):
+        ensemble_of_results([results[0], stranger], how="weights", test=True, folder=tmp_path)
+    for name in ("vggnet", "residual-masking-seven"):
+        with pytest.raises(InputError, match="is the name of a system, and this ensemble is not it"):
+            ensemble_of_results(results, name=name, test=True, folder=tmp_path)
+    assert not (tmp_path / "ledger.jsonl").exists()
 
 
 @pytest.mark.parametrize("how", ["greedy", "weights"])

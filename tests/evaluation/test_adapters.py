@@ -121,6 +121,7 @@ def test_the_same_network_said_otherwise_gives_the_same(faces: FaceSet, tmp_path
         ({"extra_data": ...}, "lacks extra_data"),
         ({"extra_data": "none"}, "extra_data is a list of text"),
         ({"sise": 48}, "unknown key 'sise'; did you mean 'size'"),
+        ({"system": "vggnet"}, "vggnet is a system of this project; choose an id of your own"),
         ({"system": "../etc"}, "markup, a path or a control character"),
         ({"title": "<b>best</b>"}, "markup, a path"),
         ({"output": "softmax"}, "output is logits or probabilities"),

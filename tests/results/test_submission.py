@@ -71,6 +71,16 @@ def test_a_submission_is_recorded_and_verifies(tmp_path, card, scores):
     assert found.openings == {"gabor-svm": 1}
 
 
+def test_a_submission_is_not_called_like_a_system(tmp_path, card, scores):
+    folder = tmp_path / "results"
+    predictions = write_csv(tmp_path / "p.csv", protocols.get(PROTOCOL).test.rows, scores)
+    with pytest.raises(DataError, match="gabor-svm is a system of this project; choose an id of your own"):
+        submit(predictions, card, folder, systems=["gabor-svm"])
+    assert not folder.exists()
+    submit(predictions, card, folder)
+    assert "needs its own" in verify(folder, systems=["gabor-svm"]).findings[0].message
+
+
 def test_with_selection_scores_logits_are_calibrated(tmp_path, card, scores, invent_scores):
     protocol = protocols.get(PROTOCOL)
     card.write_text(CARD.replace('"margins"', '"logits"'))

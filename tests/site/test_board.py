@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("jinja2")
 
 import invented_results
-from mien.site.board import Board, day, records, slug
+from mien.results import Ledger, load_all
+from mien.site.board import Board, boards, day, records, slug
 from mien.systems.claims import Claim, claims
 
 
@@ -67,6 +70,18 @@ def test_a_submission_is_ranked_but_never_the_headline_of_the_board(made: list[B
     assert submitted.name == invented_results.HOSTILE
     assert submitted.measured.rank is not None
     assert [row.system for row in made[0].rows if row.preferred] in (["vggnet"], ["compact"])
+
+
+def test_a_submission_takes_no_systems_row(tmp_path: Path) -> None:
+    measured = invented_results.invent(tmp_path, "vggnet", skill=0.6)
+    invented_results.submit(tmp_path, system="vggnet", title="Mine", skill=0.9)
+    rows = [row for row in boards(load_all(tmp_path), Ledger(tmp_path / "ledger.jsonl"))[0].rows if row.measured]
+    assert {row.name: row.measured and row.measured.first.kind for row in rows if row.name == "Mine"} == {
+        "Mine": "submitted"
+    }
+    claims = [row.measured for row in rows if row.claim and row.measured]
+    assert claims
+    assert all(found.first.id == measured.id for found in claims)
 
 
 def test_openings_are_counted_per_system(made: list[Board]) -> None:

@@ -46,10 +46,11 @@ def verify(
     from mien.results import Ledger
     from mien.results import verify as verify_folder
     from mien.systems import names
+    from mien.systems.named_ensembles import members
 
     if mend:
         Ledger(folder / "ledger.jsonl").mend()
-    found = verify_folder(folder, systems=names(), against=against)
+    found = verify_folder(folder, systems=names(), ensembles=members(), against=against)
     if json:
         print_json(found.to_json())
     else:
@@ -84,8 +85,9 @@ def submit(
     """Check your predictions, measure them under the protocol and record them as submitted."""
     from mien.cli.common import print_json, stdout
     from mien.results.submission import submit as submit_files
+    from mien.systems import names
 
-    result = submit_files(predictions, card, results)
+    result = submit_files(predictions, card, results, systems=names())
     if json:
         print_json(result.to_json())
         return

@@ -11,6 +11,8 @@ import numpy as np
 
 from mien.errors import InputError
 from mien.results import metrics
+from mien.systems import names
+from mien.systems.named_ensembles import CARDS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -115,12 +117,24 @@ def cost_of(members: Sequence[Member], weights: NDArray[np.float64]) -> dict[str
     return cost
 
 
+def check_name(name: str, members: Sequence[Member]) -> None:
+    """Refuse the name of a system (`InputError`), unless it is a named ensemble's and these are its members."""
+    if name not in names():
+        return
+    found = sorted(f"{member.about['system']}:{member.about['seed']}" for member in members)
+    if name not in CARDS or found != sorted(CARDS[name].options["members"]):
+        raise InputError(f"{name} is the name of a system, and this ensemble is not it; choose another name")
+
+
 def check_together(members: Sequence[Member]) -> None:
-    """Refuse too few members, the same one twice, and different expressions (`InputError`)."""
+    """Refuse too few members, the same one twice, submitted ones, and different expressions (`InputError`)."""
     if len(members) < 2:
         raise InputError("an ensemble has at least 2 members; give more results, bundles or runs")
     seen: dict[tuple[Any, Any], str] = {}
     for member in members:
+        if member.about["kind"] == "submitted":
+            # The mean would be a number of ours about predictions whose origin nobody has seen.
+            raise InputError(f"{member.name} is submitted; an ensemble consists of what was measured here")
         key = (member.about["weights_sha256"], member.about["views"])
         if key in seen:
             raise InputError(f"{member.name} and {seen[key]} are the same network under the same view; give it once")

@@ -15,6 +15,7 @@ from mien.datasets import copies_of
 from mien.ensembles.choose import choose
 from mien.ensembles.members import (
     Member,
+    check_name,
     check_together,
     cost_of,
     extra_data_of,
@@ -148,6 +149,7 @@ def network_ensemble(
         if progress:
             progress(index + 1, len(subjects))
     check_together(members)
+    check_name(name, members)
     known = protocols.get(protocol_of(face_set))
     chosen = choose([member.selection for member in members], answers, known, how)
     rows = {subject.train_rows for subject in subjects}

@@ -12,6 +12,7 @@ import numpy as np
 from mien.ensembles.choose import choose
 from mien.ensembles.members import (
     Member,
+    check_name,
     check_together,
     cost_of,
     extra_data_of,
@@ -57,6 +58,7 @@ def ensemble_of_results(
     first = _check(results, test)
     members = [member_of_result(result) for result in results]
     check_together(members)
+    check_name(name, members)
     known = protocols.get(first.protocol)
     selection = first.selection
     assert selection is not None

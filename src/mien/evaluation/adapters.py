@@ -23,8 +23,9 @@ from mien.evaluation.subjects import Subject
 from mien.faces.inference import open_session
 from mien.labels import LABEL_SETS, LabelSet
 from mien.results.canonical import content_hash
-from mien.results.submission import checked_words
+from mien.results.submission import check_own_name, checked_words
 from mien.store.cpu import cpu_count
+from mien.systems import names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,6 +85,7 @@ def foreign_subject(model: str | Path, adapter: str | Path) -> Subject:
         raise BundleError(f"{path}: {error.strerror or error}; give the path of an ONNX file") from None
     check_graph(data, str(path))
     about = read_adapter(adapter)
+    check_own_name(str(about.said["system"]), names(), Path(adapter))
     threads = cpu_count()
     network = _Network(data, about, threads, path)
     sha256 = hashlib.sha256(data).hexdigest()

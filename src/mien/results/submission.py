@@ -9,7 +9,7 @@ import csv
 import io
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -135,6 +135,12 @@ def checked_words(
     return checked
 
 
+def check_own_name(name: str, systems: Container[str], path: Path) -> None:
+    """Refuse a submission that calls itself like a known system (`DataError`): it would stand beside its claim."""
+    if name in systems:
+        raise DataError(f"{name} is a system of this project; choose an id of your own", file=path)
+
+
 def read_predictions(path: str | Path, protocol: Protocol) -> tuple[Scores | None, Scores]:
     """Read predictions and put them into the protocol's order.
 
@@ -178,7 +184,13 @@ def read_predictions(path: str | Path, protocol: Protocol) -> tuple[Scores | Non
     return selection, test
 
 
-def submit(predictions: str | Path, card: str | Path, folder: str | Path = "results") -> Result:
+def submit(
+    predictions: str | Path,
+    card: str | Path,
+    folder: str | Path = "results",
+    *,
+    systems: Container[str] = (),
+) -> Result:
     """Check predictions and their card, measure them, and save the result as submitted.
 
     The test split counts as opened, and the ledger notes it, once everything that needs no label is in order.
@@ -187,12 +199,14 @@ def submit(predictions: str | Path, card: str | Path, folder: str | Path = "resu
         predictions: see `read_predictions`.
         card: see `read_card`.
         folder: of the recorded results.
+        systems: ids of known systems, which a submission must not call itself.
 
     Raises:
         InputError: the files are not what they should be; nothing was opened.
         ResultError: the predictions are the labels, or their columns are in another order.
     """
     about = read_card(card)
+    check_own_name(about.system, systems, Path(card))
     protocol = protocols.get(about.protocol)
     selection, test = read_predictions(predictions, protocol)
     for scores in (selection, test):

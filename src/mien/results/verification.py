@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mien.errors import MienError, ResultError
+from mien.results.averages import check_average, check_members
 from mien.results.growth import grown
 from mien.results.ledger import Ledger, Opening
 from mien.results.schema import LEDGER, Result
@@ -86,14 +87,20 @@ def load_all(folder: str | Path) -> list[Result]:
 
 
 def verify(
-    folder: str | Path, *, systems: Container[str] | None = None, ranked: bool = False, against: str | None = None
+    folder: str | Path,
+    *,
+    systems: Container[str] | None = None,
+    ensembles: Mapping[str, Collection[str]] | None = None,
+    ranked: bool = False,
+    against: str | None = None,
 ) -> Verification:
     """Recompute every metric of every result under ``folder`` from its predictions, and follow the ledger.
 
     Args:
         folder: with ``ledger.jsonl`` and the results below it.
-        systems: ids of known systems; a result of another one is a finding, ensembles and submissions apart.
-            None: not checked.
+        systems: ids of known systems; a result of another one is a finding. Ensembles and submissions have names
+            of their own; one that is called like a system is a finding. None: not checked.
+        ensembles: of those systems the ones that are ensembles: id → members, ``system:seed``.
         ranked: also refuse results about own data; this is what the project's own folder has to pass.
         against: a git revision since which ledger and results may only have grown (`mien.results.growth.grown`).
 
@@ -135,14 +142,16 @@ def verify(
             _check_metrics(result)
             if ledger_holds:
                 _check_ledger(result, openings, recorded, used)
-            if systems is not None and result.kind in _BUILT and result.system not in systems:
-                raise ResultError(f"no system is called {result.system!r}; a result needs its system in the registry")
+            if systems is not None:
+                _check_system(result, systems, ensembles or {})
             if ranked:
                 _check_ranked(result)
         except MienError as error:
             findings.append(Finding(name, str(error).removeprefix(f"{path}: ").removeprefix(f"{path} ")))
         else:
             good.append(result)
+    good, unproven = _averaged(good, folder)
+    findings += unproven
     findings += _missing(recorded, seen)
     findings += _strays(folder)
     if against is not None and ledger_holds:
@@ -227,6 +236,31 @@ def _check_ledger(
         )
     if (line["protocol"], line["system"]) != (result.protocol, result.system):
         raise ResultError("the ledger lists it under another protocol or system")
+
+
+def _check_system(result: Result, systems: Container[str], ensembles: Mapping[str, Collection[str]]) -> None:
+    if result.kind in _BUILT:
+        if result.system not in systems:
+            raise ResultError(f"no system is called {result.system!r}; a result needs its system in the registry")
+    elif result.system in systems:
+        if result.kind != "ensemble":
+            raise ResultError(f"is {result.kind} under the name of the system {result.system}; it needs its own")
+        check_members(result, ensembles.get(result.system))
+
+
+def _averaged(results: list[Result], folder: Path) -> tuple[list[Result], list[Finding]]:
+    """The results whose members prove them, where they have any, and findings about the others."""
+    good, findings = [], []
+    known = {result.id: result for result in results}
+    for result in results:
+        try:
+            if result.kind == "ensemble":
+                check_average(result, known)
+        except MienError as error:
+            findings.append(Finding(result.path(folder).relative_to(folder).as_posix(), str(error)))
+        else:
+            good.append(result)
+    return good, findings
 
 
 def _check_ranked(result: Result) -> None:

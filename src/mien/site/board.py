@@ -294,17 +294,18 @@ def _board(
 ) -> Board:
     mine = [result for result in tested if result.protocol == protocol]
     groups = [_by_preference(members) for members in group_by_system(mine).values()]
-    heads: dict[str, list[Result]] = {}
+    # Submitted predictions have rows of their own, whatever they are called.
+    heads: dict[tuple[str, bool], list[Result]] = {}
     for members in groups:
-        best = heads.get(members[0].system)
+        best = heads.get(_name(members))
         if best is None or _preference(members) > _preference(best):
-            heads[members[0].system] = members
+            heads[_name(members)] = members
     comparison = compare([r for members in heads.values() for r in members], split="test") if heads else None
     counts = ledger.counts(protocol) if protocol else {}
     by_group = {(s.weights_sha256, s.views): s for s in speeds}
     measured = {
         tuple(r.id for r in members): _measured(
-            members, comparison if heads[members[0].system] is members else None, counts, by_group
+            members, comparison if heads[_name(members)] is members else None, counts, by_group
         )
         for members in groups
     }
@@ -313,23 +314,23 @@ def _board(
     preferred = max(own, key=_preference)[0].system if own else None
     rows = []
     for claim in stated:
-        of_system = heads.get(claim.system or "") if metric == "accuracy" else None
+        of_system = heads.get((claim.system or "", False)) if metric == "accuracy" else None
         found = measured[tuple(r.id for r in of_system)] if of_system else None
         rows.append(
             _row(claim.model, claim.system, claim, found, (claim.dataset, claim.model) in best_record, preferred)
         )
     claimed = {claim.system for claim in stated}
-    for system, members in heads.items():
-        if system not in claimed:
+    for (system, submitted), members in heads.items():
+        if submitted or system not in claimed:
             rows.append(
                 _row(_title(members[0]), system, None, measured[tuple(r.id for r in members)], False, preferred)
             )
     further = [
         _row(_title(members[0]), members[0].system, None, measured[tuple(r.id for r in members)], False, None)
         for members in groups
-        if heads[members[0].system] is not members
+        if heads[_name(members)] is not members
     ]
-    names = {row.name: system for system, members in heads.items() for row in _rows_of(comparison, members)}
+    names = {row.name: system for (system, _), members in heads.items() for row in _rows_of(comparison, members)}
     return Board(
         dataset=dataset,
         metric=metric,
@@ -340,6 +341,10 @@ def _board(
         openings=sum(counts.values()),
         names=names,
     )
+
+
+def _name(members: list[Result]) -> tuple[str, bool]:
+    return members[0].system, members[0].kind == "submitted"
 
 
 def _measured(

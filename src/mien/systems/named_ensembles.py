@@ -124,3 +124,13 @@ CARDS = {
         ),
     )
 }
+
+
+def members() -> dict[str, tuple[str, ...]]:
+    """The members of every named ensemble, ``system:seed``.
+
+    Example:
+        >>> len(members()["pramerdorfer-eight"])
+        8
+    """
+    return {name: tuple(card.options["members"]) for name, card in CARDS.items()}
