@@ -184,6 +184,34 @@ def test_what_does_not_fit_is_refused(faces: FaceSet, tmp_path: Path) -> None:
         evaluate(foreign_subject(model, adapter(tmp_path / "a.py")), faces.selection, views="tencrop@40")
 
 
+def test_code_that_fails_later_is_named_with_its_line(faces: FaceSet, tmp_path: Path) -> None:
+    model = network(tmp_path / "m.onnx")
+    for code, message in (
+        ("def finish(out):\n    return out[3]\n", "line 12: finish fails: IndexError"),
+        ("def finish(out):\n    return [[1], [1, 2]]\n", "finish fails: ValueError"),
+        ("def prepare(faces):\n    return faces + {}\n", "line 12: prepare fails: TypeError"),
+    ):
+        subject = foreign_subject(model, adapter(tmp_path / "a.py", code=code))
+        with pytest.raises(DataError, match=message):
+            evaluate(subject, faces.test, results=tmp_path / "r")
+        assert not (tmp_path / "r").exists(), "the test split was opened for nothing"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def finish(out):\n    return (out[0] - out[0].mean(axis=0)) / out[0].std(axis=0)\n",  # told from the whole batch
+        "import numpy as np\n_chance = np.random.default_rng(0)\n"
+        "def finish(out):\n    return out[0] + _chance.normal(size=out[0].shape)\n",
+    ],
+)
+def test_a_face_is_told_from_itself_alone(faces: FaceSet, tmp_path: Path, code: str) -> None:
+    subject = foreign_subject(network(tmp_path / "m.onnx"), adapter(tmp_path / "a.py", code=code))
+    with pytest.raises(InputError, match="a face is told from itself alone"):
+        evaluate(subject, faces.test, results=tmp_path / "r")
+    assert not (tmp_path / "r").exists(), "the test split was opened for nothing"
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def run(*arguments: str | Path) -> int:
         with pytest.raises(SystemExit) as stop:

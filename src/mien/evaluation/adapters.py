@@ -19,10 +19,13 @@ import numpy as np
 from mien.bundle import InputSpec, check_graph
 from mien.errors import BundleError, DataError, InputError, ResultError
 from mien.evaluation.environment import environment
+from mien.evaluation.scorers import score
 from mien.evaluation.subjects import Subject
 from mien.faces.inference import open_session
 from mien.labels import LABEL_SETS, LabelSet
 from mien.results.canonical import content_hash
+from mien.results.metrics import softmax
+from mien.results.randomness import permutation
 from mien.results.submission import check_own_name, checked_words
 from mien.store.cpu import cpu_count
 from mien.systems import names
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 MAX_MODEL_BYTES = 1 << 30
 MAX_ADAPTER_BYTES = 64 << 10
 OUTPUTS = ("logits", "probabilities")
+
+_AGAIN, _SAME = 200, 0.01  # faces shown twice, and how far a probability may move by rounding
 
 _ABOUT = ("system", "title", "authors", "extra_data", "seed", "url", "licence", "notes")
 _NETWORK = ("size", "resize", "colour", "channels", "mean", "std", "labels", "output", "prepare", "finish")
@@ -53,6 +58,7 @@ class Adapter:
         prepare: optional function: float32 (N, channels, size, size), normalised → what the network takes.
         finish: optional function: list of the network's outputs → (N, columns). By default the first output.
         sha256: of the file.
+        path: of the file.
     """
 
     said: Mapping[str, Any]
@@ -62,6 +68,7 @@ class Adapter:
     prepare: Callable[..., Any] | None
     finish: Callable[..., Any] | None
     sha256: str
+    path: Path
 
 
 def foreign_subject(model: str | Path, adapter: str | Path) -> Subject:
@@ -158,7 +165,31 @@ def read_adapter(path: str | Path) -> Adapter:
         prepare=checked.get("prepare"),
         finish=checked.get("finish"),
         sha256=hashlib.sha256(source).hexdigest(),
+        path=path,
     )
+
+
+def check_steady(subject: Subject, faces: NDArray[np.uint8], scores: NDArray[np.floating[Any]], views: str) -> None:
+    """Refuse a network whose answer about a face is drawn by chance, or depends on the faces beside it.
+
+    Args:
+        subject: see `foreign_subject`.
+        faces: uint8 (N, H, W) or (N, H, W, 3); at most 200 of them are shown again, in another order and batch.
+        scores: (N, classes), what it answered.
+        views: how they were shown.
+
+    Raises:
+        InputError: the probabilities of a face are not the same twice.
+    """
+    again = permutation(0, len(faces))[:_AGAIN]
+    answers = softmax(score(faces[again], subject.input, subject.logits, views, batch=max(1, min(37, len(again) // 3))))
+    apart = np.abs(answers - softmax(np.asarray(scores)[again])).max(axis=1)
+    if not (apart <= _SAME).all():
+        raise InputError(
+            f"{subject.system} answers otherwise about {int((~(apart <= _SAME)).sum())} of {len(again)} faces when "
+            "they come in another order and in other batches; a face is told from itself alone: save the network in "
+            "evaluation mode, without chance, statistics of a batch or a scale that is taken from one"
+        )
 
 
 class _Network:
@@ -198,13 +229,15 @@ class _Network:
         adapter, count = self._adapter, len(faces)
         if count < size:
             faces = np.concatenate([faces, np.repeat(faces[-1:], size - count, axis=0)])
-        given = adapter.prepare(faces) if adapter.prepare else faces
+        given = self._theirs("prepare", adapter.prepare, faces) if adapter.prepare else faces
         try:
             outputs = self._session.run(None, {self._input.name: np.asarray(given)})
         except Exception as error:  # onnxruntime raises classes of its own without a common, importable base
             reason = str(error).strip().splitlines()[0][:160]
             raise InputError(f"{self._path} cannot be run on what the adapter gives it ({reason})") from None
-        found = np.asarray(adapter.finish(outputs) if adapter.finish else outputs[0], np.float32)
+        finish = adapter.finish
+        answers = self._theirs("finish", lambda out: np.asarray(finish(out), np.float32), outputs) if finish else None
+        found = np.asarray(outputs[0], np.float32) if answers is None else answers
         if found.shape != (size, len(adapter.labels)):
             raise InputError(
                 f"{self._path} answers with {found.shape} for {size} faces, and the adapter names "
@@ -214,6 +247,14 @@ class _Network:
         if adapter.output == "logits":
             return found
         return _logarithms(found, complete=len(self._columns) == len(adapter.labels))
+
+    def _theirs(self, name: str, function: Callable[..., Any], given: Any) -> Any:
+        path = self._adapter.path
+        try:
+            return function(given)
+        except (Exception, SystemExit) as error:  # code of a stranger raises anything
+            reason = f"{name} fails: {type(error).__name__}: {error}"
+            raise DataError(reason, file=path, line=_line_of(error, path)) from None
 
 
 def _logarithms(found: NDArray[np.float32], *, complete: bool) -> NDArray[np.float32]:

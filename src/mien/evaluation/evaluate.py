@@ -12,6 +12,7 @@ from mien.bundle import read_bundle
 from mien.datasets import DATASETS, SealedSplit, Split, copies_of
 from mien.errors import DataError, InputError, RunError
 from mien.evaluation.across import OPEN, TEST, evaluate_across, is_across, own_protocol
+from mien.evaluation.adapters import check_steady
 from mien.evaluation.folds import FOLDS, evaluate_folds
 from mien.evaluation.parts import OWN, check_data, protocol_of, suited
 from mien.evaluation.scorers import score
@@ -133,6 +134,8 @@ def evaluate(
 
     # Whatever can go wrong goes wrong on the selection split, before the test split is opened for nothing.
     selection_scores = scores(selection)
+    if prepared.kind == "submitted":
+        check_steady(prepared, selection.images, selection_scores, views)
     opening, test = None, None
     if isinstance(split, SealedSplit):
         ledger = Ledger(Path(results) / "ledger.jsonl")
