@@ -200,7 +200,9 @@ def test_code_that_fails_later_is_named_with_its_line(faces: FaceSet, tmp_path: 
 @pytest.mark.parametrize(
     "code",
     [
-        "def finish(out):\n    return (out[0] - out[0].mean(axis=0)) / out[0].std(axis=0)\n",  # told from the whole batch
+        # Told from the whole batch.
+        "def finish(out):\n    return (out[0] - out[0].mean(axis=0)) / out[0].std(axis=0)\n",
+        # Drawn.
         "import numpy as np\n_chance = np.random.default_rng(0)\n"
         "def finish(out):\n    return out[0] + _chance.normal(size=out[0].shape)\n",
     ],
