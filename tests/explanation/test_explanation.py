@@ -19,6 +19,7 @@ from mien.explanation.explain import Explainer, explain_class, explain_files
 from mien.explanation.gradients import gradient_maps, last_convolution
 from mien.explanation.pictures import overlay
 from mien.labels import FER2013
+from mien.recognition import Recognizer
 
 PORTRAIT = str(Path(__file__).parents[2] / "examples" / "astronaut.jpg")
 SPEC = InputSpec(48, 1, "grey", mean=(0.5,), std=(0.25,))
@@ -113,6 +114,7 @@ def test_overlays_glow_where_it_matters() -> None:
 def test_photographs_get_overlays_and_a_page(tmp_path: Path) -> None:
     (entry,) = explain_files(Explainer.of_bundle(), [PORTRAIT], tmp_path)
     assert entry["label"] == "happy"
+    assert entry["probability"] == pytest.approx(Recognizer().predict(PORTRAIT).confidence[0], abs=1e-5)
     assert Path(entry["picture"]).exists()
     page = (tmp_path / "index.html").read_text()
     assert "happy" in page

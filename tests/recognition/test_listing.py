@@ -55,7 +55,7 @@ def test_relative_names_are_meant_from_here_or_from_beside_the_table(folder: Pat
     (folder / "photos" / "list.csv").write_bytes(b"\xef\xbb\xbffile\nz.jpg\r\nphotos/z.jpg\r\nnowhere.jpg\r\n")
     wanted = [str(Path("photos") / "z.jpg"), "photos/z.jpg", "nowhere.jpg"]
     assert list(read_names("photos/list.csv")) == wanted
-    assert [job.file for job in plan([], names="photos/list.csv").jobs] == wanted
+    assert [job.file for job in plan([], names="photos/list.csv").jobs] == wanted[1:]  # each file once
 
 
 def test_other_tables_are_other_settings(folder: Path) -> None:

@@ -109,7 +109,7 @@ def test_sound_that_outlasts_the_pictures_is_no_fault(tmp_path: Path) -> None:
         (lambda p: p.write_bytes(b""), "no video"),
         (lambda p: p.write_bytes(os.urandom(5000)), "no video"),
         (lambda p: p.write_text("hello"), "no video"),
-        (lambda p: p.mkdir(), "no such file"),
+        (lambda p: p.mkdir(), "is a folder"),
     ],
 )
 def test_what_is_no_video_is_named(tmp_path: Path, make, said: str) -> None:  # type: ignore[no-untyped-def]

@@ -58,5 +58,5 @@ def adapt(
             stderr.print(f"wrote {out}", soft_wrap=True, highlight=False, markup=False)
         else:
             complain("nothing was written: the crops show no gain; give more of them, or --anyway")
-    if not found.gain:
+    if not written:
         raise typer.Exit(1)

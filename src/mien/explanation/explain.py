@@ -246,12 +246,13 @@ def _cropper(recognizer: Any) -> Callable[[str], list[tuple[str, NDArray[np.uint
         pixels = decode(file)
         found = recognizer.detect(pixels)
         spec = recognizer.card.input
+        # The very crop that `predict` classifies, so that the map is of the number that `predict` gives.
         crops = crop_faces(
             pixels,
             found.boxes,
             found.landmarks,
-            size=max(96, spec.face_size),
-            colour="grey",
+            size=spec.face_size,
+            colour=spec.colour,
             framing=recognizer.card.framing,
         )
         return [(f"at {box[0]:.0f}, {box[1]:.0f}", face) for box, face in zip(found.boxes.tolist(), crops, strict=True)]

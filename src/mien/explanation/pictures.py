@@ -97,10 +97,12 @@ _STYLE = """
 @media (prefers-color-scheme: dark) { :root { --ink: #eceef2; --dim: #9aa1ad; --line: #30343b; --paper: #121418;
   --card: #1a1d22; --map: #fb923c } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 2rem auto;
-  max-width: 76rem; padding: 0 1rem } h1 { font-size: 1.4rem; margin: 0 } .note { color: var(--dim); max-width: 46rem }
+  max-width: 76rem; padding: 0 1rem } h1 { font-size: 1.4rem; margin: 0 }
+.note { color: var(--dim); max-width: 46rem; margin-bottom: 1.2rem }
 main { display: grid; grid-template-columns: repeat(auto-fill, minmax(19rem, 1fr)); gap: 1rem }
 article { background: var(--card); border: 1px solid var(--line); border-radius: .75rem; padding: .9rem 1rem }
-h2 { font-size: 1rem; margin: 0 0 .6rem } .pair { display: grid; grid-template-columns: 1fr 1fr; gap: .5rem }
+h2 { font-size: 1rem; margin: 0 0 .6rem }
+.pair { display: grid; grid-template-columns: 1fr 1fr; gap: .5rem }
 img { width: 100%; border-radius: .4rem; display: block }
 p { margin: .6rem 0 0; color: var(--dim) }
 svg { width: 100%; height: auto; margin-top: .5rem } svg text { font-size: 9px; fill: var(--dim) }

@@ -90,7 +90,9 @@ def plan(
             return
         left = None if known is None else {same_file(file): file for file in known}
         for file in itertools.chain(
-            list_images(paths, recursive=recursive), () if names is None else read_names(names)
+            # A table with a row per face names a file once per face; it is recognised once.
+            list_images(paths, recursive=recursive),
+            () if names is None else dict.fromkeys(read_names(names)),
         ):
             if known is None or left is None:
                 yield Job(file)

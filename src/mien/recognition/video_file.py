@@ -65,12 +65,17 @@ class VideoReader:
         self._av = _av()
         self.path = str(path)
         self.problem = ""
+        if Path(path).is_dir():
+            raise InputError(f"{path} is a folder; name one video in it")
         if not Path(path).is_file():
             raise InputError(f"{path}: there is no such file; check the path")
         try:
             self._container = self._av.open(self.path)
         except (self._av.error.FFmpegError, ValueError) as error:
-            raise InputError(f"{path} is no video that can be read: {_reason(error)}") from None
+            raise InputError(
+                f"{path} is no video that can be read ({_reason(error)}); an MP4 that was cut off lacks the index at "
+                "its end, and nothing can be had from it without a repair tool"
+            ) from None
         pictures = [s for s in self._container.streams.video if not _is_cover(s)]
         if not pictures:
             kind = "sound only" if self._container.streams.audio else "no picture"

@@ -116,8 +116,9 @@ def recognize_video(
     with contextlib.ExitStack() as stack:
         for target in targets:
             _try(target)
-        write = None if out is None else stack.enter_context(_encoder(out, video.reader))
+        # The table stands below the video, so that it is not published where the video then fails.
         rows = None if table is None else stack.enter_context(_rows(table, recognizer.label_set))
+        write = None if out is None else stack.enter_context(_encoder(out, video.reader))
         for frame in video:
             frames += 1
             seen.add(frame)

@@ -53,7 +53,8 @@ async def read_images(request: Request, config: ServiceConfig) -> list[Sent]:
         raise ServiceError(
             415,
             "unsupported_media_type",
-            f"{kind[:60]} is not understood; send an image, multipart/form-data, or JSON with base64",
+            f"{kind[:60]} is not understood; send an image with its own type (curl: -H 'Content-Type: image/jpeg'), a "
+            "form (curl: -F image=@photo.jpg), or JSON with base64",
         )
     if not images or not any(image.data for image in images):
         raise ServiceError(400, "bad_request", "there is no image in the request; see /docs for the forms it can have")

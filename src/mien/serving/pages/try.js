@@ -28,6 +28,9 @@ async function show(file) {
   }
   const answer = await response.json().catch(() => null);
   if (!response.ok || !answer) {
+    canvas.hidden = true;
+    document.getElementById("invite").hidden = false;
+    document.getElementById("again").hidden = true;
     say(answer?.error?.message ?? `The service answered with ${response.status}.`, true);
     return;
   }
