@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 import mien
 from mien import systems
+from mien.bundle import write_bundle
 from mien.datasets import FaceSet
 from mien.errors import InputError, RunError
 from mien.features.spaces import LABELS_SEEN, feature_space
@@ -110,6 +112,33 @@ def test_features_from_labels_are_marked(trained: Run, faces: FaceSet, tmp_path:
     unknown = feature_space(str(tmp_path / "any.npy"), faces.train.images, faces.train.rows)
     assert unknown.extra_data == ("unknown",)
     assert feature_space("pixels", np.array(faces.train.images[:5])).extra_data == ()
+
+
+def test_no_features_carry_in_what_is_left_out(trained: Run, faces: FaceSet, tmp_path: Path, mien_cache: Path) -> None:
+    """A bundle that saw the fold that is left out, another copy, or crops of its own is no source of features."""
+    bundle = trained.export(tmp_path / "small.onnx")
+    part = faces.train.subset(np.arange(len(faces.train)) % 3 > 0)
+    settings = (
+        f'system.features=["{(tmp_path / "small.onnx").as_posix()}"]',
+        "system.bow_weight=0.0",
+        "system.neighbours=0",
+    )
+    recipe = ClassicalRecipe.of(systems.card("local-learning-deep-bow")).set(settings)
+    run = mien.train("local-learning-deep-bow", faces.train, faces.selection, recipe=recipe, out=tmp_path / "whole")
+    assert run.info["extra_data"] == []
+    noted = bundle.card.notes["training"]
+    for notes, split, message in (
+        ({"training": noted}, part, "learnt from other faces of"),
+        ({"training": {**noted, "data_fingerprint": "ff" * 32}}, faces.train, "learnt from another copy of"),
+        ({"training": noted, "adaptation": {"crops": 40}}, faces.train, "was adapted to crops"),
+    ):
+        write_bundle(tmp_path / "small.onnx", bundle.model, replace(bundle.card, notes=notes))
+        with pytest.raises(InputError, match=message):
+            mien.train("local-learning-deep-bow", split, faces.selection, recipe=recipe, out=tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+    write_bundle(tmp_path / "small.onnx", bundle.model, replace(bundle.card, notes={}))
+    run = mien.train("local-learning-deep-bow", faces.train, faces.selection, recipe=recipe, out=tmp_path / "r")
+    assert run.info["extra_data"] == ["the training data of small.onnx"]
 
 
 def test_the_features_have_to_be_the_same_ones(faces: FaceSet, matrix: Path, tmp_path: Path, mien_cache: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,29 @@ def test_a_run_goes_on_from_another(first: Run, drawn: FaceSet, tmp_path: Path) 
 
 def test_the_data_behind_a_start_is_named(first: Run, drawn: FaceSet, tmp_path: Path) -> None:
     half = drawn.train.subset(np.arange(len(drawn.train)) % 2 == 0)
-    options: dict[str, Any] = {"recipe": tiny.recipe("epochs=1"), "out": tmp_path, "init": first}
-    run = train("compact", half, drawn.selection, **options)
+    options: dict[str, Any] = {"recipe": tiny.recipe("epochs=1")}
+    part = train("compact", half, drawn.selection, **options, out=tmp_path / "part")
+    run = train("compact", drawn.train, drawn.selection, **options, out=tmp_path, init=part)
     assert run.info["extra_data"] == ["other training rows of drawn"]
-    other = load_dataset("drawn", count=70, seed=1)
-    run = train("compact", other.train, other.selection, **{**options, "out": tmp_path / "other"})
+    other = replace(load_dataset("drawn", count=70, seed=1), name="others")
+    run = train("compact", other.train, other.selection, **options, out=tmp_path / "other", init=first)
     assert run.info["extra_data"] == ["drawn"]
     assert run.subject().extra_data == ("drawn",)
+
+
+def test_no_start_and_no_teacher_carries_in_what_is_left_out(first: Run, drawn: FaceSet, tmp_path: Path) -> None:
+    part = drawn.train.subset(np.arange(len(drawn.train)) % 2 == 0)
+    copy = load_dataset("drawn", count=70, seed=1)
+    bundle = tmp_path / "first.onnx"
+    first.export(bundle)
+    for split, selection, message in (
+        (part, drawn.selection, "learnt from other faces of drawn than this training"),
+        (copy.train, copy.selection, "learnt from another copy of drawn"),
+    ):
+        for given in ({"init": first}, {"teacher": first}, {"teacher": bundle}):
+            with pytest.raises(InputError, match=message):
+                train("compact", split, selection, recipe=tiny.recipe("epochs=1"), out=tmp_path / "runs", **given)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_starts_that_cannot_be(first: Run, drawn: FaceSet, tmp_path: Path) -> None:

@@ -75,7 +75,9 @@ def export_ensemble(
             "training": {
                 "recipe": ensemble.recipe,
                 "seed": None,
+                "data": data.name if data and data.fingerprint == ensemble.trained_on else "",
                 "data_fingerprint": ensemble.trained_on,
+                "train_rows": ensemble.train_rows,
                 "cost": dict(ensemble.subject().cost),
             }
         },

@@ -12,12 +12,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mien.datasets.lineage import Lineage, behind
 from mien.errors import InputError, MissingExtraError
 from mien.features.cache import Advance, cached_rows, faces_digest
 from mien.features.matrix import checked_matrix, read_matrix
@@ -26,6 +28,9 @@ from mien.features.sift import SiftGrid, dense_sift
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from mien.bundle import BundleCard
+    from mien.datasets import Split
 
 _GRID = SiftGrid(side=95, step=24, patches=(24,))
 _BLOCK = 256
@@ -41,12 +46,22 @@ class FeatureSpace:
         matrix: float32 (n, D).
         source: hash of what made them: equal hashes, equal features for equal faces.
         extra_data: data beyond the faces that went into them; `LABELS_SEEN` where labels did.
+        lineage: the faces that a bundle learnt from; None for what learnt from no data set that is known here.
     """
 
     name: str
     matrix: NDArray[np.float32]
     source: str
     extra_data: tuple[str, ...] = ()
+    lineage: Lineage | None = None
+
+    def learnt_from(self, train: Split) -> tuple[str, ...]:
+        """`extra_data`, and the data behind a bundle as far as a fit to ``train`` does not learn from them itself.
+
+        Raises:
+            InputError: the bundle learnt from faces that this fit leaves out, or may have.
+        """
+        return (*self.extra_data, *(behind(self.lineage, train) if self.lineage else ()))
 
 
 def feature_space(
@@ -98,7 +113,8 @@ def feature_space(
 
         bundle = read_bundle(name)
         matrix = network_features(bundle, images, advance=advance)
-        return FeatureSpace(name, matrix, bundle.card.sha256, (*bundle.card.extra_data, LABELS_SEEN))
+        seen = (*bundle.card.extra_data, LABELS_SEEN)
+        return FeatureSpace(name, matrix, bundle.card.sha256, seen, _lineage(name, bundle.card))
     if suffix == ".npy":
         whole = read_matrix(name)
         if rows is None or rows.max() >= len(whole):
@@ -111,6 +127,19 @@ def feature_space(
         f"no features are called {name!r}; give sift, pixels, timm:NAME, a bundle (.onnx; `mien export` makes one of a "
         "run) or a matrix (.npy)"
     )
+
+
+def check_features(names: Iterable[str], train: Split) -> None:
+    """Refuse bundles that learnt from faces that a fit to ``train`` leaves out, or may have (`InputError`)."""
+    from mien.bundle import read_bundle
+
+    for name in names:
+        if Path(name).suffix == ".onnx":
+            behind(_lineage(name, read_bundle(name).card), train)
+
+
+def _lineage(name: str, card: BundleCard) -> Lineage:
+    return Lineage.of_notes(Path(name).name, card.notes)
 
 
 def _sift(images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -24,7 +24,7 @@ import numpy as np
 
 from mien.errors import InputError, RunError
 from mien.features.cache import cached_rows, faces_digest
-from mien.features.spaces import LABELS_SEEN, FeatureSpace, feature_space
+from mien.features.spaces import LABELS_SEEN, FeatureSpace, check_features, feature_space
 from mien.features.words import learn_vocabulary
 from mien.systems import local_learning_bow
 from mien.systems.card import Card, Paper, grey
@@ -47,7 +47,7 @@ class LocalLearningDeepBOW(LocalLearningBOW):
     sources: list[str]
 
     def check(self, split: Split) -> None:
-        """Refuse no features at all, weights that do not fit, and what the words refuse."""
+        """Refuse no features, networks that learnt from other faces, bad weights, and what the words refuse."""
         features, weights = self.options["features"], self.options["feature_weights"]
         if not features:
             raise InputError(
@@ -58,6 +58,7 @@ class LocalLearningDeepBOW(LocalLearningBOW):
             raise InputError(f"{len(features)} feature spaces need as many weights, not {len(weights)}, or none")
         if min([float(self.options["bow_weight"]), *map(float, weights)]) < 0:
             raise InputError("weights of kernels are numbers from 0")
+        check_features(features, split)
         if self.options["bow_weight"]:
             super().check(split)
         elif self.options["neighbours"]:
@@ -70,7 +71,7 @@ class LocalLearningDeepBOW(LocalLearningBOW):
         spaces = self._spaces(images, split.rows, notify)
         self.sources = [space.source for space in spaces]
         # That the networks learnt these very labels is no secret of a system that is trained on them.
-        named = (name for space in spaces for name in space.extra_data if name != LABELS_SEEN)
+        named = (name for space in spaces for name in space.learnt_from(split) if name != LABELS_SEEN)
         self.extra_data = tuple(dict.fromkeys(named))
         self.deep = [_unit(space) for space in spaces]
         self.labels = np.array(split.labels)

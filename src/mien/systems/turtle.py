@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mien.errors import InputError, RunError
-from mien.features.spaces import FeatureSpace, feature_space
+from mien.features.spaces import FeatureSpace, check_features, feature_space
 from mien.registry import suggestion
 from mien.systems.card import Card, Paper, grey
 from mien.systems.classical import ClassicalSystem, Notify, grey_faces
@@ -56,13 +56,14 @@ class Turtle(ClassicalSystem):
             raise InputError("clustering needs features: --set 'system.features=[\"clip.npy\"]'")
         if len(split) < 10 * self.classes:
             raise InputError(f"{len(split)} faces are too few for {self.classes} clusters; give {10 * self.classes}")
+        check_features(names, split)
 
     def fit(self, split: Split, *, seed: int, notify: Notify) -> None:
         """Find the clusters of the training faces, choose among runs without labels, then name the clusters."""
         self.check(split)
         spaces = self._spaces(split.images, split.rows, notify)
         self.sources = [space.source for space in spaces]
-        self.extra_data = tuple(dict.fromkeys(name for space in spaces for name in space.extra_data))
+        self.extra_data = tuple(dict.fromkeys(name for space in spaces for name in space.learnt_from(split)))
         # An embedding that is 0 throughout stays 0 instead of being blown up.
         self.means = [np.asarray(space.matrix).mean(axis=0) for space in spaces]
         self.scales = [1 / np.maximum(np.asarray(space.matrix).std(axis=0), 1e-6) for space in spaces]

@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from mien.datasets import ExtraImages, Split, read_manifest
+from mien.datasets.lineage import Lineage, behind
 from mien.errors import InputError, RunError
 from mien.training.distillation import Teacher
 from mien.training.recipe import Recipe, Start
@@ -63,7 +64,8 @@ def resolve(
     """Fetch what a training is given and fill its hashes into the recipe; arguments as of `mien.train`.
 
     Raises:
-        InputError: something that the recipe needs is missing, does not fit, or is not what the recipe names.
+        InputError: something that the recipe needs is missing, does not fit, or is not what the recipe names; or a run,
+            teacher or bundle learnt from faces that this training leaves out, or may have (`mien.datasets.lineage`).
         DataError: extra images whose sources must not be learnt from.
     """
     if pretrained is not None and init is not None:
@@ -212,17 +214,7 @@ def _same(what: str, named: str, found: str) -> None:
 def _behind(source: Any, train: Split) -> list[str]:
     """The data that a run or a bundle learnt from, as far as it is not what is learnt from here."""
     if isinstance(source, Run):
-        names = list(source.info.get("extra_data", ()))
-        if source.info["data_fingerprint"] != train.fingerprint:
-            names.append(str(source.info["data"]))
-        elif source.info["train_rows"] != train.rows_hash:
-            names.append(f"other training rows of {source.info['data']}")
-        return names
-    names, training = list(source.card.extra_data), source.card.notes.get("training", {})
-    whole = np.array_equal(train.rows, train.face_set.train.rows)
-    same_rows = training["train_rows"] == train.rows_hash if "train_rows" in training else whole
-    if training.get("data_fingerprint") != train.fingerprint:
-        names.append(f"the training data of {source.card.name}")
-    elif not same_rows:
-        names.append(f"other training rows of {training.get('data', train.face_set.name)}")
-    return names
+        info = source.info
+        made = Lineage(source.folder.name, str(info["data"]), info["data_fingerprint"], info["train_rows"])
+        return [*info.get("extra_data", ()), *behind(made, train)]
+    return [*source.card.extra_data, *behind(Lineage.of_notes(source.card.name, source.card.notes), train)]
