@@ -13,7 +13,7 @@ import pytest
 
 import mien
 from mien.bundle import Bundle, read_bundle
-from mien.datasets import FaceSet
+from mien.datasets import UNLABELLED, FaceSet
 from mien.errors import DataError, InputError, RunError, SealedSplitError, UnknownNameError
 from mien.evaluation import Subject, evaluate, score, subject_of
 from mien.labels import FER2013, LabelSet
@@ -63,6 +63,20 @@ def test_every_opening_is_noted(trained: Run, faces: FaceSet, tmp_path: Path) ->
     assert len(first.test) == len(faces.test)
     assert first.seed == 0
     assert first.recipe["epochs"] == 6
+
+
+def test_nothing_is_opened_where_a_face_has_no_label(trained: Run, faces: FaceSet, tmp_path: Path) -> None:
+    rows, test = faces.all_rows(), faces.rows("test")
+    labels = rows.labels.copy()
+    labels[test] = np.arange(len(test)) % 7
+    labels[test[3]] = UNLABELLED
+    own = FaceSet.from_arrays("drawn", faces.label_set, rows.images, labels, rows.splits, faces.split_names)
+    assert faces.test.labelled
+    assert not own.test.labelled
+    subject = replace(trained.subject(), trained_on=own.fingerprint, train_rows=own.train.rows_hash)
+    with pytest.raises(DataError, match="faces of test have no label"):
+        evaluate(subject, own.test, results=tmp_path / "r")
+    assert not (tmp_path / "r").exists()
 
 
 def test_a_result_is_verified_after_saving(trained: Run, faces: FaceSet, tmp_path: Path) -> None:

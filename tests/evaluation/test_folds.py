@@ -14,6 +14,7 @@ from mien.cli import main
 from mien.datasets import FaceSet, load_dataset
 from mien.errors import DataError, InputError
 from mien.evaluation import Subject, evaluate, parts
+from mien.evaluation.subjects import no_logits
 from mien.labels import FER2013
 from mien.results import facts, protocols, verify
 from mien.training import Run
@@ -110,6 +111,35 @@ def test_five_runs_are_one_result(official: FaceSet, tmp_path: Path) -> None:
     assert not any(opening for opening in verify(tmp_path).openings)
 
 
+def test_folds_of_a_system_that_is_no_network(official: FaceSet, tmp_path: Path) -> None:
+    """It is asked for scores of the left-out rows themselves, and they are kept as what they are."""
+    folds = protocols.get(FOLDS).test.folds
+
+    def of(fold: int) -> Any:
+        def scores(split: Any) -> Any:
+            assert np.array_equal(split.rows, official.train.rows[folds == fold])
+            return np.eye(7, dtype=np.float32)[np.full(len(split), fold)] - 0.5
+
+        return scores
+
+    fitted = [
+        replace(
+            one, system="local-learning-bow", kind="classical", logits=no_logits, scores=of(k), scores_kind="margins"
+        )
+        for k, one in enumerate(subjects(official))
+    ]
+    told: list[tuple[int, int]] = []
+    result = evaluate(fitted, official.train, progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (28709, 28709)
+    assert result.scores == "margins"
+    assert result.test_scores is not None
+    assert np.array_equal(result.test_scores.argmax(axis=1), folds)
+    result.save(tmp_path)
+    assert verify(tmp_path).holds
+    with pytest.raises(InputError, match="knows the view one, not 'tencrop@40'"):
+        evaluate(fitted, official.train, views="tencrop@40")
+
+
 def test_incomplete_or_mixed_folds_are_refused(official: FaceSet) -> None:
     good = subjects(official)
 
@@ -122,6 +152,8 @@ def test_incomplete_or_mixed_folds_are_refused(official: FaceSet) -> None:
     refused("not trained on the faces of a fold", [replace(good[0], train_rows=official.train.rows_hash), *good[1:]])
     refused("not trained on the faces of a fold", [replace(good[0], trained_on="ff"), *good[1:]])
     refused("differ in seed: 0, 7", [replace(good[0], seed=7), *good[1:]])
+    refused("differ in scores_kind", [replace(good[0], scores_kind="margins"), *good[1:]])
+    refused("allows the views", good, views="upside-down")
     refused("differ in recipe_hash", [replace(good[0], recipe_hash="cd"), *good[1:]])
     refused("has no folds", good, protocol="fer2013/private@1")
     with pytest.raises(InputError, match=r"give data\.train"):

@@ -324,6 +324,11 @@ class SealedSplit:
         return self.face_set.label_set
 
     @property
+    def labelled(self) -> bool:
+        """Whether every face has a label, so that nothing is opened that cannot be measured."""
+        return bool((self.face_set._labels[self.rows] != UNLABELLED).all())
+
+    @property
     def images(self) -> UInt8:
         """Sealed."""
         raise self._sealed()

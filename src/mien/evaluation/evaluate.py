@@ -225,6 +225,8 @@ def _check_faces(known: protocols.Protocol, face_set: FaceSet, split: Split | Se
             raise DataError(f"{face_set.name} does not hold exactly the faces that protocol {known.name} is about")
     elif (np.asarray(face_set.selection.labels) >= len(face_set.label_set)).any():
         raise DataError(f"faces of {face_set.selection.name} have no label; import {face_set.name} without them")
+    elif isinstance(split, SealedSplit) and not split.labelled:
+        raise DataError(f"faces of {split.name} have no label; import {face_set.name} without them")
 
 
 def _own_answers(face_set: FaceSet, test: Split | None) -> tuple[Answers, Answers | None]:

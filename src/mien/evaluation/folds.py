@@ -54,6 +54,10 @@ def evaluate_folds(
             raise RunError(f"{subject.folder} is unfinished ({subject.info['status']}); finish it with --resume first")
     ordered = _by_fold([subject_of(subject, device) for subject in subjects], wanted, protocol)
     first = ordered[0]
+    if views not in known.views:
+        raise InputError(f"protocol {known.name} allows the views {', '.join(known.views)}, not {views!r}")
+    if first.scores is not None and views != "one":
+        raise InputError(f"{first.system} is no network: it knows the view one, not {views!r}")
     face_set = suited(known, face_set)
     whole, folds = folding(known, face_set)
     assert known.label_set is not None
@@ -68,7 +72,11 @@ def evaluate_folds(
 
     for part, subject in zip(wanted, ordered, strict=True):
         left_out = whole.subset(folds == part.fold)
-        scores[folds == part.fold] = score(left_out.images, subject.input, subject.logits, views, progress=advance)
+        if subject.scores is not None:
+            scores[folds == part.fold] = subject.scores(left_out)
+            advance(len(left_out))
+        else:
+            scores[folds == part.fold] = score(left_out.images, subject.input, subject.logits, views, progress=advance)
     if not np.isfinite(scores).all():
         raise RunError(f"{first.system} answers with NaN or infinity on {whole.name}; its weights are broken")
     weights = hashlib.sha256("".join(subject.weights_sha256 for subject in ordered).encode()).hexdigest()
@@ -87,7 +95,7 @@ def evaluate_folds(
         weights_sha256=weights,
         environment=first.environment,
         cost={**first.cost, **totals, "networks": len(ordered)},
-        scores_kind="logits",
+        scores_kind=first.scores_kind,
         selection_scores=None,
         test_scores=scores,
         answers=None if known.answers else (None, _own_answers(whole, folds)),
@@ -123,7 +131,7 @@ def _by_fold(subjects: list[Subject], wanted: list[Part], protocol: str) -> list
     if missing := [str(fold) for fold in range(len(wanted)) if fold not in found]:
         raise InputError(f"fold {', '.join(missing)} is missing; give one run of each of the {len(wanted)} folds")
     ordered = [found[fold] for fold in range(len(wanted))]
-    for name in ("system", "kind", "recipe_hash", "seed", "extra_data"):
+    for name in ("system", "kind", "recipe_hash", "seed", "extra_data", "scores_kind"):
         values = {getattr(subject, name) for subject in ordered}
         if len(values) > 1:
             raise InputError(f"the runs of the folds differ in {name}: {', '.join(sorted(map(str, values)))}")
