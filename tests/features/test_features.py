@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +64,29 @@ def test_a_stopped_computation_goes_on_after_its_last_block(tmp_path: Path) -> N
     assert seen == [0, 2, 4, 4]
     assert found[:, 0].tolist() == list(range(6))
     assert [path.suffix for path in tmp_path.rglob("*.*")] == [".npy"]
+
+
+def test_two_at_one_array_compute_it_once(tmp_path: Path) -> None:
+    """Whoever comes second waits; a lock on one file keeps threads apart as it does processes."""
+    calls: list[int] = []
+    started = threading.Event()
+
+    def make(start: int, stop: int) -> Any:
+        calls.append(start)
+        started.set()
+        time.sleep(0.05)
+        return np.arange(start, stop)[:, None]
+
+    def ask() -> Any:
+        return np.array(cached_rows("numbers", {"b": 1}, (6, 1), np.int64, make, block=2, folder=tmp_path))
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(ask)
+        assert started.wait(10)
+        second = pool.submit(ask)
+        assert first.result().tolist() == second.result().tolist() == [[n] for n in range(6)]
+    assert calls == [0, 2, 4]
+    assert [path.suffix for path in (tmp_path / "numbers").iterdir()] == [".npy"]
 
 
 def test_features_with_nan_are_not_kept(tmp_path: Path) -> None:

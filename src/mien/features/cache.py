@@ -6,8 +6,10 @@ lies in the cache folder as ``.npy``; an unfinished one as ``.part`` beside a no
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 from mien.errors import InputError
 from mien.store import write_text
 from mien.store.cache import cache_dir
+from mien.store.locking import lock_file
 
 Advance = Callable[[int, int], None]
 """Told how many rows are done, of how many."""
@@ -82,9 +85,19 @@ def cached_rows(
     """
     home = Path(folder) if folder is not None else cache_dir("features")
     path = home / kind / f"{key_digest({**key, 'shape': list(shape), 'dtype': np.dtype(dtype).str})}.npy"
+    computed = False
     if not path.exists():
-        _compute(path, shape, np.dtype(dtype), make, block, advance)
-    elif advance:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(".lock")
+        with beside.open("ab") as lock:
+            # Another process computes the same: what it has done is waited for, or gone on with if it is killed.
+            while not lock_file(lock, wait=False):
+                time.sleep(0.1)
+            if computed := not path.exists():
+                _compute(path, shape, np.dtype(dtype), make, block, advance)
+        with contextlib.suppress(OSError):
+            beside.unlink()  # whoever still waits for it finds the array
+    if advance and not computed:
         advance(shape[0], shape[0])
     found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return found
@@ -98,7 +111,6 @@ def _compute(
     block: int,
     advance: Advance | None,
 ) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     part, note = path.with_suffix(".part"), path.with_suffix(".rows")
     done = _rows_done(part, note, shape, dtype)
     array = np.lib.format.open_memmap(part, mode="r+" if done else "w+", dtype=dtype, shape=shape)
