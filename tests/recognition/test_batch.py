@@ -210,6 +210,21 @@ def test_an_unfinished_table_is_for_its_own_settings_and_one_process(
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
+def test_a_folder_of_somebody_elses_is_left_alone(recognizer: Recognizer, jobs: list[str], tmp_path: Path) -> None:
+    own = tmp_path / "f.csv.unfinished"
+    own.mkdir()
+    (own / "thesis.txt").write_text("years")
+    with pytest.raises(InputError, match=r"none of an unfinished table \(thesis.txt\)"):
+        recognize_to_table(recognizer, jobs, tmp_path / "f.csv")
+    assert [path.name for path in own.iterdir()] == ["thesis.txt"]
+    (own / "thesis.txt").unlink()
+    # What a kill leaves before the list of jobs stands is ours, and is cleared away.
+    for name in ("lock", "files.jsonl", ".job.json.x1y2.part", "000000000000-000000000003.jsonl"):
+        (own / name).touch()
+    assert recognize_to_table(recognizer, jobs, tmp_path / "f.csv").files == 24
+    assert [path.name for path in tmp_path.iterdir()] == ["f.csv"]
+
+
 SCRIPT = """
 import sys, time
 sys.path.insert(0, {tests!r})

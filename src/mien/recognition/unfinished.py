@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -24,6 +25,7 @@ from mien.store import atomic_file, write_text
 from mien.store.locking import lock_file
 
 _JOB, _LIST, _LOCK, _PART = "job.json", "files.jsonl", "lock", "{:012d}-{:012d}.jsonl"
+_OURS = re.compile(r"lock|(files|\d{12,}-\d{12,})\.jsonl|\.(job\.json|files\.jsonl|\d{12,}-\d{12,}\.jsonl)\..*\.part")
 
 
 class Unfinished:
@@ -35,7 +37,8 @@ class Unfinished:
         jobs: what is to be done. Read once, when the table is begun; what is resumed has its list already.
 
     Raises:
-        InputError: another process is at it, or it was begun with other settings.
+        InputError: another process is at it, it was begun with other settings, or a folder of somebody's own has that
+            name.
     """
 
     def __init__(self, target: str | Path, settings: dict[str, Any], jobs: Iterable[Job]) -> None:
@@ -48,6 +51,7 @@ class Unfinished:
 
     def __enter__(self) -> Unfinished:
         with contextlib.ExitStack() as stack:
+            self._check_strangers()
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 lock = stack.enter_context((self.folder / _LOCK).open("ab"))
@@ -60,7 +64,10 @@ class Unfinished:
                 self._begin()
             except BaseException:
                 if not (self.folder / _JOB).exists():
-                    shutil.rmtree(self.folder, ignore_errors=True)  # nothing was begun
+                    self._clear()  # nothing was begun
+                    with contextlib.suppress(OSError):
+                        (self.folder / _LOCK).unlink()
+                        self.folder.rmdir()
                 raise
             self._stack = stack.pop_all()
         return self
@@ -104,15 +111,27 @@ class Unfinished:
         if (self.folder / _JOB).exists():
             self._resume()
             return
-        # Whatever lies here was left before the first stretch.
-        for old in self.folder.iterdir():
-            if old.name != _LOCK:
-                old.unlink()
+        self._clear()  # left before the first stretch
         with atomic_file(self.folder / _LIST) as out:
             for job in self._jobs:
                 out.write(json.dumps({"file": job.file, "boxes": job.boxes}).encode() + b"\n")
                 self.jobs += 1
         write_text(self.folder / _JOB, json.dumps({"jobs": self.jobs, "settings": self.settings}, indent=1) + "\n")
+
+    def _clear(self) -> None:
+        for old in self.folder.iterdir():
+            if _OURS.fullmatch(old.name) and old.name != _LOCK:
+                old.unlink()
+
+    def _check_strangers(self) -> None:
+        """A folder of that name may be somebody's own: nothing in it is touched then."""
+        if not self.folder.is_dir() or (self.folder / _JOB).exists():
+            return
+        if others := sorted(path.name for path in self.folder.iterdir() if not _OURS.fullmatch(path.name)):
+            raise InputError(
+                f"{self.folder} holds files that are none of an unfinished table ({others[0]:.60}); move that folder "
+                "away, or choose another path for the table"
+            )
 
     def _resume(self) -> None:
         begun = json.loads((self.folder / _JOB).read_text(encoding="utf-8"))
