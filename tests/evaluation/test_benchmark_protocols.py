@@ -59,7 +59,7 @@ def split(name: str, label_set: LabelSet, test: str = "test", each: int = 6) -> 
     )  # fmt: skip
 
 
-def subject(label_set: LabelSet, trained_on: str, rows: str = "", hit: Any = None) -> Subject:
+def subject(label_set: LabelSet, trained_on: str, rows: str = "", hit: Any = None, data: str = "fer2013") -> Subject:
     """Tells the label that the first pixel says in the words of ``hit``, a label set."""
     table = [label_set.labels.index(label) if label in label_set.labels else 0 for label in (hit or label_set).labels]
 
@@ -71,7 +71,7 @@ def subject(label_set: LabelSet, trained_on: str, rows: str = "", hit: Any = Non
 
     return Subject(
         "compact", "run", label_set, InputSpec(8, 1, "grey", (0.5,), (0.5,)), logits, {"epochs": 1}, "ab", 0, "cd",
-        cost={"seconds": 1.0, "epochs": 1}, trained_on=trained_on, train_rows=rows,
+        cost={"seconds": 1.0, "epochs": 1}, trained_on=trained_on, train_rows=rows, data=data,
     )  # fmt: skip
 
 
@@ -219,6 +219,23 @@ def test_across_refuses_what_is_not_across(tmp_path: Path) -> None:
         evaluate(subject(LabelSet("moods", ("calm", "tense")), "ee"), data.selection)
     with pytest.raises(InputError, match="not about a part"):
         evaluate(subject(FER2013, "ee"), data.selection.subset([0, 1]))
+    assert not (tmp_path / "ledger.jsonl").exists()
+
+
+@pytest.mark.parametrize("of", ["fer2013", "ferplus"])
+def test_across_refuses_other_copies_and_what_nobody_knows(tmp_path: Path, of: str) -> None:
+    data = split(of, FER2013)
+    for made, message in (
+        (subject(FER2013, "ff" * 32), "learnt from fer2013, another copy of these images"),
+        (subject(FER2013, "ff" * 32, data="ferplus"), "learnt from ferplus, another copy of these images"),
+        (replace(subject(FER2013, "ee", data="rafdb"), extra_data=("fer2013",)), "learnt from fer2013, another copy"),
+        (replace(subject(FER2013, "ee", data="rafdb"), adapted=True), "was adapted to crops"),
+        (subject(FER2013, "", data=""), "nothing says what compact was trained on"),
+        (subject(FER2013, ""), "nothing says what compact was trained on"),
+    ):
+        for faces, protocol in ((data.test, TEST), (data.selection, OPEN)):
+            with pytest.raises(DataError, match=message):
+                evaluate(made, faces, protocol=protocol, results=tmp_path)
     assert not (tmp_path / "ledger.jsonl").exists()
 
 

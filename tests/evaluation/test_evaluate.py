@@ -14,6 +14,7 @@ import pytest
 import mien
 from mien.bundle import Bundle, read_bundle
 from mien.datasets import UNLABELLED, FaceSet
+from mien.ensembles import network_ensemble
 from mien.errors import DataError, InputError, RunError, SealedSplitError, UnknownNameError
 from mien.evaluation import Subject, evaluate, score, subject_of
 from mien.labels import FER2013, LabelSet
@@ -195,11 +196,23 @@ def test_training_on_another_copy_is_not_ranked(
     refused(DataError, "was trained on another copy", tmp_path, declared, faces.test)
     nobody_knows = replace(subject, trained_on="")
     refused(DataError, "nothing says what x was trained on", tmp_path, nobody_knows, faces.test)
-    evaluate(replace(nobody_knows, extra_data=("unknown",)), faces.selection, results=tmp_path)
+    # Whose data nobody knows is somebody else's network, and is measured as submitted.
+    unknown = replace(nobody_knows, extra_data=("unknown",))
+    refused(DataError, "--onnx FILE --adapter FILE, which declares its data", tmp_path, unknown, faces.test)
     right = replace(subject, trained_on=faces.fingerprint)
     evaluate(replace(right, train_rows=faces.train.rows_hash), faces.selection, results=tmp_path)
     part = replace(right, train_rows=faces.train.subset(np.arange(20)).rows_hash)
     refused(DataError, "a part of train only", tmp_path, part, faces.test)
+    adapted = replace(right, adapted=True, extra_data=("40 labelled crops (adaptation)",))
+    refused(DataError, "was adapted to crops", tmp_path, adapted, faces.test)
+    # Neither do two parts make a whole.
+    halves = [np.arange(len(faces.train)) % 2 == half for half in (0, 1)]
+    folds = [
+        replace(right, train_rows=faces.train.subset(rows).rows_hash, weights_sha256=f"{index:02d}")
+        for index, rows in enumerate(halves)
+    ]
+    both = network_ensemble(folds, faces.selection)
+    refused(DataError, "a part of train only", tmp_path, both, faces.test, views="members")
 
 
 def replace_spec() -> Any:

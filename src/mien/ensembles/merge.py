@@ -79,7 +79,8 @@ def export_ensemble(
                 "data_fingerprint": ensemble.trained_on,
                 "train_rows": ensemble.train_rows,
                 "cost": dict(ensemble.subject().cost),
-            }
+            },
+            **({"adaptation": {"members": True}} if any(subject.adapted for subject in ensemble.subjects) else {}),
         },
     )
     from mien.recognition.network import Network

@@ -51,7 +51,7 @@ class NetworkEnsemble:
         recipe: how it was made.
         views: the view of every member.
         trained_on: fingerprint of the face set that all were trained on.
-        train_rows: of the split that all were trained on; empty where they differ or it is not known.
+        train_rows: of the split that all were trained on; where they differ one that is no split's; empty if unknown.
     """
 
     name: str
@@ -98,6 +98,8 @@ class NetworkEnsemble:
             cost=cost_of(self.members, self.weights),
             trained_on=self.trained_on,
             train_rows=self.train_rows,
+            data=self.subjects[0].data,
+            adapted=any(subject.adapted for subject in self.subjects),
         )
 
 
@@ -152,7 +154,6 @@ def network_ensemble(
     check_name(name, members)
     known = protocols.get(protocol_of(face_set))
     chosen = choose([member.selection for member in members], answers, known, how)
-    rows = {subject.train_rows for subject in subjects}
     return NetworkEnsemble(
         name=name,
         sources=opened,
@@ -162,7 +163,7 @@ def network_ensemble(
         recipe=recipe_of(name, how, members, chosen.weights),
         views=views,
         trained_on=subjects[0].trained_on,
-        train_rows=rows.pop() if len(rows) == 1 else "",
+        train_rows=_rows_behind(subjects),
     )
 
 
@@ -203,6 +204,12 @@ def _member(source: Any, subject: Subject, selection: Split, answers: Answers, v
     return Member(
         name, about, subject.label_set.labels, probabilities, temperature, tuple(subject.extra_data), subject.cost
     )
+
+
+def _rows_behind(subjects: Sequence[Subject]) -> str:
+    """One hash for the training rows of all: of networks of different folds it is none that a protocol asks for."""
+    known = sorted({subject.train_rows for subject in subjects} - {""})
+    return known[0] if len(known) == 1 else hashlib.sha256("\n".join(known).encode()).hexdigest() if known else ""
 
 
 def _softmax(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:

@@ -11,11 +11,12 @@ import numpy as np
 
 from mien.datasets import DATASETS, SealedSplit, Split
 from mien.datasets.faceset import SUBJECT
+from mien.datasets.lineage import image_source
 from mien.datasets.relabel import relabelled
 from mien.errors import DataError, InputError, RunError
 from mien.evaluation.parts import protocol_of, subjects_of, suited
 from mien.evaluation.scorers import score
-from mien.evaluation.subjects import subject_of
+from mien.evaluation.subjects import check_unadapted, subject_of
 from mien.labels import shared
 from mien.results import Answers, Ledger, Result, protocols
 
@@ -121,7 +122,7 @@ def evaluate_across(
 
     Raises:
         InputError: fewer than two labels in common, a part of a split, a protocol that does not fit the split.
-        DataError: the system was trained on these data.
+        DataError: the system was trained on these data, on another copy of them, or on what nobody knows.
     """
     sealed = isinstance(split, SealedSplit)
     known = protocols.get(protocol or (TEST if sealed else OPEN))
@@ -141,6 +142,7 @@ def evaluate_across(
             f"{prepared.system} was trained on {face_set.name}; measure it under a protocol of that data set "
             f"({', '.join(n for n in protocols.names() if protocols.get(n).face_set == face_set.name) or 'own/test@1'})"
         )
+    _check_source(prepared, face_set)
     common = shared(prepared.label_set, face_set.label_set)
     columns = [prepared.label_set.id(label) for label in common.labels]
     data = relabelled(face_set, common)
@@ -183,6 +185,24 @@ def evaluate_across(
         label_set=common,
         answers=(None, _answers(faces)),
     )
+
+
+def _check_source(prepared: Subject, face_set: FaceSet) -> None:
+    """Refuse what may have learnt these faces: only a known training set of other images cannot hold them."""
+    if prepared.kind == "submitted":
+        return  # a submission declares its data, and is marked as what it is
+    check_unadapted(prepared)
+    if not prepared.data or not prepared.trained_on:
+        raise DataError(
+            f"nothing says what {prepared.system} was trained on, so it may have learnt faces of {face_set.name}; "
+            "measure it as somebody else's network, --onnx FILE --adapter FILE, which declares its data"
+        )
+    source = image_source(face_set.name)
+    if seen := [name for name in (prepared.data, *prepared.extra_data) if image_source(name) == source]:
+        raise DataError(
+            f"{prepared.system} learnt from {seen[0]}, another copy of these images; this protocol is "
+            f"about data that it never saw. Train it on this {face_set.name}, or measure it under own/test@1"
+        )
 
 
 def _scores(

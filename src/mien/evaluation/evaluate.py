@@ -16,7 +16,7 @@ from mien.evaluation.adapters import check_steady
 from mien.evaluation.folds import FOLDS, evaluate_folds
 from mien.evaluation.parts import OWN, check_data, protocol_of, suited
 from mien.evaluation.scorers import score
-from mien.evaluation.subjects import Subject, subject_of
+from mien.evaluation.subjects import Subject, check_unadapted, subject_of
 from mien.faces.views import get_view
 from mien.results import Answers, Ledger, Result, protocols
 from mien.results.submission import check_against_labels
@@ -187,13 +187,13 @@ def _check_training(known: protocols.Protocol, face_set: FaceSet, prepared: Subj
     """Refuse what was trained on other faces than the protocol's; own data is nobody's business but its owner's."""
     if known.face_set is None or prepared.kind == "submitted":
         return  # a submission declares its data, and is marked as what it is
+    check_unadapted(prepared)
     if not prepared.trained_on:
-        if not prepared.extra_data:
-            raise DataError(
-                f"nothing says what {prepared.system} was trained on, and it declares no extra data; declare it "
-                f'(["unknown"] if nobody can say), or measure it under the protocol {OWN}'
-            )
-    elif prepared.trained_on != face_set.fingerprint:
+        raise DataError(
+            f"nothing says what {prepared.system} was trained on; measure it as somebody else's network, --onnx FILE "
+            f"--adapter FILE, which declares its data, or under the protocol {OWN}"
+        )
+    if prepared.trained_on != face_set.fingerprint:
         # Declaring extra data is no excuse: that list says what came on top of the protocol's training split.
         raise DataError(
             f"{prepared.system} was trained on another copy of the data, which may hold test faces; train on this "

@@ -13,7 +13,7 @@ from mien.datasets import FaceSet, Split
 from mien.errors import InputError, RunError
 from mien.evaluation.parts import Part, folding, parts, subjects_of, suited
 from mien.evaluation.scorers import score
-from mien.evaluation.subjects import Subject, subject_of
+from mien.evaluation.subjects import Subject, check_unadapted, subject_of
 from mien.results import Answers, Result, protocols
 
 FOLDS = "fer2013/folds@1"
@@ -119,6 +119,7 @@ def _by_fold(subjects: list[Subject], wanted: list[Part], protocol: str) -> list
     hashes = [part.train.rows_hash for part in wanted]
     found: dict[int, Subject] = {}
     for subject in subjects:
+        check_unadapted(subject)
         if subject.trained_on != wanted[0].train.fingerprint or subject.train_rows not in hashes:
             raise InputError(
                 f"one of the runs of {subject.system} was not trained on the faces of a fold of {protocol}; train with "

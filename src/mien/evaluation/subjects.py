@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mien.bundle import Bundle, InputSpec
-from mien.errors import InputError
+from mien.errors import DataError, InputError
 from mien.labels import LabelSet
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class Subject:
         cost: seconds, epochs, params, macs, input.
         trained_on: fingerprint of the face set it was trained on; empty if unknown.
         train_rows: `Split.rows_hash` of the faces it was trained on; empty if unknown.
+        data: name of the face set it was trained on; empty if unknown.
+        adapted: whether it was adapted to somebody's own crops, of which nothing says what they show.
         submission: what an outsider says of it; None for everything made here.
         scores: of what is no single network: a split → float32 (n, classes); used instead of ``logits``.
         scores_kind: what the scores are: logits, probabilities, margins or clusters.
@@ -56,6 +58,8 @@ class Subject:
     cost: Mapping[str, Any] = field(default_factory=dict)
     trained_on: str = ""
     train_rows: str = ""
+    data: str = ""
+    adapted: bool = False
     submission: Mapping[str, Any] | None = None
     scores: Callable[[Split], NDArray[np.float32]] | None = None
     scores_kind: str = "logits"
@@ -76,6 +80,15 @@ def subject_of(given: Any, device: str = "cpu") -> Subject:
         raise InputError(f"{given!r:.80} cannot be evaluated; give a run, a bundle, or the path of a bundle (.onnx)")
     made: Subject = given.subject(device)
     return made
+
+
+def check_unadapted(subject: Subject) -> None:
+    """Refuse a bundle that was adapted (`DataError`): the crops may be the faces that it is measured on."""
+    if subject.adapted:
+        raise DataError(
+            f"{subject.system} was adapted to crops, and nothing says that no test face is among them; measure the "
+            "bundle it was adapted from, or this one as somebody else's network: --onnx FILE --adapter FILE"
+        )
 
 
 def _bundle_subject(bundle: Bundle) -> Subject:
@@ -100,4 +113,6 @@ def _bundle_subject(bundle: Bundle) -> Subject:
         cost={**training.get("cost", {}), "bytes": len(bundle.model)},
         trained_on=training.get("data_fingerprint", ""),
         train_rows=training.get("train_rows", ""),
+        data=training.get("data", ""),
+        adapted="adaptation" in card.notes,
     )

@@ -198,6 +198,7 @@ class ClassicalRun(Run):
             cost=self.info["cost"],
             trained_on=self.info["data_fingerprint"],
             train_rows=self.info["train_rows"],
+            data=self.info["data"],
             scores_kind=fitted.scores_kind,
         )
 

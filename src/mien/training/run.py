@@ -131,6 +131,7 @@ class Run:
             cost=self.info["cost"],
             trained_on=self.info["data_fingerprint"],
             train_rows=self.info["train_rows"],
+            data=self.info["data"],
         )
 
     def export(self, path: str | Path, **options: Any) -> Bundle:
