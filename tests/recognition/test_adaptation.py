@@ -15,7 +15,7 @@ from mien.cli import main
 from mien.errors import BundleError, InputError
 from mien.labels import FER2013
 from mien.recognition import Recognizer, adaptation
-from mien.recognition.adaptation import Gain, _folds, adapt, read_crops, write
+from mien.recognition.adaptation import Gain, _folds, adapt, read_crops, read_persons, write
 from mien.recognition.correction import correct_logits
 from mien.recognition.logistic import fit_correction
 from mien.recognition.network import Network
@@ -113,6 +113,45 @@ def test_a_good_bundle_is_left_alone(bundle_path: Path) -> None:
     found = adapt(recognizer, faces, labels)  # the labels follow its own probabilities: nothing is to be gained
     assert not found.accuracy.shown
     assert found.nll.high < 0.1
+
+
+def test_frames_of_one_person_do_not_stand_for_others(recognizer: Recognizer) -> None:
+    """Each person has an odd look and one odd label: learnt by heart, it says nothing about other persons."""
+    draw = np.random.default_rng(3)
+    looks = draw.integers(0, 256, (12, 48, 48))
+    persons = np.repeat(np.arange(12), 10)
+    labels = (draw.permutation(12) % 7)[persons]
+    faces = np.clip(looks[persons] + draw.normal(0, 5, (120, 48, 48)), 0, 255).astype(np.uint8)
+    apart, together = adapt(recognizer, faces, labels), adapt(recognizer, faces, labels, groups=persons)
+    assert apart.accuracy.shown
+    assert not together.accuracy.shown
+    assert together.accuracy.after < apart.accuracy.after - 0.3
+    assert any("show the same person" in sentence for sentence in apart.warnings())
+    assert not any("show the same person" in sentence for sentence in together.warnings())
+    with pytest.raises(InputError, match="one for each of the 120"):
+        adapt(recognizer, faces, labels, groups=persons[:5])
+    with pytest.raises(InputError, match="of 3 persons"):
+        adapt(recognizer, faces, labels, groups=persons % 3)
+
+
+def test_groups_are_joined_along_chains() -> None:
+    one, other = np.array([0, 0, 1, 1, 2, 3]), np.array([0, 1, 1, 2, 3, 4])
+    found = adaptation._joined(one, other)
+    assert len(set(found[:4].tolist())) == 1
+    assert len(set(found.tolist())) == 3
+
+
+def test_folders_below_a_label_are_persons(tmp_path: Path) -> None:
+    for name in ("happy/ada/1", "happy/ada/2", "happy/bob/1", "sad/ada/1", "sad/loose", "sad/lone"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8)).save(tmp_path / f"{name}.png")
+    persons = read_persons(tmp_path, FER2013)
+    assert persons is not None
+    assert len(persons) == len(read_crops(tmp_path, FER2013)[1]) == 6
+    assert [persons.tolist().count(person) for person in dict.fromkeys(persons.tolist())] == [3, 1, 1, 1]
+    shutil.rmtree(tmp_path / "happy")
+    shutil.rmtree(tmp_path / "sad" / "ada")
+    assert read_persons(tmp_path, FER2013) is None
 
 
 def test_equal_crops_stay_together_and_labels_are_spread() -> None:

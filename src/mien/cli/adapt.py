@@ -9,7 +9,10 @@ import typer
 
 
 def adapt(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Crops in one folder per label: FOLDER/happy/…")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="Crops by label: FOLDER/happy/… or FOLDER/happy/PERSON/…"),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="BUNDLE", help="Where the adapted bundle goes.")] = Path(
         "adapted.onnx"
     ),
@@ -29,7 +32,7 @@ def adapt(
     from mien.cli.common import complain, print_json, progress, stderr
     from mien.recognition import Recognizer
     from mien.recognition.adaptation import adapt as fit
-    from mien.recognition.adaptation import read_crops, write
+    from mien.recognition.adaptation import read_crops, read_persons, write
 
     recognizer = Recognizer(model, detector=None)
     with progress() as bar:
@@ -42,6 +45,7 @@ def adapt(
             recognizer,
             crops,
             labels,
+            groups=read_persons(folder, recognizer.label_set),
             seed=seed,
             progress=lambda done, of: bar.update(fitting, completed=done, total=of),
         )

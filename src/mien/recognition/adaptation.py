@@ -73,6 +73,7 @@ class Adaptation:
         temperatures: for each view of the bundle.
         threshold: under which a face is undecided.
         correction: of the logits.
+        grouped: whether it was known which crops belong together.
     """
 
     method: str
@@ -84,6 +85,7 @@ class Adaptation:
     temperatures: dict[str, float]
     threshold: float
     correction: Correction = field(repr=False)
+    grouped: bool = False
 
     @property
     def gain(self) -> bool:
@@ -99,6 +101,11 @@ class Adaptation:
             said.append(f"fewer than {FOLDS} crops of {', '.join(few)}: little can be learnt or tested about them")
         if self.crops < 50:
             said.append(f"{self.crops} crops are few: the interval is wide, and rough itself")
+        if not self.grouped:
+            said.append(
+                "nothing says which crops show the same person: if some do, such as frames of a video, the gain is "
+                "overestimated; put each person's into a folder below that of the label (happy/ada/1.png)"
+            )
         return said
 
     def to_json(self) -> dict[str, Any]:
@@ -127,6 +134,7 @@ def adapt(
     crops: ArrayLike | Sequence[ArrayLike],
     labels: ArrayLike,
     *,
+    groups: ArrayLike | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Adaptation:
@@ -138,6 +146,8 @@ def adapt(
         recognizer: with the bundle to start from. Without an output ``embedding`` the linear layer is left out.
         crops: as for `Recognizer.classify`; each one face, labelled by a person.
         labels: int (N,), ids of the recogniser's label set.
+        groups: (N,), equal where crops belong together, such as those of one person or video: they lie on one side of
+            every cross-validation. Equal crops always do.
         seed: of the folds.
         progress: called with steps done and steps in all.
 
@@ -145,14 +155,14 @@ def adapt(
         The adaptation; `write` makes a bundle of it.
 
     Raises:
-        InputError: fewer than 20 crops, or fewer than two different labels.
+        InputError: fewer than 20 crops, fewer than two different labels, or fewer than five groups.
 
     References:
         Temperature: Guo et al., ICML 2017. Nested cross-validation: Varma and Simon, BMC Bioinformatics 7 (2006).
     """
     y = np.asarray(labels).astype(np.int64)
     classes = len(recognizer.label_set)
-    base, features, groups = _seen(recognizer, crops)
+    base, features, kin = _seen(recognizer, crops)
     if y.shape != (len(base),) or len(y) < LEAST or len(np.unique(y)) < 2:
         raise InputError(
             f"{len(y)} crops of {len(np.unique(y))} labels are too few to adapt to; give at least {LEAST}, better some "
@@ -160,13 +170,19 @@ def adapt(
         )
     if y.min() < 0 or y.max() >= classes:
         raise InputError(f"labels lie in 0–{classes - 1}, not {y.min()}–{y.max()}")
+    if groups is not None:
+        if np.shape(groups) != y.shape:
+            raise InputError(f"groups are one for each of the {len(y)} crops, not {np.shape(groups)}")
+        kin = _joined(kin, np.unique(np.asarray(groups), return_inverse=True)[1])
+        if (count := len(np.unique(kin))) < FOLDS:
+            raise InputError(f"the crops are of {count} persons; at least {FOLDS} are needed to tell whether it helps")
     steps, done = FOLDS * REPEATS + 1, 0
     right = np.zeros((2, len(y)))
     loss = np.zeros((2, len(y)))
     for repeat in range(REPEATS):
-        for test in _folds(y, groups, FOLDS, seed + repeat):
+        for test in _folds(y, kin, FOLDS, seed + repeat):
             train = ~test
-            chosen = _choose(base[train], features[train], y[train], groups[train], seed)
+            chosen = _choose(base[train], features[train], y[train], kin[train], seed)
             corrected = chosen.logits(base[test], features[test])
             for row, z in enumerate((base[test], corrected)):
                 p = softmax(z)
@@ -175,7 +191,7 @@ def adapt(
             done += 1
             if progress is not None:
                 progress(done, steps)
-    final = _choose(base, features, y, groups, seed)
+    final = _choose(base, features, y, kin, seed)
     if progress is not None:
         progress(steps, steps)
     card = recognizer.card
@@ -190,12 +206,13 @@ def adapt(
         pull=final.pull,
         crops=len(y),
         counts=dict(zip(recognizer.label_set.labels, np.bincount(y, minlength=classes).tolist(), strict=True)),
-        accuracy=_gain(right, groups, better=1),
-        nll=_gain(loss, groups, better=-1),
+        accuracy=_gain(right, kin, better=1),
+        nll=_gain(loss, kin, better=-1),
         # The bundle's other views keep their place beside view `one`.
         temperatures={view: round(t * final.temperature, 6) for view, t in card.temperatures.items()},
         threshold=round(threshold, 6),
         correction=final.correction.times(first),
+        grouped=groups is not None,
     )
 
 
@@ -238,21 +255,44 @@ def read_crops(
         InputError: a folder that is no label, a picture that cannot be read, nothing there.
     """
     from mien.faces.decode import decode
-    from mien.recognition.listing import list_images
 
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; give one with a folder of crops for each label, such as happy/")
-    inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    files = [(file, label_set.id(path.name.lower())) for path in inner for file in list_images([path], recursive=True)]
-    if not files:
-        raise InputError(f"{folder} holds no crops; expected are folders named {', '.join(label_set.labels)}")
+    files = _listed(folder, label_set)
     crops = []
     for done, (file, _) in enumerate(files, 1):
         crops.append(decode(file))
         if progress is not None:
             progress(done, len(files))
     return crops, np.array([label for _, label in files], np.int64)
+
+
+def read_persons(folder: str | Path, label_set: LabelSet) -> NDArray[np.int64] | None:
+    """Which crops of `read_crops` show the same person: those below folders of one name, ``FOLDER/happy/ada/…``.
+
+    Returns:
+        int64 (N,), a number of its own for each crop that lies in no such folder; None where none does.
+    """
+    files = [Path(file) for file, _ in _listed(folder, label_set)]
+    below = [file.relative_to(folder).parts[1:] for file in files]
+    if all(len(parts) == 1 for parts in below):
+        return None
+    names = [("", parts[0]) if len(parts) > 1 else (str(file), "") for parts, file in zip(below, files, strict=True)]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names], np.int64)
+
+
+def _listed(folder: str | Path, label_set: LabelSet) -> list[tuple[str, int]]:
+    from mien.recognition.listing import list_images
+
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder; give one with a folder of crops for each label, such as happy/")
+    inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    files = [
+        (str(file), label_set.id(path.name.lower())) for path in inner for file in list_images([path], recursive=True)
+    ]
+    if not files:
+        raise InputError(f"{folder} holds no crops; expected are folders named {', '.join(label_set.labels)}")
+    return files
 
 
 @dataclass(frozen=True)
@@ -324,6 +364,19 @@ def _folds(y: NDArray[np.int64], groups: NDArray[np.int64], count: int, seed: in
     fold = np.empty(len(distinct), np.int64)
     fold[order] = np.arange(len(distinct)) % count
     return [fold[inverse] == number for number in range(count)]
+
+
+def _joined(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The finest groups in which whatever belongs together in either belongs together."""
+    found = one
+    while True:
+        before = found
+        for side in (other, one):
+            lowest = np.full(int(side.max()) + 1, len(found) + int(found.max()), np.int64)
+            np.minimum.at(lowest, side, found)
+            found = lowest[side]
+        if np.array_equal(found, before):
+            return found
 
 
 def _gain(values: NDArray[np.float64], groups: NDArray[np.int64], *, better: int) -> Gain:
