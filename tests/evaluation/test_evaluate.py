@@ -226,6 +226,11 @@ def test_subjects(trained: Run, bundle: Bundle) -> None:
     assert (run.kind, run.system, run.weights_sha256) == ("run", "compact", trained.info["weights_sha256"])
     assert subject_of(run) is run
     assert subject_of(bundle).label_set is FER2013
+    notes = {**bundle.card.notes, "adaptation": {"crops": 40}}
+    assert [subject_of(b).adapted for b in (bundle, replace(bundle, card=replace(bundle.card, notes=notes)))] == [
+        False,
+        True,
+    ]
 
 
 def test_scores_do_not_depend_on_the_batch(trained: Run, faces: FaceSet) -> None:
