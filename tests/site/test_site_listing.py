@@ -22,7 +22,9 @@ def test_every_system_has_its_row_in_order() -> None:
 
 
 def test_the_result_that_selection_prefers_is_shown() -> None:
-    recorded = [result for result in load_all(ROOT / "results") if result.system == "compact"]
+    recorded = [
+        result for result in load_all(ROOT / "results") if result.system == "compact" and "/private@" in result.protocol
+    ]
     if not recorded:
         pytest.skip("no result of compact is recorded here")
     entry = next(entry for entry in listing(recorded) if entry["id"] == "compact")
