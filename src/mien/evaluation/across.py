@@ -13,9 +13,8 @@ from mien.datasets import DATASETS, SealedSplit, Split
 from mien.datasets.faceset import SUBJECT
 from mien.datasets.lineage import image_source
 from mien.datasets.relabel import relabelled
-from mien.errors import DataError, InputError, RunError
+from mien.errors import DataError, InputError
 from mien.evaluation.parts import protocol_of, subjects_of, suited
-from mien.evaluation.scorers import score
 from mien.evaluation.subjects import check_unadapted, subject_of
 from mien.labels import shared
 from mien.results import Answers, Ledger, Result, protocols
@@ -154,34 +153,21 @@ def evaluate_across(
         opening = Ledger(Path(results) / "ledger.jsonl").open_split(
             protocol=known.name,
             split=split.name,
-            system=prepared.system,
-            kind=prepared.kind,
-            recipe_hash=prepared.recipe_hash,
-            weights_sha256=prepared.weights_sha256,
             views=views,
             data_fingerprint=data.fingerprint,
+            **prepared.identity,
         )
         faces = data.test.open(opening)
     else:
         faces = Split(data, split.name, split.role, data.rows(split.name))
     return Result.build(
         protocol=known.name,
-        system=prepared.system,
-        kind=prepared.kind,
-        recipe=prepared.recipe,
-        recipe_hash=prepared.recipe_hash,
-        seed=prepared.seed,
         views=views,
-        extra_data=prepared.extra_data,
         data_fingerprint=data.fingerprint,
-        weights_sha256=prepared.weights_sha256,
-        environment=prepared.environment,
-        cost=prepared.cost,
-        scores_kind=prepared.scores_kind,
+        **prepared.description,
         selection_scores=None,
         test_scores=_scores(prepared, faces, columns, views, progress),
         opening=opening,
-        submission=prepared.submission,
         label_set=common,
         answers=(None, _answers(faces)),
     )
@@ -216,13 +202,7 @@ def _scores(
         if progress:
             progress(done, len(faces))
 
-    if prepared.scores is not None:
-        found: NDArray[np.floating[Any]] = np.asarray(prepared.scores(faces))
-        advance(len(faces))
-    else:
-        found = score(faces.images, prepared.input, prepared.logits, views, progress=advance)
-    if not np.isfinite(found).all():
-        raise RunError(f"{prepared.system} answers with NaN or infinity on {faces.name}; its weights are broken")
+    found: NDArray[np.floating[Any]] = prepared.measure(faces, views, advance)
     found = found[:, columns]
     if prepared.scores_kind == "probabilities":
         totals = found.sum(axis=1, keepdims=True)

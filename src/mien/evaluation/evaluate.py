@@ -15,7 +15,6 @@ from mien.evaluation.across import OPEN, TEST, evaluate_across, is_across, own_p
 from mien.evaluation.adapters import check_steady
 from mien.evaluation.folds import FOLDS, evaluate_folds
 from mien.evaluation.parts import OWN, check_data, protocol_of, suited
-from mien.evaluation.scorers import score
 from mien.evaluation.subjects import Subject, check_unadapted, subject_of
 from mien.faces.views import get_view
 from mien.results import Answers, Ledger, Result, protocols
@@ -122,18 +121,8 @@ def evaluate(
         if progress:
             progress(done, total)
 
-    def scores(faces: Split) -> Any:
-        if prepared.scores is not None:
-            found = prepared.scores(faces)
-            advance(len(faces))
-        else:
-            found = score(faces.images, prepared.input, prepared.logits, views, progress=advance)
-        if not np.isfinite(found).all():
-            raise RunError(f"{prepared.system} answers with NaN or infinity on {faces.name}; its weights are broken")
-        return found
-
     # Whatever can go wrong goes wrong on the selection split, before the test split is opened for nothing.
-    selection_scores = scores(selection)
+    selection_scores = prepared.measure(selection, views, advance)
     if prepared.kind == "submitted":
         check_steady(prepared, selection.images, selection_scores, views)
     opening, test = None, None
@@ -142,36 +131,23 @@ def evaluate(
         opening = ledger.open_split(
             protocol=known.name,
             split=split.name,
-            system=prepared.system,
-            kind=prepared.kind,
-            recipe_hash=prepared.recipe_hash,
-            weights_sha256=prepared.weights_sha256,
             views=views,
             data_fingerprint=face_set.fingerprint,
+            **prepared.identity,
         )
         test = split.open(opening)
-    test_scores = scores(test) if test else None
+    test_scores = prepared.measure(test, views, advance) if test else None
     if test_scores is not None and prepared.kind == "submitted" and known.answers is not None:
         check_against_labels(test_scores, known)
 
     return Result.build(
         protocol=known.name,
-        system=prepared.system,
-        kind=prepared.kind,
-        recipe=prepared.recipe,
-        recipe_hash=prepared.recipe_hash,
-        seed=prepared.seed,
         views=views,
-        extra_data=prepared.extra_data,
         data_fingerprint=face_set.fingerprint,
-        weights_sha256=prepared.weights_sha256,
-        environment=prepared.environment,
-        cost=prepared.cost,
-        scores_kind=prepared.scores_kind,
+        **prepared.description,
         selection_scores=selection_scores,
         test_scores=test_scores,
         opening=opening,
-        submission=prepared.submission,
         label_set=face_set.label_set if known.label_set is None else None,
         answers=_own_answers(face_set, test) if known.answers is None else None,
     )

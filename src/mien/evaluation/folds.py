@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 from mien.datasets import FaceSet, Split
 from mien.errors import InputError, RunError
 from mien.evaluation.parts import Part, folding, parts, subjects_of, suited
-from mien.evaluation.scorers import score
 from mien.evaluation.subjects import Subject, check_unadapted, subject_of
 from mien.results import Answers, Result, protocols
 
@@ -71,31 +71,15 @@ def evaluate_folds(
             progress(done, len(whole))
 
     for part, subject in zip(wanted, ordered, strict=True):
-        left_out = whole.subset(folds == part.fold)
-        if subject.scores is not None:
-            scores[folds == part.fold] = subject.scores(left_out)
-            advance(len(left_out))
-        else:
-            scores[folds == part.fold] = score(left_out.images, subject.input, subject.logits, views, progress=advance)
-    if not np.isfinite(scores).all():
-        raise RunError(f"{first.system} answers with NaN or infinity on {whole.name}; its weights are broken")
+        scores[folds == part.fold] = subject.measure(whole.subset(folds == part.fold), views, advance)
     weights = hashlib.sha256("".join(subject.weights_sha256 for subject in ordered).encode()).hexdigest()
     costs = [subject.cost for subject in ordered]
     totals = {key: sum(cost[key] for cost in costs) for key in ("seconds", "epochs") if all(key in c for c in costs)}
     return Result.build(
         protocol=protocol,
-        system=first.system,
-        kind=first.kind,
-        recipe=first.recipe,
-        recipe_hash=first.recipe_hash,
-        seed=first.seed,
         views=views,
-        extra_data=first.extra_data,
         data_fingerprint=face_set.fingerprint,
-        weights_sha256=weights,
-        environment=first.environment,
-        cost={**first.cost, **totals, "networks": len(ordered)},
-        scores_kind=first.scores_kind,
+        **replace(first, weights_sha256=weights, cost={**first.cost, **totals, "networks": len(ordered)}).description,
         selection_scores=None,
         test_scores=scores,
         answers=None if known.answers else (None, _own_answers(whole, folds)),

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mien.bundle import Bundle, InputSpec
-from mien.errors import DataError, InputError
+from mien.errors import DataError, InputError, RunError
+from mien.evaluation.scorers import score
 from mien.labels import LabelSet
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from mien.datasets import Split
@@ -63,6 +65,40 @@ class Subject:
     submission: Mapping[str, Any] | None = None
     scores: Callable[[Split], NDArray[np.float32]] | None = None
     scores_kind: str = "logits"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the ledger notes of it, as keywords."""
+        return {name: getattr(self, name) for name in ("system", "kind", "recipe_hash", "weights_sha256")}
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What a result says of it, as keywords of `mien.results.Result.build`."""
+        more = ("recipe", "seed", "extra_data", "environment", "cost", "scores_kind", "submission")
+        return {**self.identity, **{name: getattr(self, name) for name in more}}
+
+    def measure(self, faces: Split, views: str, advance: Callable[[int], None]) -> NDArray[np.float32]:
+        """Its scores of all faces of a split.
+
+        Args:
+            faces: the split.
+            views: name of the view; what is no single network has its own.
+            advance: told how many faces were done since it was last called.
+
+        Returns:
+            float32 (n, classes), of the kind ``scores_kind``.
+
+        Raises:
+            RunError: NaN or infinity among them.
+        """
+        if self.scores is not None:
+            found = np.asarray(self.scores(faces))
+            advance(len(faces))
+        else:
+            found = score(faces.images, self.input, self.logits, views, progress=advance)
+        if not np.isfinite(found).all():
+            raise RunError(f"{self.system} answers with NaN or infinity on {faces.name}; its weights are broken")
+        return found
 
 
 def no_logits(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
