@@ -78,3 +78,19 @@ class ResultError(MienError):
 
 class RunError(MienError):
     """A run folder is unfinished, damaged, or belongs to another recipe or data set."""
+
+
+class OccupiedError(RunError):
+    """Another process trains in the run folder at this moment."""
+
+
+class StorageError(MienError):
+    """The storage of a search does not answer."""
+
+
+class ProcessError(MienError):
+    """One of several processes that work together is lost, or was given something else than the others."""
+
+
+class StoppedError(MienError):
+    """A training was asked to stop (SIGTERM), has saved what was done, and can be continued."""

@@ -16,6 +16,7 @@ from mien.systems import card
 from mien.training import Recipe, Run
 from mien.training.search import Search, search
 from mien.training.search_space import get_space
+from mien.training.search_storage import Storage
 
 optuna = pytest.importorskip("optuna")
 
@@ -71,11 +72,10 @@ def test_the_same_call_goes_on_and_makes_no_trial_too_many(searched: Search, fac
 
 def test_a_killed_trial_is_made_again_in_its_own_run(faces: FaceSet, tmp_path: Path) -> None:
     first = run(faces, tmp_path, trials=1, epochs=2)
-    from mien.training.search import _load
-
-    study = _load(first.storage, first.study)
+    study = optuna.load_study(storage=Storage(first.storage, first.folder).optuna, study_name=first.study)
     dead = study.ask(fixed_distributions=study.trials[0].distributions)
-    dead.set_user_attr("worker", f"{__import__('socket').gethostname()}:999999999")
+    dead.set_user_attr("lock", "nobody")
+    dead.set_user_attr("recipe_hash", "drawn")
     after = run(faces, tmp_path, trials=2, epochs=2)
     assert [trial["state"] for trial in after.trials] == ["complete", "fail", "complete"]
     assert after.trials[1]["params"] == after.trials[2]["params"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mien.errors import RunError
+from mien.errors import OccupiedError
 from mien.store.locking import lock_file
 
 _LOCK = "lock"
@@ -21,7 +21,7 @@ def occupied(folder: Path) -> Iterator[None]:
     The lock ends with the process, also by kill -9.
 
     Raises:
-        RunError: another process is at it.
+        OccupiedError: another process is at it.
 
     Example:
         >>> import tempfile
@@ -41,7 +41,7 @@ def occupied(folder: Path) -> Iterator[None]:
             except FileNotFoundError:
                 continue  # whoever had it took the folder away between our two steps
             if not lock_file(lock, wait=False):
-                raise RunError(
+                raise OccupiedError(
                     f"another process trains in {folder}; wait for it (--resume then returns its run), or choose "
                     "another seed or folder"
                 )
