@@ -136,7 +136,8 @@ def test_pages_load_nothing_from_elsewhere(client: TestClient) -> None:
         assert "default-src 'self'" in response.headers["content-security-policy"]
         assert "://" not in response.text.replace("http://localhost:8000", "")
         assert "<script>" not in response.text
-    for name in ("style.css", "common.js", "try.js", "live.js"):
+        assert response.text.count("aria-current=page") == 1
+    for name in ("shared/style.css", "shared/faces.js", "shared/image.js", "service.js", "live.js"):
         assert client.get(f"/pages/{name}").status_code == 200
 
 

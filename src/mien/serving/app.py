@@ -7,12 +7,10 @@ import contextlib
 import os
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Query, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
@@ -29,8 +27,7 @@ from mien.serving.faults import TYPES, ServiceError
 from mien.serving.gate import Gate, error_content
 from mien.serving.live import add_live
 from mien.serving.observation import Figures
-
-PAGES = Path(__file__).with_name("pages")
+from mien.serving.page import add_pages
 
 _ABOUT = (
     "Facial expressions of the faces on images. The labels say what a face shows, not what a person feels; the use of "
@@ -165,16 +162,8 @@ def create_app(config: ServiceConfig | None = None, recognizer: Recognizer | Non
         figures.pending.set(engine.pending)
         return Response(figures.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(PAGES / "try.html", media_type="text/html")
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> FileResponse:
-        return FileResponse(PAGES / "docs.html", media_type="text/html")
-
     add_live(app, engine, config)
-    app.mount("/pages", StaticFiles(directory=PAGES), name="pages")
+    add_pages(app)
     if config.origins:
         app.add_middleware(
             CORSMiddleware,

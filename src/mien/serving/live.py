@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
-from fastapi.responses import FileResponse
 
 from mien.errors import InputError
 from mien.recognition.tracking import Smoother, Tracker
@@ -28,18 +27,12 @@ _SILENCE = 60.0
 
 
 def add_live(app: FastAPI, engine: Engine, config: ServiceConfig) -> None:
-    """The page ``/live`` and its WebSocket ``/v1/live``.
+    """The WebSocket ``/v1/live``, the other end of the page ``/live``.
 
     The page sends one frame (the bytes of a JPEG) and waits for the answer before it sends the next, so old frames
     never queue up. The answer is ``{"faces": […], "ms": …}``, or ``{"error": {…}}`` for a frame that was no image.
     """
     open_now = 0
-
-    @app.get("/live", include_in_schema=False)
-    async def live() -> FileResponse:
-        from mien.serving.app import PAGES
-
-        return FileResponse(PAGES / "live.html", media_type="text/html")
 
     @app.websocket("/v1/live")
     async def frames(socket: WebSocket) -> None:

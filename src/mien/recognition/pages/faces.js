@@ -1,16 +1,9 @@
-// What both pages share: colours, boxes on a canvas, bars of probabilities, the token where the service wants one.
+// Faces as every page shows them: colours, boxes on a canvas, bars of probabilities.
 "use strict";
 
 const styles = getComputedStyle(document.documentElement);
 const colourOf = (label) => styles.getPropertyValue(`--${label}`).trim() || styles.getPropertyValue("--accent").trim();
 const percent = (value) => `${Math.round(100 * value)} %`;
-
-let token = "";
-const headers = (more) => (token ? { ...more, authorization: `Bearer ${token}` } : more);
-const askForToken = () => {
-  token = (window.prompt("This service wants its token:") || "").trim();
-  return token !== "";
-};
 
 function drawFaces(pen, faces, scale, { mirrored = false, width = 0 } = {}) {
   const size = Math.max(13, Math.round(pen.canvas.width * 0.017));

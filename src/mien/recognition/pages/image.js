@@ -1,3 +1,4 @@
+// An image is dropped, pasted or chosen; `ask(file)` of the page answers {width, height, faces} or throws what to say.
 "use strict";
 
 const stage = document.getElementById("stage");
@@ -5,48 +6,51 @@ const canvas = document.getElementById("picture");
 const note = document.getElementById("note");
 const list = document.getElementById("faces");
 const input = document.getElementById("file");
+let turn = 0; // of several images only the last one is shown
 
 function say(text, warn = false) {
   note.textContent = text;
   note.classList.toggle("warn", warn);
 }
 
+function showStage(shown) {
+  document.getElementById("invite").hidden = shown;
+  document.getElementById("again").hidden = !shown;
+  canvas.hidden = !shown;
+}
+
 async function show(file) {
   if (!file) return;
+  const mine = ++turn;
   list.replaceChildren();
   say("looking …");
+  stage.setAttribute("aria-busy", "true");
   const began = performance.now();
-  const picture = await createImageBitmap(file).catch(() => null);
-  let response;
+  let picture = null;
+  let found;
   try {
-    const ask = () => fetch("/v1/predict", { method: "POST", body: file, headers: headers({ "content-type": file.type.startsWith("image/") ? file.type : "application/octet-stream" }) });
-    response = await ask();
-    if (response.status === 401 && askForToken()) response = await ask();
-  } catch {
-    say("The service does not answer; is it running?", true);
+    [picture, found] = await Promise.all([createImageBitmap(file).catch(() => null), ask(file)]);
+  } catch (error) {
+    if (mine === turn) { showStage(false); say(error.message, true); }
     return;
+  } finally {
+    if (mine === turn) stage.removeAttribute("aria-busy");
   }
-  const answer = await response.json().catch(() => null);
-  if (!response.ok || !answer) {
-    canvas.hidden = true;
-    document.getElementById("invite").hidden = false;
-    document.getElementById("again").hidden = true;
-    say(answer?.error?.message ?? `The service answered with ${response.status}.`, true);
-    return;
-  }
-  const found = answer.images[0];
-  document.getElementById("invite").hidden = true;
-  document.getElementById("again").hidden = false;
-  canvas.hidden = false;
+  if (mine !== turn) return;
+  showStage(true);
+  paint(picture, found);
+  const count = found.faces.length;
+  const what = count === 0 ? "No face found" : count === 1 ? "1 face" : `${count} faces`;
+  say(`${what} in ${Math.round(performance.now() - began)} ms`);
+}
+
+function paint(picture, found) {
   canvas.width = Math.min(found.width, 1600);
   canvas.height = Math.round((found.height * canvas.width) / found.width);
   const pen = canvas.getContext("2d");
   if (picture) pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
   drawFaces(pen, found.faces, canvas.width / found.width);
   list.replaceChildren(...found.faces.map((face) => card(face, picture)));
-  const count = found.faces.length;
-  const what = count === 0 ? "No face found" : count === 1 ? "1 face" : `${count} faces`;
-  say(`${what} in ${Math.round(performance.now() - began)} ms`);
 }
 
 input.addEventListener("change", () => { show(input.files[0]); input.value = ""; });
