@@ -37,7 +37,7 @@ def only_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a block that is as published took the slow way")
 
-    monkeypatch.setattr(pixel_csv, "_parse_lines", refuse)
+    monkeypatch.setattr(pixel_csv._Rows, "_add_slowly", refuse)
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -56,7 +56,7 @@ def test_blocks_may_end_anywhere(block: int, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("columns", COLUMNS)
 def test_the_slow_way_agrees(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pixel_csv, "_parse_fast", lambda piece, _: piece)
+    monkeypatch.setattr(pixel_csv._Rows, "_add_fast", lambda *_: False)
     assert_same(read(FACES.csv(columns)), columns)
 
 
@@ -165,10 +165,10 @@ def test_fast_and_slow_agree_on_damaged_files(position: int, length: int, text: 
     data = TINY.csv(columns)
     position %= len(data)
     data = data[:position] + text.encode() + data[position + length :]
-    outcomes = []
-    for fast in (pixel_csv._parse_fast, lambda piece, _: piece):
+    outcomes: list[object] = []
+    for fast in (pixel_csv._Rows._add_fast, lambda *_: False):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(pixel_csv, "_parse_fast", fast)
+            patch.setattr(pixel_csv._Rows, "_add_fast", fast)
             try:
                 got = read(data)
                 usage = None if got.usage is None else got.usage.tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -134,14 +135,17 @@ opening in the ledger
         for what, (values_mean, values) in (attributes or {}).items():
             if values.shape != labels.shape or (len(values) and int(values.max()) >= len(values_mean)):
                 raise InputError(f"the attribute {what!r} needs one of its {len(values_mean)} values for every face")
+        with ThreadPoolExecutor(1) as beside:  # a large hash leaves the interpreter to others
+            hashing = beside.submit(fingerprint, images, labels, splits, label_set, split_names)
+            groups = duplicate_groups(images)
         return cls(
             name=name,
             label_set=label_set,
             split_names=split_names,
             roles=roles,
-            fingerprint=fingerprint(images, labels, splits, label_set, split_names),
+            fingerprint=hashing.result(),
             splits=_frozen(splits),
-            groups=_frozen(duplicate_groups(images)),
+            groups=_frozen(groups),
             _images=_frozen(images),
             _labels=_frozen(labels),
             info=dict(info or {}),

@@ -8,14 +8,12 @@ empty lines) and otherwise names the line and the column. So the slow way alone 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -30,11 +28,12 @@ PIXELS = SIDE * SIDE
 CLASSES = 7
 USAGES = ("Training", "PublicTest", "PrivateTest")
 
-_READ = 1 << 20
-"""Bytes read at once."""
+_READ = 2 << 20
+"""Bytes read at once: enough pieces that the odd one at the end does not count."""
 _PIECE = 192 << 10
-"""Bytes parsed at once: the temporaries stay in the processor's cache. Much larger pieces spend their time in page
-faults, much smaller ones in handing the interpreter from thread to thread."""
+"""Bytes parsed at once: the temporaries stay in the processor's cache."""
+_AHEAD = 4
+"""Blocks that the parser may be ahead of the checksum: so many are held in memory."""
 _LONGEST_LINE = 64 << 10
 """No valid line is a quarter as long; a longer one means that the file is no such csv."""
 
@@ -67,13 +66,6 @@ class CsvFaces:
     md5: str
 
 
-@dataclass(frozen=True)
-class _Rows:
-    images: npt.NDArray[np.uint8]  # (n, 2304)
-    labels: npt.NDArray[np.uint8]
-    usage: npt.NDArray[np.uint8]
-
-
 def read_pixel_csv(stream: Readable, file: str, *, size: int = 0, progress: Progress | None = None) -> CsvFaces:
     """Read ``fer2013.csv``, ``icml_face_data.csv``, or the challenge's ``train.csv`` or ``test.csv``.
 
@@ -94,66 +86,57 @@ def read_pixel_csv(stream: Readable, file: str, *, size: int = 0, progress: Prog
         ((1, 48, 48), [3], [0])
     """
     digest = hashlib.md5(usedforsecurity=False)
-    parts: list[_Rows] = []
     columns: tuple[str, ...] = ()
-    rest, line, done = b"", 1, 0
-    workers = min(4, os.cpu_count() or 1)
-
-    def collect(pieces: list[_Rows | bytes]) -> None:
-        nonlocal line
-        for piece in pieces:
-            if isinstance(piece, bytes):
-                parts.append(_parse_lines(piece, columns, file, line))
-                line += piece.count(b"\n")
-            else:
-                parts.append(piece)
-                line += len(piece.labels)
-
-    # NumPy and hashlib leave the interpreter to others while they work, so threads are enough. Results are taken in
-    # the order of the file, hence the error that is raised is the first one.
-    with ThreadPoolExecutor(1) as hasher, ThreadPoolExecutor(workers) as parser:
+    rest, done = b"", 0
+    rows: _Rows | None = None
+    # The checksum takes almost as long as the parser, and hashlib leaves the interpreter to others while it works.
+    # More threads than these two would rather wait for the interpreter than for each other's cores.
+    with ThreadPoolExecutor(1) as hasher:
         hashing: deque[Future[None]] = deque()
-        parsing: deque[Future[list[_Rows | bytes]]] = deque()
         while data := stream.read(_READ):
             hashing.append(hasher.submit(digest.update, data))
+            if len(hashing) > _AHEAD:
+                hashing.popleft().result()
             done += len(data)
-            if not columns:
+            if rows is None:
                 data, rest = rest + data, b""
                 head, found, data = data.partition(b"\n")
                 if not found:
                     rest = head
-                    _check_length(rest, file, line)
+                    _check_length(rest, file, 1)
                     continue
                 columns = _read_header(head, file)
-                line += 1
-            parsing.append(parser.submit(_parse, rest, data, columns))
-            rest = data[data.rfind(b"\n") + 1 :] if b"\n" in data else rest + data
-            while len(parsing) > 2 * workers or (parsing and len(rest) > _LONGEST_LINE):
-                collect(parsing.popleft().result())
-            while len(hashing) > 2 * workers:
-                hashing.popleft().result()
-            _check_length(rest, file, line)
+                rows = _Rows(columns, file, max(size, len(data)))
+            rest = _read_block(rows, rest, data)
+            _check_length(rest, file, rows.line)
             if progress is not None:
                 progress(done, max(size, done))
-        if not columns and done:
+        if rows is None and done:
             columns, rest = _read_header(rest, file), b""
-            line += 1
-        if rest:
-            parsing.append(parser.submit(_parse, rest, b"\n", columns))
-        while parsing:
-            collect(parsing.popleft().result())
-    if not columns:
+            rows = _Rows(columns, file, 0)
+        if rest and rows is not None:
+            rows.add(rest + b"\n")
+    if rows is None:
         raise DataError("the file is empty; get it again", file=file)
-    count = sum(len(part.labels) for part in parts)
-    if count == 0:
+    if not rows.count:
         raise DataError("there is a header, but no face follows; get the file again", file=file, line=1)
     return CsvFaces(
         columns=columns,
-        images=np.concatenate([part.images for part in parts]).reshape(count, SIDE, SIDE),
-        labels=np.concatenate([part.labels for part in parts]),
-        usage=np.concatenate([part.usage for part in parts]) if "usage" in columns else None,
+        images=rows.images[: rows.count].reshape(rows.count, SIDE, SIDE),
+        labels=rows.labels[: rows.count],
+        usage=rows.usage[: rows.count] if "usage" in columns else None,
         md5=digest.hexdigest(),
     )
+
+
+def _read_block(rows: _Rows, rest: bytes, data: bytes) -> bytes:
+    """Read all lines that end in ``data``, the first of which began with ``rest``; the line that is left over."""
+    start = 0
+    # The latest line end that fits into a piece, or else the next one.
+    while stop := data.rfind(b"\n", start, start + _PIECE) + 1 or data.find(b"\n", start) + 1:
+        rows.add(rest + data[start:stop])
+        rest, start = b"", stop
+    return rest + data[start:]
 
 
 def _check_length(rest: bytes, file: str, line: int) -> None:
@@ -164,22 +147,6 @@ def _check_length(rest: bytes, file: str, line: int) -> None:
             file=file,
             line=line,
         )
-
-
-def _parse(rest: bytes, data: bytes, columns: tuple[str, ...]) -> list[_Rows | bytes]:
-    """All lines that end in ``data``, the first of which began with ``rest``; what only the slow way can read, raw."""
-    out: list[_Rows | bytes] = []
-    start = data.find(b"\n") + 1
-    if start:
-        out.append(_parse_fast(rest + data[:start], columns))
-    while start and start < len(data):
-        stop = data.rfind(b"\n", start, start + _PIECE) + 1
-        stop = stop or data.find(b"\n", start) + 1
-        if not stop:
-            break
-        out.append(_parse_fast(data[start:stop], columns))
-        start = stop
-    return out
 
 
 def _read_header(head: bytes, file: str) -> tuple[str, ...]:
@@ -197,118 +164,156 @@ def _read_header(head: bytes, file: str) -> tuple[str, ...]:
     return columns
 
 
-class _Buffers(threading.local):
-    """Room for the temporaries of `_parse_fast`, one per thread, used again for every piece."""
+class _Rows:
+    """The faces read so far.
 
-    def __init__(self) -> None:
-        self.size = 0
+    Attributes:
+        images: uint8 (room, 2304); the first ``count`` are read.
+        labels: uint8 (room,).
+        usage: uint8 (room,).
+        count: faces read.
+        line: 1-based, of the next line.
+    """
 
-    def take(self, size: int) -> tuple[npt.NDArray[Any], ...]:
-        if self.size < size:
-            self.size = size + size // 4
-            self.bytes = [np.empty(self.size, np.uint8) for _ in range(3)]
-            self.flags = [np.empty(self.size, np.bool_) for _ in range(3)]
-        return tuple(buffer[:size] for buffer in (*self.bytes, *self.flags))
+    def __init__(self, columns: tuple[str, ...], file: str, size: int) -> None:
+        """Room for all faces that ``size`` bytes can hold, so that nothing moves; unused room takes no memory."""
+        self.columns, self.file = columns, file
+        self.count, self.line = 0, 2
+        room = size // (2 * PIXELS) + 1
+        self.images = np.zeros((room, PIXELS), np.uint8)
+        self.labels = np.full(room, UNLABELLED, np.uint8)
+        self.usage = np.zeros(room, np.uint8)
+        self._buffers: list[npt.NDArray[np.uint8]] = []
 
+    def add(self, piece: bytes) -> None:
+        """Read a piece that ends where a line ends.
 
-_buffers = _Buffers()
+        Raises:
+            DataError: with line and column, at the first thing that is wrong.
+        """
+        if not self._add_fast(piece):
+            self._add_slowly(piece)
 
+    def _make_room(self, count: int) -> None:
+        if count <= len(self.labels):
+            return
+        for name, value in (("images", 0), ("labels", UNLABELLED), ("usage", 0)):
+            old: npt.NDArray[np.uint8] = getattr(self, name)
+            new = np.full((max(count, 2 * self.count), *old.shape[1:]), value, np.uint8)
+            new[: self.count] = old[: self.count]
+            setattr(self, name, new)
 
-def _parse_fast(piece: bytes, columns: tuple[str, ...]) -> _Rows | bytes:
-    """All lines of the piece at once, or the piece itself if one of them is not exactly as published."""
-    data = np.frombuffer(piece, np.uint8)
-    rows = piece.count(b"\n")
-    digit, tens, hundreds, is_digit, pair, flag = _buffers.take(len(data))
-    pair, hundreds = pair[:-1], hundreds[:-2]
-    labelled = "emotion" in columns
-    numbers = PIXELS + labelled
+    def _add_fast(self, piece: bytes) -> bool:
+        """All lines of the piece at once; False if one of them is not exactly as published."""
+        data = np.frombuffer(piece, np.uint8)
+        digit, tens, hundreds, is_digit, pair, flag, numbers_flat = self._take_buffers(len(data))
+        labelled = "emotion" in self.columns
+        numbers = PIXELS + labelled
 
-    np.subtract(data, np.uint8(48), out=digit)  # wraps: everything that is no digit becomes 10 or more
-    np.less(digit, np.uint8(10), out=is_digit)
-    np.logical_and(is_digit[:-1], is_digit[1:], out=pair)
-    last_digits = np.flatnonzero(np.greater(is_digit[:-1], is_digit[1:], out=flag[:-1]))
-    if len(last_digits) != rows * numbers or bool(np.logical_and(pair[:-2], pair[2:], out=flag[:-3]).any()):
-        return piece  # not that many numbers, or one of four digits
-    ends = last_digits.reshape(rows, numbers)
+        # Flags and values are bytes all along, since nothing is faster.
+        np.subtract(data, np.uint8(48), out=digit)  # wraps: everything that is no digit becomes 10 or more
+        np.less(digit, np.uint8(10), out=is_digit)
+        np.bitwise_and(is_digit[:-1], is_digit[1:], out=pair[:-1])
+        last_digits = np.flatnonzero(np.greater(is_digit[:-1], is_digit[1:], out=flag[:-1]).view(np.bool_))
+        rows = len(last_digits) // numbers
+        self._make_room(self.count + rows)
+        if len(last_digits) != rows * numbers or bool(np.bitwise_and(pair[:-3], pair[2:-1], out=flag[:-3]).any()):
+            return False  # some line has not that many numbers, or one of four digits
+        around = self._read_around(piece, last_digits.reshape(rows, numbers), labelled)
+        # What is left over must then be the 2,303 spaces between the pixels of each line, no more and nothing else.
+        spaces = int(np.count_nonzero(np.equal(data, np.uint8(32), out=flag)))
+        others = len(data) - int(np.count_nonzero(is_digit))
+        if around is None or spaces != rows * (PIXELS - 1) or others - around != spaces:
+            return False
 
-    # Around the pixels: label, commas, usage and line end, checked byte by byte. What is left over must then be
-    # the 2,303 spaces between the pixels of each line, no more and no other character.
-    labels, usage = [UNLABELLED] * rows, [0] * rows
-    around, start = 0, 0
-    for row, (first, last) in enumerate(zip(ends[:, 0].tolist(), ends[:, -1].tolist(), strict=True)):
-        newline = piece.find(b"\n", start)
-        stop = newline - (piece[newline - 1] == 13)
-        right = last + 1  # one past the last pixel
-        left = start
-        if labelled:
-            label = piece[start] - 48
-            if not 0 <= label < CLASSES or piece[start + 1] != 44:
-                return piece
-            labels[row] = label
-            left += 2
-        if columns[-1] == "usage":
-            name = _USAGE_IDS.get(piece[right + 1 : stop])
-            if name is None or piece[right] != 44:
-                return piece
-            usage[row] = name
-        elif right != stop:
-            return piece
-        elif columns[1:2] == ("usage",):
-            comma = piece.find(b",", left, right)
-            name = _USAGE_IDS.get(piece[left:comma])
-            if comma < 0 or name is None:
-                return piece
-            usage[row] = name
-            left = comma + 1
-        if not start <= first < right <= stop:
-            return piece
-        around += newline + 1 - right + left - start - labelled  # bytes that are no digit
-        start = newline + 1
-    spaces = int(np.count_nonzero(np.equal(data, np.uint8(32), out=flag)))
-    others = len(data) - int(np.count_nonzero(is_digit))
-    if spaces != rows * (PIXELS - 1) or others - around != spaces:
-        return piece
+        # What is no digit has the value 0; hundreds count only where two digits follow, so that no number borrows
+        # from the one before it.
+        values = np.multiply(digit, is_digit, out=digit)
+        np.multiply(values[:-2], pair[1:-1], out=hundreds[:-2])
+        if hundreds[:-2].max(initial=0) > 2:
+            return False  # 300 or more
+        np.multiply(hundreds[:-2], np.uint8(100), out=hundreds[:-2])
+        np.multiply(values, np.uint8(10), out=tens)
+        np.add(values[1:], tens[:-1], out=values[1:])
+        np.add(values[2:], hundreds[:-2], out=values[2:])
+        if bool(np.less(values[2:], hundreds[:-2], out=flag[:-2]).any()):
+            return False  # 256 to 299, which wrapped
+        # "wrap" saves the check of every position; they are all inside.
+        read = values.take(last_digits, out=numbers_flat[: len(last_digits)], mode="wrap").reshape(rows, numbers)
+        self.images[self.count : self.count + rows] = read[:, labelled:]
+        self.count += rows
+        self.line += rows
+        return True
 
-    # Bytes all along, since they are the fastest. What is no digit has the value 0; hundreds count only where two
-    # digits follow, so that no number borrows from the one before it.
-    values = np.multiply(digit, is_digit.view(np.uint8), out=digit)
-    np.multiply(values[:-2], pair.view(np.uint8)[1:], out=hundreds)
-    if hundreds.max(initial=0) > 2:
-        return piece  # 300 or more
-    np.multiply(hundreds, np.uint8(100), out=hundreds)
-    np.multiply(values, np.uint8(10), out=tens)
-    np.add(values[1:], tens[:-1], out=values[1:])
-    np.add(values[2:], hundreds, out=values[2:])
-    if bool(np.less(values[2:], hundreds, out=flag[:-2]).any()):
-        return piece  # 256 to 299, which wrapped
-    return _Rows(values[ends[:, labelled:]], np.array(labels, np.uint8), np.array(usage, np.uint8))
+    def _read_around(self, piece: bytes, ends: npt.NDArray[np.intp], labelled: bool) -> int | None:
+        """Label, commas, usage and line end of each line, byte by byte.
 
+        Returns:
+            The bytes around the pixels that are no digits; None if something is not as published.
+        """
+        around, start, columns = 0, 0, self.columns
+        for row, (first, last) in enumerate(zip(ends[:, 0].tolist(), ends[:, -1].tolist(), strict=True), self.count):
+            newline = piece.find(b"\n", start)
+            if newline < 0:
+                return None
+            stop = newline - (piece[newline - 1] == 13)
+            right = last + 1  # one past the last pixel
+            left = start
+            if labelled:
+                label = piece[start] - 48
+                if not 0 <= label < CLASSES or piece[start + 1] != 44:
+                    return None
+                self.labels[row] = label
+                left += 2
+            if columns[-1] == "usage":
+                name = _USAGE_IDS.get(piece[right + 1 : stop])
+                if name is None or piece[right] != 44:
+                    return None
+                self.usage[row] = name
+            elif right != stop:
+                return None
+            elif columns[1:2] == ("usage",):
+                comma = piece.find(b",", left, right)
+                name = _USAGE_IDS.get(piece[left:comma])
+                if comma < 0 or name is None:
+                    return None
+                self.usage[row] = name
+                left = comma + 1
+            if not start <= first < right <= stop:
+                return None
+            around += newline + 1 - right + left - start - labelled
+            start = newline + 1
+        return around if start == len(piece) else None
 
-def _parse_lines(block: bytes, columns: tuple[str, ...], file: str, first: int) -> _Rows:
-    """Line by line: forgiving where it is harmless, exact about the place where it is not."""
-    images: list[npt.NDArray[np.uint8]] = []
-    labels: list[int] = []
-    usage: list[int] = []
-    for line, raw in enumerate(block.split(b"\n")[:-1], first):
-        text = raw.rstrip(b"\r").decode("utf-8", "replace")
-        if not text.strip():
-            continue
-        fields = list(_fields(text))
-        if len(fields) != len(columns):
-            _refuse_field_count(fields, columns, file, line, len(text))
-        label, which = UNLABELLED, 0
-        for name, (column, value) in zip(columns, fields, strict=True):
-            if name == "emotion":
-                label = _read_label(value, file, line, column)
-            elif name == "usage":
-                which = _read_usage(value, file, line, column)
-            else:
-                images.append(_read_pixels(value, file, line, column))
-        labels.append(label)
-        usage.append(which)
-    return _Rows(
-        np.array(images, np.uint8).reshape(len(images), PIXELS), np.array(labels, np.uint8), np.array(usage, np.uint8)
-    )
+    def _take_buffers(self, size: int) -> list[npt.NDArray[np.uint8]]:
+        """Room for the temporaries of `_add_fast`, used again for every piece."""
+        if not self._buffers or len(self._buffers[0]) < size:
+            self._buffers = [np.empty(size + size // 4, np.uint8) for _ in range(7)]
+        return [buffer[:size] for buffer in self._buffers]
+
+    def _add_slowly(self, piece: bytes) -> None:
+        """Line by line: forgiving where it is harmless, exact about the place where it is not."""
+        file, columns = self.file, self.columns
+        lines = piece.split(b"\n")[:-1]
+        self._make_room(self.count + len(lines))
+        for line, raw in enumerate(lines, self.line):
+            text = raw.rstrip(b"\r").decode("utf-8", "replace")
+            if not text.strip():
+                continue
+            fields = list(_fields(text))
+            if len(fields) != len(columns):
+                _refuse_field_count(fields, columns, file, line, len(text))
+            label, which = UNLABELLED, 0
+            for name, (column, value) in zip(columns, fields, strict=True):
+                if name == "emotion":
+                    label = _read_label(value, file, line, column)
+                elif name == "usage":
+                    which = _read_usage(value, file, line, column)
+                else:
+                    self.images[self.count] = _read_pixels(value, file, line, column)
+            self.labels[self.count], self.usage[self.count] = label, which
+            self.count += 1
+        self.line += len(lines)
 
 
 def _fields(text: str) -> Iterator[tuple[int, str]]:
