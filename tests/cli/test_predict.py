@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -212,6 +213,43 @@ def test_a_folder_becomes_one_table(
     (folder / "broken.png").write_text("no image")
     assert run(*predict, folder, "-r", "--out", out) == 2
     assert "1 could not be read (see the column message)" in capsys.readouterr().err
+
+
+def test_an_unreadable_folder_is_named_and_the_others_are_done(
+    predict: list[str],
+    crops: dict[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, out, real = Path(crops["sad"]).parent, tmp_path / "out" / "faces.csv", os.scandir
+    (folder / "locked").mkdir()
+
+    def scandir(path: str) -> object:
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    assert run(*predict, folder, "-r") == 2
+    assert f"{folder / 'locked'} cannot be read: Permission denied" in capsys.readouterr().err
+    assert run(*predict, folder, "-r", "--out", out) == 2
+    assert "3 faces in 4 files; 1 could not be read" in capsys.readouterr().err
+    with out.open() as stream:
+        assert [row["status"] for row in csv.DictReader(stream)] == ["ok", "ok", "ok", "error"]
+
+
+def test_nothing_to_do_is_an_error_and_not_an_empty_table(
+    predict: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for arguments in ([], ["--out", tmp_path / "f.csv"], ["--json"]):
+        assert run(*predict, tmp_path / "empty", "-r", *arguments) == 2
+        printed = capsys.readouterr()
+        assert (printed.out, printed.err.count("there is no image in ")) == ("", 1)
+    assert run(*predict, "") == 2
+    assert "one of the paths is empty" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
 
 def test_own_boxes_come_from_a_table(bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,37 @@ def test_a_plan_names_each_image_once_and_shortens_by_a_single_folder(folder: Pa
     assert plan(["photos/z.jpg", "photos"], recursive=True).root is None
     with pytest.raises(InputError, match="nothing to recognise"):
         plan([])
+
+
+def test_a_folder_that_cannot_be_read_stops_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if str(path).endswith("photos/a"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    (folder / "photos" / "b").mkdir()
+    (folder / "photos" / "b" / "1.jpg").touch()
+    monkeypatch.setattr("os.scandir", scandir)
+    jobs = list(plan(["photos"], recursive=True).jobs)
+    assert [(job.file, job.fault) for job in jobs] == [
+        ("photos/z.jpg", ""),
+        ("photos/a", "photos/a cannot be read: Permission denied; check the rights"),
+        ("photos/b/1.jpg", ""),
+    ]
+    with pytest.raises(InputError, match="photos/a cannot be read: Permission denied; check the rights"):
+        list(list_images(["photos"], recursive=True))
+
+
+def test_folders_without_images_and_empty_paths_are_refused(folder: Path) -> None:
+    (folder / "empty").mkdir()
+    with pytest.raises(InputError, match=r"there is no image in empty; images end in \.jpg, "):
+        list(plan(["empty"], recursive=True).jobs)
+    with pytest.raises(InputError, match="one of the paths is empty, perhaps a variable without a value"):
+        plan(["photos/z.jpg", ""])
+    (folder / "l.csv").write_text("file\n")
+    assert list(plan([], names="l.csv").jobs) == []  # a table says so itself
 
 
 def test_boxes_are_the_images_where_no_others_are_named(folder: Path) -> None:

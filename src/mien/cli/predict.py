@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mien.recognition import Recognizer
     from mien.recognition.files import FileRecord
     from mien.recognition.listing import Plan
+    from mien.recognition.shards import Shard
 
 
 def predict(
@@ -58,16 +59,52 @@ def predict(
         ),
     ] = None,
     views: Annotated[str, typer.Option(help="one, or another view that the bundle was calibrated for.")] = "one",
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="i/n", help="With --out: do the i-th of n parts, as one job of a job array; from 1."),
+    ] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="With --out: put all shards together, if each image is there exactly once.")
+    ] = False,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ray", help="ray: on many processes or machines, also s3://…; --out becomes a folder of Parquet."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="With --engine ray: processes; by default one per core of the cluster.")
+    ] = None,
 ) -> None:
     """Recognise the expressions of the faces on photographs, offline.
 
     A photograph without a face is no error. A file that is no image is named on standard error; the others are done
-    all the same and the exit status is 2.
+    all the same and the exit status is 2. So it is with a folder that cannot be read, and with folders that hold no
+    image. --merge exits with 1 where shards are missing, doubled or of different images.
     """
     from mien.errors import InputError
     from mien.recognition import Recognizer
     from mien.recognition.listing import plan
+    from mien.recognition.shards import Shard
 
+    many = {"--shard": shard, "--merge": merge or None, "--engine": engine}
+    if len(asked := [name for name, value in many.items() if value]) > 1:
+        raise InputError(f"{' and '.join(asked)} do not go together: --engine ray shares the work out by itself")
+    if asked and out is None:
+        raise InputError(f"{asked[0]} makes a table; say which with --out")
+    if workers is not None and engine is None:
+        raise InputError("--workers belongs to --engine ray; without it every core of this machine is used")
+    if merge:
+        leave = {"--draw": draw, "--csv": csv, "--crops": crops, "--model": model, "--min-confidence": min_confidence}
+        leave |= {"--detector": detector != "centerface", "--views": views != "one"}
+        if given := [name for name, value in leave.items() if value]:
+            raise InputError(f"--merge reads finished shards and recognises nothing; leave {', '.join(given)} away")
+        _merge(
+            plan(files or [], recursive=recursive, names=names, boxes=boxes) if files or names or boxes else None,
+            out,
+            as_json,
+        )
+        return
     if as_json and csv == "-":
         raise InputError("--json and --csv - both want standard output; give --csv a path")
     if out is not None and csv is not None:
@@ -79,13 +116,20 @@ def predict(
     # Several images at once, each in one thread, are faster than one image in several.
     recognizer = Recognizer(model, detector=chosen, views=views, threads=None if out is None else 1)
     if out is not None:
-        _to_table(recognizer, wanted, out, draw, min_confidence, as_json)
+        part = None if shard is None else Shard.parse(shard)
+        _to_table(recognizer, wanted, out, draw, min_confidence, as_json, part)
     else:
         _to_screen(recognizer, wanted, csv, draw, min_confidence, as_json)
 
 
 def _to_table(
-    recognizer: Recognizer, wanted: Plan, out: Path, draw: Path | None, min_confidence: float, as_json: bool
+    recognizer: Recognizer,
+    wanted: Plan,
+    out: Path,
+    draw: Path | None,
+    min_confidence: float,
+    as_json: bool,
+    shard: Shard | None,
 ) -> None:
     from mien.cli.common import complain, print_json, progress, stderr
     from mien.recognition.batch import recognize_to_table
@@ -102,6 +146,7 @@ def _to_table(
                 root=wanted.root,
                 settings=wanted.settings,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
+                shard=shard,
             )
     except KeyboardInterrupt:
         complain("stopped; the same command goes on from here")
@@ -112,6 +157,30 @@ def _to_table(
         stderr.print(str(summary), soft_wrap=True, highlight=False, markup=False)
     if summary.errors:
         raise typer.Exit(2)
+
+
+def _merge(wanted: Plan | None, out: Path | None, as_json: bool) -> None:
+    from mien.cli.common import complain, print_json, progress, stderr
+    from mien.recognition.shards import merge_shards
+
+    assert out is not None
+    with progress() as bar:
+        task = bar.add_task("merging", total=None)
+        found = merge_shards(
+            out,
+            None if wanted is None else wanted.jobs,
+            None if wanted is None else wanted.settings,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if as_json:
+        print_json(found.to_json())
+    else:
+        for problem in found.problems:
+            complain(problem)
+        if not found.problems:
+            stderr.print(str(found), soft_wrap=True, highlight=False, markup=False)
+    if found.problems:
+        raise typer.Exit(1)
 
 
 def _to_screen(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -14,8 +15,9 @@ import mien
 from mien.errors import InputError
 from mien.recognition.files import STDIN, FileRecord, recognize_files, save_drawing
 from mien.recognition.listing import Job
+from mien.recognition.shards import Listing, Shard, read_header, write_shard
 from mien.recognition.tables import Row, rows, table_format, write_table
-from mien.recognition.unfinished import Unfinished
+from mien.recognition.unfinished import Unfinished, differing
 from mien.store import atomic_file
 from mien.store.cpu import cpu_count
 
@@ -78,6 +80,7 @@ def recognize_to_table(
     settings: dict[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
     stretch: int = STRETCH,
+    shard: Shard | None = None,
 ) -> Summary:
     """Recognise files into a table with a row per face, and a row with its status for a file without one.
 
@@ -99,55 +102,104 @@ def recognize_to_table(
             another; an iterator is taken for the same.
         progress: called with files done and files in all.
         stretch: files after which rows are brought to disk.
+        shard: do this part of the files only. It lies in the folder ``OUT.shards`` until
+            `mien.recognition.shards.merge_shards` puts all of them together; one that is finished is not done again.
 
     Raises:
-        InputError: another ending, an interrupted run with other settings, a path that cannot be written.
+        InputError: another ending, an interrupted run with other settings, a path that cannot be written, a finished
+            shard with other settings or of other files.
         MissingExtraError: parquet without pyarrow.
     """
     format = table_format(str(out))
-    about = {"mien": mien.__version__, **_model(recognizer), "min_confidence": min_confidence}
+    about = {"mien": mien.__version__, **model_facts(recognizer), "min_confidence": min_confidence}
     if settings is None and isinstance(files, list | tuple):
         settings = {"files": hashlib.sha256(repr([_job(file) for file in files]).encode(errors="replace")).hexdigest()}
     asked = {**about, "draw": None if draw is None else str(draw), **(settings or {})}
-    jobs = (_job(file) for file in files)
-    with Unfinished(out, asked, jobs) as table:
+    listing = Listing(map(_job, files), shard)
+    target = Path(out) if shard is None else shard.path(out)
+    if shard is not None and (done := _finished(target, asked, listing)) is not None:
+        return done
+    with Unfinished(target, asked, listing, listing.to_json) as table:
         resumed = table.done
-        if progress is not None:
-            progress(table.done, table.jobs)
-
-        def finish(record: FileRecord) -> FileRecord:
-            if draw is not None:
-                save_drawing(record, Path(draw), root)
-            return record.without_image()
-
-        records = recognize_files(
-            recognizer, table.todo(), min_confidence=min_confidence, workers=workers or cpu_count(), finish=finish
-        )
-        pending: list[Row] = []
-        counts: Counter[str] = Counter()
-        count, since = 0, time.monotonic()
+        _recognize(recognizer, table, min_confidence, draw, root, workers, progress, stretch)
+        files_done, counts = table.jobs, table.counts
         try:
-            for record in records:
-                pending += rows(record, recognizer.label_set)
-                counts += _counted(record)
-                count += 1
-                if count >= stretch or time.monotonic() - since > SECONDS:
-                    table.add(count, pending, counts)
-                    pending, counts, count, since = [], Counter(), 0, time.monotonic()
-                if progress is not None:
-                    progress(table.done + count, table.jobs)
-        finally:
-            # Also when somebody stops it: what is done need not be done again.
-            if count:
-                table.add(count, pending, counts)
-        try:
-            with atomic_file(out) as stream:
-                write_table(stream, format, table.rows(), recognizer.label_set, about)
+            if shard is None:
+                with atomic_file(out) as stream:
+                    write_table(stream, format, table.rows(), recognizer.label_set, about)
+            else:
+                header = {"settings": table.settings, "about": about, "listing": table.notes}
+                header |= {"files": files_done, "counts": counts}
+                write_shard(shard, out, header, table.rows(), table.planned(), recognizer.label_set)
         except OSError as error:
-            raise InputError(f"{out} cannot be written: {error.strerror or error}; choose another path") from None
+            raise InputError(f"{target} cannot be written: {error.strerror or error}; choose another path") from None
         table.remove()
-        c = table.counts
-        return Summary(str(out), table.jobs, c["faces"], c["without"], c["errors"], c["left_out"], resumed)
+    return _summary(target, files_done, counts, resumed)
+
+
+def _recognize(
+    recognizer: Recognizer,
+    table: Unfinished,
+    min_confidence: float,
+    draw: str | Path | None,
+    root: str | Path | None,
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+    stretch: int,
+) -> None:
+    """What is left of a table."""
+    if progress is not None:
+        progress(table.done, table.jobs)
+
+    def finish(record: FileRecord) -> FileRecord:
+        if draw is not None:
+            save_drawing(record, Path(draw), root)
+        return record.without_image()
+
+    records = recognize_files(
+        recognizer, table.todo(), min_confidence=min_confidence, workers=workers or cpu_count(), finish=finish
+    )
+    pending: list[Row] = []
+    counts: Counter[str] = Counter()
+    count, since = 0, time.monotonic()
+    try:
+        for record in records:
+            pending += rows(record, recognizer.label_set)
+            counts += counted(record)
+            count += 1
+            if count >= stretch or time.monotonic() - since > SECONDS:
+                table.add(count, pending, counts)
+                pending, counts, count, since = [], Counter(), 0, time.monotonic()
+            if progress is not None:
+                progress(table.done + count, table.jobs)
+    finally:
+        # Also when somebody stops it: what is done need not be done again.
+        if count:
+            table.add(count, pending, counts)
+
+
+def _finished(target: Path, asked: dict[str, Any], listing: Listing) -> Summary | None:
+    """What an earlier run made of this shard."""
+    if not target.exists():
+        return None
+    header = read_header(target)
+    if other := differing(header["settings"], json.loads(json.dumps(asked))):
+        raise InputError(
+            f"{target} was made with other settings ({', '.join(other)}); give the same, or remove it to do it again"
+        )
+    for _ in listing:
+        pass
+    if header["listing"] != listing.to_json():
+        raise InputError(
+            f"{target} was made of {header['listing']['inputs']:,} images, and now there are others "
+            f"({listing.inputs:,}); remove it to do it again"
+        )
+    return _summary(target, header["files"], Counter(header["counts"]), header["files"])
+
+
+def _summary(out: Path, files: int, counts: Counter[str], resumed: int) -> Summary:
+    c = counts
+    return Summary(str(out), files, c["faces"], c["without"], c["errors"], c["left_out"], resumed)
 
 
 def _job(file: str | Path | Job) -> Job:
@@ -157,7 +209,8 @@ def _job(file: str | Path | Job) -> Job:
     return job
 
 
-def _counted(record: FileRecord) -> Counter[str]:
+def counted(record: FileRecord) -> Counter[str]:
+    """What a record adds to a summary: ``faces``, ``without``, ``errors``, ``left_out``."""
     return Counter(
         faces=0 if record.faces is None else len(record.faces),
         without=int(record.status == "no face"),
@@ -166,7 +219,7 @@ def _counted(record: FileRecord) -> Counter[str]:
     )
 
 
-def _model(recognizer: Recognizer) -> dict[str, Any]:
+def model_facts(recognizer: Recognizer) -> dict[str, Any]:
     """What decides the numbers of a recogniser."""
     return {
         "model": recognizer.card.name,

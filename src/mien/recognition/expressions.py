@@ -103,7 +103,7 @@ class Expressions:
         rows = len(given)
         self._put("probabilities", given, np.float32, (rows, classes))
         # NaN fails both comparisons.
-        if not (np.all(self.probabilities >= 0) and np.all(np.abs(self.probabilities.sum(axis=1) - 1) < 1e-3)):
+        if not ((self.probabilities >= 0).all() and (np.abs(self.probabilities.sum(axis=1) - 1) < 1e-3).all()):
             raise InputError("probabilities lie in 0–1 and each row sums to 1; apply softmax to logits first")
         if not 0 <= self.threshold <= 1:
             raise InputError(f"a threshold lies in 0–1, not {self.threshold}")

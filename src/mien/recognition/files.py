@@ -21,6 +21,7 @@ from mien.store import atomic_file
 if TYPE_CHECKING:
     from PIL import Image
 
+    from mien.faces.decode import ImageSource
     from mien.recognition.recognizer import Recognizer
 
 STDIN = "-"
@@ -99,29 +100,38 @@ def recognize_files(
     def work(file: str | Path | Job) -> FileRecord:
         job = file if isinstance(file, Job) else Job(str(file))
         with held.turn() as before:
-            record = _record(recognizer, job, min_confidence, stdin, before)
+            source = stdin if job.file == STDIN else None
+            record = recognize_file(recognizer, job, source, min_confidence=min_confidence, before=before)
             return record if finish is None else finish(record)
 
-    return _in_order(work, files, workers)
+    return in_order(work, files, workers)
 
 
-def _record(
+def recognize_file(
     recognizer: Recognizer,
     job: Job,
-    min_confidence: float,
-    stdin: IO[bytes] | None,
-    before: Callable[[int, int], None],
+    source: ImageSource | None = None,
+    *,
+    min_confidence: float = 0.0,
+    before: Callable[[int, int], None] | None = None,
 ) -> FileRecord:
+    """One job, one record; what cannot be read becomes a record with the status ``error``.
+
+    Args:
+        recognizer: with or without a detector.
+        job: what is to be recognised; one with a fault is answered with it.
+        source: its bytes or an open file, if they come from elsewhere than its path.
+        min_confidence: see `recognize_files`.
+        before: see `mien.faces.decode.decode`.
+    """
     from mien.faces.decode import decode
 
-    file = job.file
-    # Names that are no Unicode can be opened but not printed.
-    shown = os.fsencode(file).decode(errors="replace")
+    shown = job.shown
+    if job.fault:
+        return FileRecord(shown, "error", message=job.fault)
     try:
-        if file == STDIN and stdin is not None:
-            pixels = decode(stdin, name="standard input", before=before)
-        else:
-            pixels = decode(file, name=shown, before=before)
+        name = "standard input" if job.file == STDIN and source is not None else shown
+        pixels = decode(job.file if source is None else source, name=name, before=before)
         faces = recognizer.predict(pixels, boxes=job.boxes)
     except BundleError:
         raise
@@ -151,8 +161,13 @@ def _was(count: int) -> str:
     return "was" if count == 1 else "were"
 
 
-def _in_order(work: Callable[[_Item], _Answer], items: Iterable[_Item], workers: int) -> Iterator[_Answer]:
-    """The answers in the order of the items; at no time more than a few of either are held."""
+def in_order(work: Callable[[_Item], _Answer], items: Iterable[_Item], workers: int) -> Iterator[_Answer]:
+    """The answers in the order of the items; at no time more than a few of either are held.
+
+    Example:
+        >>> list(in_order(str.upper, ["a", "b", "c"], 2))
+        ['A', 'B', 'C']
+    """
     if workers <= 1:
         yield from map(work, items)
         return

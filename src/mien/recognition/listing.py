@@ -8,7 +8,7 @@ import itertools
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,36 @@ class Job:
     Args:
         file: its path, as results name it.
         boxes: x1, y1, x2, y2 in pixels, if the faces are known; no detector runs then.
+        fault: why it cannot be read, where that is known already: a folder that could not be opened.
+        at: its place, from 0, in a larger list of which it is a part; -1 where there is none.
     """
 
     file: str
     boxes: tuple[Box, ...] | None = None
+    fault: str = ""
+    at: int = -1
+
+    @property
+    def shown(self) -> str:
+        """Its path as it can be printed: names that are no Unicode can be opened but not printed."""
+        return os.fsencode(self.file).decode(errors="replace")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, without what is not known."""
+        known = {"boxes": self.boxes, "fault": self.fault or None, "at": None if self.at < 0 else self.at}
+        return {"file": self.file, **{name: value for name, value in known.items() if value is not None}}
+
+    @classmethod
+    def from_json(cls, entry: dict[str, Any]) -> Job:
+        """What `to_json` gave.
+
+        Example:
+            >>> Job.from_json(Job("a.jpg", ((1.0, 2.0, 3.0, 4.0),)).to_json())
+            Job(file='a.jpg', boxes=((1.0, 2.0, 3.0, 4.0),), fault='', at=-1)
+        """
+        boxes = entry.get("boxes")
+        known = None if boxes is None else tuple((b[0], b[1], b[2], b[3]) for b in boxes)
+        return cls(entry["file"], known, entry.get("fault", ""), entry.get("at", -1))
 
 
 @dataclass(frozen=True)
@@ -71,10 +97,12 @@ def plan(
 
     Raises:
         InputError: nothing is given, or a table is none; while the jobs are read, also when the boxes are of files that
-            are not among the images.
+            are not among the images, and when the folders hold no image.
     """
     if not paths and names is None and boxes is None:
         raise InputError("there is nothing to recognise: give images, or a folder with --recursive")
+    if "" in paths:
+        raise InputError("one of the paths is empty, perhaps a variable without a value; give images or folders")
     known = None if boxes is None else read_boxes(boxes)
     settings = {
         "files": list(paths),
@@ -89,16 +117,19 @@ def plan(
             yield from (Job(file, faces) for file, faces in known.items())
             return
         left = None if known is None else {same_file(file): file for file in known}
-        for file in itertools.chain(
+        job = None
+        for job in itertools.chain(
+            _list(paths, recursive=recursive),
             # A table with a row per face names a file once per face; it is recognised once.
-            list_images(paths, recursive=recursive),
-            () if names is None else dict.fromkeys(read_names(names)),
+            () if names is None else map(Job, dict.fromkeys(read_names(names))),
         ):
-            if known is None or left is None:
-                yield Job(file)
+            if known is None or left is None or job.fault:
+                yield job
             else:
-                spelt = left.pop(same_file(file), None)
-                yield Job(file, () if spelt is None else known[spelt])
+                spelt = left.pop(same_file(job.file), None)
+                yield replace(job, boxes=() if spelt is None else known[spelt])
+        if job is None and paths:
+            raise InputError(f"there is no image in {_named(paths)}; images end in {', '.join(SUFFIXES)}")
         if left:
             first = next(iter(left.values()))
             raise DataError(
@@ -129,11 +160,20 @@ def list_images(paths: Iterable[str | Path], *, recursive: bool = False) -> Iter
         >>> [Path(file).name for file in list_images([folder], recursive=True)]
         ['z.jpg', 'a.PNG']
     """
-    for path in map(str, paths):
-        if recursive and os.path.isdir(path):  # noqa: PTH112 - a path may be too long to be one
-            yield from _below(path)
-        else:
-            yield path
+    for job in _list(map(str, paths), recursive=recursive):
+        if job.fault:
+            raise InputError(job.fault)
+        yield job.file
+
+
+def is_image_name(name: str) -> bool:
+    """Whether something of that name below a folder is taken for a photograph.
+
+    Example:
+        >>> is_image_name("A.JPG"), is_image_name(".a.jpg"), is_image_name("a.faces.png"), is_image_name("a.txt")
+        (True, False, False, False)
+    """
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".") and not name.endswith(DRAWING)
 
 
 def read_names(path: str | Path) -> Iterator[str]:
@@ -202,15 +242,37 @@ def _sha256(path: str | Path) -> str:
         raise DataError(f"{error.strerror or error}; give the path of a CSV with a column 'file'", file=path) from None
 
 
-def _below(folder: str) -> Iterator[str]:
+def _list(paths: Iterable[str], *, recursive: bool) -> Iterator[Job]:
+    for path in paths:
+        if recursive and os.path.isdir(path):  # noqa: PTH112 - a path may be too long to be one
+            yield from _below(path)
+        else:
+            yield Job(path)
+
+
+def _below(folder: str) -> Iterator[Job]:
+    """Its images; a folder below that cannot be opened is a job with a fault, so that the others are done all the same.
+
+    The faults come where they are met: after the images of the folders before.
+    """
+    faults: list[Job] = []
+
     def fail(error: OSError) -> None:
-        raise InputError(f"{error.filename} cannot be read: {error.strerror or error}; check the rights") from None
+        name = os.fsdecode(error.filename)
+        faults.append(Job(name, fault=f"{name} cannot be read: {error.strerror or error}; check the rights"))
 
     for parent, folders, files in os.walk(folder, onerror=fail):
+        yield from faults
+        faults.clear()
         folders.sort()
         for name in sorted(files):
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".") and not name.endswith(DRAWING):
-                yield os.path.join(parent, name)  # noqa: PTH118 - names that are no Unicode stay what they are
+            if is_image_name(name):
+                yield Job(os.path.join(parent, name))  # noqa: PTH118 - names that are no Unicode stay what they are
+    yield from faults
+
+
+def _named(paths: Sequence[str]) -> str:
+    return paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1:,} more"
 
 
 def _rows(path: Path, wanted: tuple[str, ...]) -> Iterator[tuple[int, str, list[str]]]:

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +35,25 @@ class Unfinished:
         target: the table that it becomes.
         settings: JSON values that decide what the rows are; an unfinished table with others is refused.
         jobs: what is to be done. Read once, when the table is begun; what is resumed has its list already.
+        notes: gives JSON values that are known when the jobs were read, kept as ``notes`` for those who resume.
 
     Raises:
         InputError: another process is at it, it was begun with other settings, or a folder of somebody's own has that
             name.
     """
 
-    def __init__(self, target: str | Path, settings: dict[str, Any], jobs: Iterable[Job]) -> None:
+    def __init__(
+        self,
+        target: str | Path,
+        settings: dict[str, Any],
+        jobs: Iterable[Job],
+        notes: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
         self.target = Path(target)
         self.folder = self.target.with_name(f"{self.target.name}.unfinished")
         self.settings = json.loads(json.dumps(settings))
-        self._jobs = jobs
+        self.notes: dict[str, Any] = {}
+        self._jobs, self._note = jobs, notes
         self.jobs = self.done = 0
         self.counts: Counter[str] = Counter()
 
@@ -77,11 +85,13 @@ class Unfinished:
 
     def todo(self) -> Iterator[Job]:
         """The jobs that are left."""
+        return self.planned(self.done)
+
+    def planned(self, start: int = 0) -> Iterator[Job]:
+        """All jobs, or those from one on."""
         with (self.folder / _LIST).open(encoding="utf-8") as lines:
-            for line in itertools.islice(lines, self.done, None):
-                entry = json.loads(line)
-                boxes = None if entry["boxes"] is None else tuple(map(tuple, entry["boxes"]))
-                yield Job(entry["file"], boxes)
+            for line in itertools.islice(lines, start, None):
+                yield Job.from_json(json.loads(line))
 
     def add(self, files: int, rows: list[Row], counts: Counter[str]) -> None:
         """The rows of the next ``files`` jobs are done; when this returns, they are on disk for good."""
@@ -114,9 +124,11 @@ class Unfinished:
         self._clear()  # left before the first stretch
         with atomic_file(self.folder / _LIST) as out:
             for job in self._jobs:
-                out.write(json.dumps({"file": job.file, "boxes": job.boxes}).encode() + b"\n")
+                out.write(json.dumps(job.to_json()).encode() + b"\n")
                 self.jobs += 1
-        write_text(self.folder / _JOB, json.dumps({"jobs": self.jobs, "settings": self.settings}, indent=1) + "\n")
+        self.notes = self._note()
+        begun = {"jobs": self.jobs, "settings": self.settings, "notes": self.notes}
+        write_text(self.folder / _JOB, json.dumps(begun, indent=1) + "\n")
 
     def _clear(self) -> None:
         for old in self.folder.iterdir():
@@ -135,15 +147,12 @@ class Unfinished:
 
     def _resume(self) -> None:
         begun = json.loads((self.folder / _JOB).read_text(encoding="utf-8"))
-        other = sorted(
-            key for key in {*begun["settings"], *self.settings} if begun["settings"].get(key) != self.settings.get(key)
-        )
-        if other:
+        if other := differing(begun["settings"], self.settings):
             raise InputError(
                 f"{self.folder} holds an unfinished table that was begun with other settings ({', '.join(other)}); "
                 "give the same to finish it, or remove that folder to begin anew"
             )
-        self.jobs = begun["jobs"]
+        self.jobs, self.notes = begun["jobs"], begun.get("notes", {})
         for part in self._parts():
             self.done = int(part.stem.partition("-")[2])
             with part.open(encoding="utf-8") as lines:
@@ -158,3 +167,13 @@ class Unfinished:
                 return
             end = int(last)
             yield part
+
+
+def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """The names of the settings that two tables do not share, sorted.
+
+    Example:
+        >>> differing({"views": "one", "model": "a"}, {"views": "flip", "model": "a", "crops": True})
+        ['crops', 'views']
+    """
+    return sorted(key for key in {*one, *other} if one.get(key) != other.get(key))
