@@ -18,6 +18,7 @@ name           transforms                                                       
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import random
@@ -95,7 +96,10 @@ class View:
         whole = resize_faces(faces, self.face or spec.face_size, spec.colour)
         total: NDArray[np.float64] | None = None
         for transform in self.transforms:
-            scores = logits(_normalise(_apply(whole, transform, self.size or spec.size), spec)).astype(np.float64)
+            found = logits(_normalise(_apply(whole, transform, self.size or spec.size), spec))
+            if len(self.transforms) == 1 and self.average == "logits":
+                return np.asarray(found, np.float32)  # its own average
+            scores = found.astype(np.float64)
             if self.average == "probabilities":
                 scores = np.exp(scores - scores.max(axis=1, keepdims=True))
                 scores /= scores.sum(axis=1, keepdims=True)
@@ -197,9 +201,18 @@ def _apply(faces: NDArray[np.uint8], transform: Transform, size: int) -> NDArray
 def _normalise(faces: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
     """uint8 (N, S, S[, 3]) → float32 (N, channels, S, S)."""
     planes = faces[:, None] if faces.ndim == 3 else np.moveaxis(faces, 3, 1)
-    scale = (1 / (255 * np.asarray(spec.std, np.float32)))[None, :, None, None]
-    offset = (np.asarray(spec.mean, np.float32) / np.asarray(spec.std, np.float32))[None, :, None, None]
-    return np.ascontiguousarray(planes * scale - offset, dtype=np.float32)
+    scale, offset = _affine(tuple(spec.mean), tuple(spec.std))
+    values = np.multiply(planes, scale, order="C")
+    values -= offset
+    return values
+
+
+@functools.lru_cache
+def _affine(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What grey values are multiplied by, and what is then taken away; float32 (1, channels, 1, 1) each."""
+    spread = np.asarray(std, np.float32)
+    scale, offset = np.float32(1) / (255 * spread), np.asarray(mean, np.float32) / spread
+    return scale[None, :, None, None], offset[None, :, None, None]
 
 
 def _random_rotations(count: int) -> tuple[Transform, ...]:
