@@ -42,9 +42,11 @@ OTHER = {
     "augment.affine_probability": 0.5, "augment.light_probability": 0.5, "augment.noise": 0.1, "augment.blur": 1,
     "augment.degrade_probability": 0.5, "augment.equalise_probability": 0.5, "optim.decoupled": "true",
     "schedule.floor": 0.1, "schedule.decay": 0.1, "schedule.cycle": 2.5, "monitor": "loss", "sampling": "balanced",
-    "ema_every": 16, "trainable": "['head']", "checkpoint_activations": "true", "start.kind": "pretrained",
+    "ema_every": 16, "trainable": "['head']", "checkpoint_activations": "true",
+    "sync_batch_norm": "true", "start.kind": "pretrained",
     "start.weights": None, "distill.weight": 0.5, "distill.temperature": 2, "distill.targets": "face",
-    "distill.teacher": HASH, "extra_images": HASH, "stages": None,
+    "distill.teacher": HASH, "extra_images": HASH, "stages": None, "votes": HASH,
+    "loss.targets": "probability", "loss.share": None,
 }  # fmt: skip
 
 
@@ -58,6 +60,7 @@ def test_every_field_is_part_of_the_hash() -> None:
     colour = InputSpec(40, 3, "grey", (0.0,) * 3, (1.0,) * 3, 48)
     hashes.add(RECIPE.with_(start=Start("run", HASH)).hash)
     hashes.add(RECIPE.with_(stages=({"name": "one"},)).hash)
+    hashes.add(RECIPE.set(["loss.targets=crossentropy", "loss.share=0.5"]).hash)
     hashes |= {RECIPE.with_(input=colour).hash, RECIPE.with_(input=dataclasses.replace(colour, colour="rgb")).hash}
     assert len(hashes) == len(OTHER) + 1, "a field takes no part in the hash"
 

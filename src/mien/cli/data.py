@@ -33,6 +33,8 @@ def list_(json: Json = False) -> None:
     table = Table("name", "what", "imported from")
     for entry in entries:
         sources = "\n".join(entry["imported"]) or ("not imported" if entry["needs_files"] else "needs no files")
+        if entry["made_from"]:
+            sources = f"made from {entry['made_from']}; votes: {', '.join(entry['imported']) or 'not imported'}"
         table.add_row(entry["name"], entry["title"], sources)
     stdout.print(table)
 
@@ -121,6 +123,7 @@ def _show(report: dict[str, Any], json: bool) -> None:
         "order of rows": report.get("order"),
         "format": report.get("format"),
         "source": report.get("source"),
+        "votes": report.get("votes"),
         "fingerprint": report["fingerprint"],
         "stored in": report["folder"],
     }

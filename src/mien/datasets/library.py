@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mien.datasets import affectnet, ckplus, expw, ferg, folder, jaffe, rafdb
+from mien.datasets import affectnet, ckplus, expw, ferg, ferplus, folder, jaffe, rafdb
 from mien.datasets.card import Card
 from mien.datasets.disk import LAYOUT, open_face_set, write_face_set
 from mien.datasets.drawn import drawn_faces
 from mien.datasets.faceset import FaceSet
 from mien.datasets.fer2013 import read_fer2013
-from mien.datasets.ferplus import ferplus
 from mien.datasets.readers import Progress
 from mien.datasets.readers.records import PICTURES
 from mien.errors import DataError, InputError
@@ -34,6 +33,7 @@ class DataSet:
         read: turns a source path into a face set in memory; None if it needs no files.
         make: makes it from options; None if it needs files.
         derive: another data set, and what makes this one from it; None if it stands alone.
+        add: of a derived data set: keeps what its own files say beside that other one; None if it has none.
         card: what is published about it; None for FER2013 and what is made from it, whose facts are packaged.
     """
 
@@ -42,13 +42,21 @@ class DataSet:
     read: Callable[[Path, Progress | None], FaceSet] | None = None
     make: Callable[..., FaceSet] | None = None
     derive: tuple[str, Callable[[FaceSet], FaceSet]] | None = None
+    add: Callable[[str | Path], object] | None = None
     card: Card | None = None
 
 
 DATASETS: Registry[DataSet] = Registry("data set")
 DATASETS.add("fer2013", DataSet("fer2013", "FER2013, 35,887 faces of seven expressions (ICML 2013)", read=read_fer2013))
 DATASETS.add(
-    "ferplus", DataSet("ferplus", "FER+: FER2013 with the majority of ten raters", derive=("fer2013", ferplus))
+    "ferplus",
+    DataSet(
+        "ferplus",
+        "FER+: FER2013 with the majority of ten raters",
+        derive=("fer2013", ferplus.ferplus),
+        add=ferplus.import_votes,
+        card=ferplus.CARD,
+    ),
 )
 for _name, _read, _card in (
     ("ckplus", ckplus.read_ckplus, ckplus.CARD),
@@ -92,7 +100,7 @@ def load_dataset(name: str, path: str | Path | None = None, **options: Any) -> F
     if options:
         raise InputError(f"{name} takes no option {sorted(options)[0]!r}; give the path of its files")
     if entry.derive is not None:
-        return entry.derive[1](load_dataset(entry.derive[0], path))
+        return entry.derive[1](load_dataset(entry.derive[0], path))  # the path is that of the other data set
     if path is not None:
         return _opened(name, Path(path)) or import_dataset(name, path)
     folder = _read_index(name).get("latest")
@@ -117,7 +125,16 @@ def import_dataset(name: str, path: str | Path, *, progress: Progress | None = N
     """
     entry = DATASETS[name]
     if entry.derive is not None:
-        raise InputError(f"{name} is made from {entry.derive[0]}: run `mien data import {entry.derive[0]} PATH`")
+        if entry.add is None:
+            raise InputError(f"{name} is made from {entry.derive[0]}: run `mien data import {entry.derive[0]} PATH`")
+        if not imported(entry.derive[0]):
+            raise InputError(
+                f"{name} is joined to {entry.derive[0]}, which is not imported yet: run `mien data import "
+                f"{entry.derive[0]} PATH` first"
+            )
+        load_dataset(name)  # another copy of that data set is refused before anything is kept
+        entry.add(path)
+        return load_dataset(name)
     if entry.read is None:
         raise InputError(f"{name} needs no import: mien.load_dataset({name!r}) makes it")
     source = Path(path)

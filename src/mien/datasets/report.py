@@ -9,6 +9,7 @@ import numpy as np
 
 from mien.datasets.duplicates import copies_of
 from mien.datasets.faceset import FaceSet, Split, fingerprint
+from mien.datasets.ferplus import checked_votes, stored_votes, votes_of
 from mien.datasets.library import DATASETS, imported, load_dataset
 from mien.datasets.published import Comparison, compare
 from mien.errors import InputError
@@ -22,12 +23,21 @@ def list_datasets() -> list[dict[str, Any]]:
             "name": name,
             "title": entry.title,
             "needs_files": entry.read is not None,
-            "imported": [known["path"] for known in imported(name)] if entry.read is not None else [],
+            "imported": _imported(name),
             "folder": str(cache_dir("datasets", name)) if entry.read is not None else None,
+            "made_from": None if entry.derive is None else entry.derive[0],
             "card": None if entry.card is None else entry.card.as_dict(),
         }
         for name, entry in DATASETS.items()
     ]
+
+
+def _imported(name: str) -> list[str]:
+    entry = DATASETS[name]
+    if entry.derive is not None:
+        votes = stored_votes() if imported(entry.derive[0]) else None
+        return [] if votes is None else [votes["source"]]
+    return [known["path"] for known in imported(name)] if entry.read is not None else []
 
 
 def describe(face_set: FaceSet) -> dict[str, Any]:
@@ -76,6 +86,8 @@ def check(name: str, path: str | Path | None = None) -> dict[str, Any]:
         InputError: nothing is imported, or the data set has nothing to check.
     """
     entry = DATASETS[name]
+    if entry.derive is not None:
+        return _check_derived(name, path)
     if entry.read is None:
         raise InputError(f"{name} is made, not read: there is nothing to check")
     face_set = load_dataset(name) if path is None else entry.read(Path(path), None)
@@ -91,6 +103,22 @@ def check(name: str, path: str | Path | None = None) -> dict[str, Any]:
     return {**describe(face_set), **comparison.as_dict(), "findings": findings}
 
 
+def _check_derived(name: str, path: str | Path | None) -> dict[str, Any]:
+    """FER+: its votes, those at ``path`` or the stored ones; its faces are the official FER2013's, or refused."""
+    face_set, findings = load_dataset(name), []
+    if path is not None:
+        checked_votes(path)
+    elif stored_votes() is None:
+        findings.append(f"The votes are not imported: run `mien data import {name} fer2013new.csv`.")
+    else:
+        try:
+            votes_of(face_set)
+        except InputError as error:
+            findings.append(f"{str(error)[:1].upper()}{str(error)[1:]}.")
+    card = DATASETS[name].card
+    return {**describe(face_set), "card": None if card is None else card.as_dict(), "findings": findings}
+
+
 def info(name: str) -> dict[str, Any]:
     """The imported copy as `describe` tells it, and the card; of a data set that is not imported, the card alone.
 
@@ -100,7 +128,12 @@ def info(name: str) -> dict[str, Any]:
     card = DATASETS[name].card
     if card is None:
         return describe(load_dataset(name))
-    told = describe(load_dataset(name)) if imported(name) else {"name": name, "imported": False}
+    derive = DATASETS[name].derive
+    told = (
+        describe(load_dataset(name))
+        if imported(name if derive is None else derive[0])
+        else {"name": name, "imported": False}
+    )
     return {**told, "card": card.as_dict()}
 
 

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from mien import systems
+from mien import __version__, systems
 from mien.errors import InputError, RunError, SealedSplitError
+from mien.evaluation.processes import joined
 from mien.results.provenance import source_state
 from mien.store import write_text
+from mien.store.launch import launched
 from mien.training.classical import ClassicalRecipe, fit, recipe_of
 from mien.training.given import Given, resolve
-from mien.training.loop import Loop, Progress, fabric_of
+from mien.training.loop import Loop, Progress
 from mien.training.occupied import occupied
+from mien.training.parallel import fabric_of
 from mien.training.recipe import Recipe
 from mien.training.run import SCHEMA, Run
 from mien.training.trainable import Trainable
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mien.datasets import ExtraImages, Split
     from mien.systems.card import Card
 
@@ -41,9 +48,14 @@ def train(
     init: str | Path | Run | None = None,
     teacher: Any = None,
     extra_images: str | Path | ExtraImages | None = None,
+    votes: NDArray[np.uint8] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    timeout: float | None = None,
 ) -> Run:
     """Train a system and choose its epoch on the selection split. The test split cannot be given.
+
+    Processes that torchrun started train together, and all of them return the run. SIGTERM, where the program does not
+    handle it, lets the training finish its step and save.
 
     Args:
         system: id of the system.
@@ -59,7 +71,10 @@ def train(
         init: start from the weights of this run of the same system.
         teacher: run, bundle, path of either, or several of them, whose answers ``recipe.distill`` gives a weight.
         extra_images: manifest of further training images, or what `mien.datasets.read_manifest` made of it.
+        votes: what raters say of each face of the whole face set, uint8 (faces, 10), columns as in FER+, for a recipe
+            whose ``loss.targets`` learns from them; of FER2013 and FER+ the votes that were imported.
         on_progress: called after each step and each epoch.
+        timeout: seconds that one of several processes waits for another, 600 by default.
 
     The recipe of the run holds the hashes of what was given, and its ``extra_data`` names the data behind it.
 
@@ -70,6 +85,8 @@ def train(
         SealedSplitError: a test split was given.
         RecipeError: the recipe is of another system.
         RunError: the run exists, belongs to other data, or is another process's; weights that do not fit the network.
+        StoppedError: SIGTERM came.
+        ProcessError: one of several processes is lost, or was given something else than the others.
     """
     check_splits(train, selection)
     if seed < 0:
@@ -81,6 +98,7 @@ def train(
             ("init", init),
             ("teacher", teacher),
             ("extra_images", extra_images),
+            ("votes", votes),
         ):
             if thing is not None:
                 raise InputError(f"{system} is no network; it takes no {what}")
@@ -92,30 +110,41 @@ def train(
         recipe = found
     if recipe.system_id != system:
         raise InputError(f"the recipe is one of {recipe.system_id!r}, not of {system!r}")
-    given = resolve(
-        recipe,
-        card,
-        train,
-        device=str(fabric_of(device, recipe.precision).device),
-        pretrained=pretrained,
-        init=init,
-        teacher=teacher,
-        extra_images=extra_images,
-    )
+    processes = joined(timeout)
+    own = str(fabric_of(device, recipe.precision, processes).device)
+    with processes.first_ahead():  # published weights are fetched once
+        given = resolve(
+            recipe,
+            card,
+            train,
+            device=own,
+            pretrained=pretrained,
+            init=init,
+            teacher=teacher,
+            extra_images=extra_images,
+            votes=votes,
+        )
     recipe = given.recipe
+    processes.check_same(
+        "recipes, seeds or faces",
+        lambda: " ".join([recipe.hash, str(seed), train.fingerprint, train.rows_hash, selection.rows_hash, __version__]),
+    )
     systems.check_options(card, recipe.system)
     _check_side(card, recipe)
     _check_stages(card, recipe, len(train.label_set))
     folder = Path(out) / f"{system}-{recipe.name}-{recipe.hash[:8]}-s{seed}{part and f'-{part}'}"
-    run = _start(folder, given, train, selection, seed, resume)
+    begun = partial(_start, folder, given, train, selection, seed, resume)
+    run = processes.on_first(begun)
     if run.finished:
         return run
-    with occupied(folder):
-        run = _start(folder, given, train, selection, seed, resume)  # another process may have been here meanwhile
+    with contextlib.ExitStack() as stack:
+        processes.on_first(lambda: stack.enter_context(occupied(folder)))
+        run = processes.on_first(begun)  # another process may have been here meanwhile
         if run.finished:
             return run
-        loop = Loop(run, given, train, selection, device, on_progress)  # refuses what does not fit the network
-        if not (folder / "run.json").exists():
+        # Refuses what does not fit the network.
+        loop = Loop(run, given, train, selection, device, on_progress, processes)
+        if processes.first and not (folder / "run.json").exists():
             write_text(folder / "recipe.toml", recipe.to_toml())
             run.save_info()
         return loop.run_to_end()
@@ -152,6 +181,8 @@ def _fit(
         recipe = found
     if recipe.system_id != system:
         raise InputError(f"the recipe is one of {recipe.system_id!r}, not of {system!r}")
+    if launched():
+        raise InputError(f"{system} is no network and is fitted by one process; start it without torchrun")
     tell = on_progress or (lambda progress: None)
     return fit(
         recipe,

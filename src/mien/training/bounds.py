@@ -17,6 +17,7 @@ _CHOICES = {
     ("schedule", "name"): ("constant", "cosine", "onecycle", "restarts", "step", "plateau", "inverse"),
     ("loss", "name"): ("cross_entropy", "focal"),
     ("loss", "class_weights"): ("none", "balanced"),
+    ("loss", "targets"): ("majority", "probability", "crossentropy", "multi-target"),
     ("keep",): ("best", "last"),
     ("monitor",): ("accuracy", "loss"),
     ("sampling",): ("none", "balanced"),
@@ -63,6 +64,7 @@ _RANGES = {
     ("schedule", "cycle"): (0.001, 100_000),
     ("loss", "smoothing"): (0, 0.99),
     ("loss", "gamma"): (0, 20),
+    ("loss", "share"): (0.001, 1),
     ("distill", "weight"): (0, 1),
     ("distill", "temperature"): (0.01, 1000),
 }
@@ -102,10 +104,20 @@ def check(recipe: Recipe) -> None:
         raise RecipeError("optim.nesterov needs optim.momentum above 0; set one or the other")
     if recipe.augment.crops in ("five", "ten") and not recipe.input.resize:
         raise RecipeError(f"augment.crops = {recipe.augment.crops!r} needs input.resize above input.size")
+    loss, mixed = recipe.loss, recipe.augment.mixup or recipe.augment.cutmix
+    if loss.share < 1 and loss.targets in ("majority", "multi-target"):
+        raise RecipeError(f"loss.share mixes shares of votes with labels; loss.targets = {loss.targets!r} has none")
+    if loss.targets == "multi-target" and (
+        loss.name != "cross_entropy" or loss.smoothing or loss.class_weights != "none" or mixed
+    ):
+        raise RecipeError(
+            "loss.targets = 'multi-target' is a loss of its own: set loss.name cross_entropy, loss.class_weights none, "
+            "and loss.smoothing, augment.mixup and augment.cutmix 0"
+        )
     if recipe.schedule.name == "restarts" and recipe.schedule.warmup >= recipe.schedule.cycle:
         raise RecipeError("schedule.warmup lies within each cycle of restarts; set it below schedule.cycle")
     for what, text in (("start.weights", recipe.start.weights), ("distill.teacher", recipe.distill.teacher),
-                       ("extra_images", recipe.extra_images)):  # fmt: skip
+                       ("extra_images", recipe.extra_images), ("votes", recipe.votes)):  # fmt: skip
         if text and not _HASH.fullmatch(text):
             raise RecipeError(f"{what} = {text!r}: the hash of 64 digits that a training fills in, or nothing")
     if recipe.start.kind == "fresh" and recipe.start.weights:

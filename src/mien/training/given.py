@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mien.datasets import ExtraImages, Split, read_manifest
 from mien.datasets.lineage import Lineage, behind
@@ -18,9 +20,12 @@ from mien.errors import InputError, RunError
 from mien.training.distillation import Teacher
 from mien.training.recipe import Recipe, Start
 from mien.training.run import Run
+from mien.training.votes import Voted, voted
 from mien.training.weights import hash_weights
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mien.systems.card import Card
 
 WEIGHT = 0.7
@@ -37,6 +42,7 @@ class Given:
         state: weights of a run; likewise.
         teacher: likewise.
         extra: extra images; likewise.
+        voted: targets from raters' votes; likewise.
         extra_data: names of all data behind them.
         notes: what the run notes of them.
     """
@@ -46,8 +52,28 @@ class Given:
     state: dict[str, Tensor] | None = None
     teacher: Teacher | None = None
     extra: ExtraImages | None = None
+    voted: Voted | None = None
     extra_data: list[str] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
+
+    def faces(self, train: Split) -> tuple[list[NDArray[np.uint8]], NDArray[np.uint8]]:
+        """All that is learnt from: images in parts, uint8 (n, H, W[, 3]) each, and the labels of all, uint8 (N,)."""
+        images, labels = [train.images], [np.asarray(train.labels)]
+        if self.voted is not None and len(self.voted.images):
+            images.append(self.voted.images)
+            labels.append(self.voted.labels)
+        if self.extra is not None:
+            images.append(self.extra.images)
+            labels.append(self.extra.labels)
+        return images, np.concatenate(labels)
+
+    def shares(self, labels: NDArray[np.uint8], classes: int) -> Tensor | None:
+        """Shares of the expressions, float (N, classes), where votes tell them; what has no votes has its label."""
+        if self.voted is None:
+            return None
+        known = torch.from_numpy(self.voted.shares)
+        rest = torch.from_numpy(np.array(labels[len(known) :])).long()
+        return torch.cat([known, functional.one_hot(rest, classes).float()])
 
 
 def resolve(
@@ -60,6 +86,7 @@ def resolve(
     init: str | Path | Run | None = None,
     teacher: Any = None,
     extra_images: str | Path | ExtraImages | None = None,
+    votes: NDArray[np.uint8] | None = None,
 ) -> Given:
     """Fetch what a training is given and fill its hashes into the recipe; arguments as of `mien.train`.
 
@@ -90,6 +117,7 @@ def resolve(
         given = _illustrated(given, extra_images, train)
     elif recipe.extra_images:
         raise InputError("the recipe learns from extra images; give their manifest with --extra-images")
+    given = _rated(given, voted(train, recipe, votes))
     return replace(given, extra_data=list(dict.fromkeys(given.extra_data)))
 
 
@@ -196,6 +224,19 @@ def _illustrated(given: Given, source: str | Path | ExtraImages, train: Split) -
         extra=extra,
         extra_data=[*given.extra_data, *extra.names],
         notes={**given.notes, "extra_images": extra.info()},
+    )
+
+
+def _rated(given: Given, found: Voted | None) -> Given:
+    if found is None:
+        return given
+    _same("votes", given.recipe.votes, found.hash)
+    return replace(
+        given,
+        recipe=given.recipe.with_(votes=found.hash),
+        voted=found,
+        extra_data=[*given.extra_data, *found.extra_data],
+        notes={**given.notes, **found.notes},
     )
 
 

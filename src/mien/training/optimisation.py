@@ -16,6 +16,8 @@ from mien.systems.base import Criterion
 if TYPE_CHECKING:
     from mien.training.recipe import Loss, Optim, Schedule
 
+_NOT_ALLOWED = math.log(0.001)  # weight of what multi-target does not allow, from the public code of FER+
+
 
 def make_optimizer(module: nn.Module, recipe: Optim) -> torch.optim.Optimizer:
     """The optimiser of a recipe over the parameters that learn.
@@ -96,6 +98,9 @@ def make_criterion(recipe: Loss, labels: Tensor, classes: int) -> Criterion:
         counts = torch.bincount(labels.long(), minlength=classes).clamp(min=1)
         weights = labels.numel() / (classes * counts.float())
 
+    if recipe.targets == "multi-target":
+        return any_allowed
+
     def criterion(logits: Tensor, targets: Tensor) -> Tensor:
         logs = functional.log_softmax(logits.float(), 1)
         terms = -targets * logs * weights
@@ -105,6 +110,21 @@ def make_criterion(recipe: Loss, labels: Tensor, classes: int) -> Criterion:
         return terms.sum(1).mean()
 
     return criterion
+
+
+def any_allowed(logits: Tensor, targets: Tensor) -> Tensor:
+    """The loss of multi-label learning: all allowed expressions are equally right, the likeliest one counts.
+
+    Source: Barsoum et al. 2016, section 3.2.
+
+    Example:
+        >>> logits = torch.log(torch.tensor([[0.1, 0.6, 0.3]]))
+        >>> round(float(any_allowed(logits, torch.tensor([[0.5, 0.0, 0.5]])).exp()), 3)
+        3.333
+    """
+    logs = functional.log_softmax(logits.float(), 1)
+    weighted = torch.where(targets > 0, logs, logs + _NOT_ALLOWED)
+    return -weighted.amax(1).mean()
 
 
 def soft_targets(labels: Tensor, classes: int, smoothing: float) -> Tensor:

@@ -60,9 +60,12 @@ class Recipe(Checked):
             Parts that do not learn keep their running statistics as well.
         checkpoint_activations: compute activations anew instead of keeping them: less memory, more time, results
             equal but for rounding.
+        sync_batch_norm: several processes normalise by the statistics of the whole batch, as one process does; without
+            it each by those of its part.
         start: what the weights begin as.
         distill: what a teacher adds to the loss.
         extra_images: hash of the extra images that were learnt from, filled in when a training begins.
+        votes: hash of the raters' votes that ``loss.targets`` takes, filled in likewise.
         stages: trainings one after the other, each a name and what it sets differently: see `staged`.
     """
 
@@ -88,9 +91,11 @@ class Recipe(Checked):
     ema_every: int = later(1)
     trainable: tuple[str, ...] = later(())
     checkpoint_activations: bool = later(False)
+    sync_batch_norm: bool = later(False)
     start: Start = later(factory=Start)  # noqa: RUF009
     distill: Distill = later(factory=Distill)  # noqa: RUF009
     extra_images: str = later("")
+    votes: str = later("")
     stages: tuple[Mapping[str, Any], ...] = later(())
 
     def __post_init__(self) -> None:

@@ -126,12 +126,18 @@ class Loss(Checked):
         smoothing: label smoothing.
         gamma: exponent of the focal loss.
         class_weights: ``none`` or ``balanced`` (N / (classes · count)).
+        targets: what is learnt: ``majority`` (each face's label, which of FER+ is what most raters say), or from
+            raters' votes ``probability`` (one expression, drawn from them in each epoch), ``crossentropy`` (their
+            shares) or ``multi-target`` (any expression that enough of them name is right).
+        share: of the votes in the target; the rest is the face's label.
     """
 
     name: str = "cross_entropy"
     smoothing: float = 0.0
     gamma: float = 2.0
     class_weights: str = "none"
+    targets: str = later("majority")
+    share: float = later(1.0)
 
 
 @dataclass(frozen=True)
