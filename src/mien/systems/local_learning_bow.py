@@ -61,17 +61,7 @@ class LocalLearningBOW(ClassicalSystem):
     def fit(self, split: Split, *, seed: int, notify: Notify) -> None:
         """Vocabulary, words and the kernel of the training faces with each other."""
         self.check(split)
-        images = grey_faces(split.images)
-        self.vocabulary = learn_vocabulary(
-            images,
-            self.grid,
-            int(self.options["words"]),
-            per_word=int(self.options["descriptors_per_word"]),
-            seed=seed,
-            mirror=bool(self.options["mirror"]),
-            advance=lambda done, total: notify("vocabulary", done, total),
-        )
-        self.words = self._words(images, notify, "words of training faces")
+        self._learn_words(grey_faces(split.images), seed, notify)
         self.labels = np.array(split.labels)
         if self.options["neighbours"]:
             self._kernel(self.words, notify, "kernel of training faces")
@@ -102,6 +92,19 @@ class LocalLearningBOW(ClassicalSystem):
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """The inverse of `state`."""
         self.vocabulary, self.words, self.labels = state["vocabulary"], state["words"], state["labels"]
+
+    def _learn_words(self, images: NDArray[np.uint8], seed: int, notify: Notify) -> None:
+        """Vocabulary of the training faces, and their words."""
+        self.vocabulary = learn_vocabulary(
+            images,
+            self.grid,
+            int(self.options["words"]),
+            per_word=int(self.options["descriptors_per_word"]),
+            seed=seed,
+            mirror=bool(self.options["mirror"]),
+            advance=lambda done, total: notify("vocabulary", done, total),
+        )
+        self.words = self._words(images, notify, "words of training faces")
 
     def _words(self, images: NDArray[np.uint8], notify: Notify, stage: str) -> NDArray[np.uint16]:
         return visual_words(images, self.grid, self.vocabulary, advance=lambda done, total: notify(stage, done, total))

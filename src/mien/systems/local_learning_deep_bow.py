@@ -25,7 +25,6 @@ import numpy as np
 from mien.errors import InputError, RunError
 from mien.features.cache import cached_rows, faces_digest
 from mien.features.spaces import LABELS_SEEN, FeatureSpace, check_features, feature_space
-from mien.features.words import learn_vocabulary
 from mien.systems import local_learning_bow
 from mien.systems.card import Card, Paper, grey
 from mien.systems.classical import Notify, grey_faces
@@ -78,18 +77,10 @@ class LocalLearningDeepBOW(LocalLearningBOW):
         self.notes = {
             "features": [{"name": s.name, "width": int(s.matrix.shape[1]), "source": s.source} for s in spaces]
         }
-        self.vocabulary, self.words = np.zeros((0, 128), np.float32), np.zeros((len(images), 0), np.uint16)
         if self.options["bow_weight"]:
-            self.vocabulary = learn_vocabulary(
-                images,
-                self.grid,
-                int(self.options["words"]),
-                per_word=int(self.options["descriptors_per_word"]),
-                seed=seed,
-                mirror=bool(self.options["mirror"]),
-                advance=lambda done, total: notify("vocabulary", done, total),
-            )
-            self.words = self._words(images, notify, "words of training faces")
+            self._learn_words(images, seed, notify)
+        else:
+            self.vocabulary, self.words = np.zeros((0, 128), np.float32), np.zeros((len(images), 0), np.uint16)
 
     def scores(self, images: NDArray[np.uint8], *, notify: Notify) -> NDArray[np.float32]:
         """Margins, float32 (n, classes)."""
