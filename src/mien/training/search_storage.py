@@ -298,8 +298,9 @@ def _parse(where: str) -> Any:
 
 
 def _public(url: Any) -> str:
-    plain = url.set(drivername=url.drivername.partition("+")[0], password=None, query={})
-    return str(plain.render_as_string(hide_password=True))
+    drive = url.drivername.partition("+")[0]
+    plain = type(url).create(drive, username=url.username, host=url.host, port=url.port, database=url.database)
+    return str(plain.render_as_string())
 
 
 def _secrets(url: Any) -> set[str]:

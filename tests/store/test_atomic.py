@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mien.store import atomic, atomic_directory, atomic_file, write_text
+from mien.store.atomic import tidy
+
+posix = pytest.mark.skipif(os.name != "posix", reason="locks and rights of POSIX")
+
+WRITE = """
+import sys, time
+from pathlib import Path
+from mien.store import atomic_file, atomic_directory
+kind, path = sys.argv[1], Path(sys.argv[2])
+with (atomic_file if kind == "file" else atomic_directory)(path) as out:
+    if kind == "file":
+        out.write(b"half"); out.flush()
+    else:
+        (out / "inner").write_text("half")
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+def writer(kind: str, path: Path) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen([sys.executable, "-c", WRITE, kind, str(path)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"writing\n"
+    return process
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def fail_in_file(path: Path) -> None:
+    with atomic_file(path) as out:
+        out.write(b"half")
+        raise ValueError("mine")
+
+
+def fail_in_folder(path: Path) -> None:
+    with atomic_directory(path) as part:
+        (part / "inner").touch()
+        raise ValueError("mine")
+
+
+@pytest.mark.parametrize("fail", [fail_in_file, fail_in_folder])
+def test_a_block_that_fails_leaves_nothing(fail: Callable[[Path], None], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="mine"):
+        fail(tmp_path / "a")
+    assert names(tmp_path) == []
+
+
+@posix
+def test_what_a_killed_writer_left_is_gone_after_the_next(tmp_path: Path) -> None:
+    for _ in range(3):
+        end(writer("file", tmp_path / "a"))
+    assert names(tmp_path) == [".a.0.part"], "one leftover, however often it was killed"
+    write_text(tmp_path / "a", "whole")
+    assert names(tmp_path) == ["a"]
+    assert (tmp_path / "a").read_text() == "whole"
+    for _ in range(2):
+        end(writer("folder", tmp_path / "b"))
+    with atomic_directory(tmp_path / "b") as part:
+        (part / "inner").write_text("whole")
+    assert names(tmp_path) == ["a", "b"]
+    assert (tmp_path / "b" / "inner").read_text() == "whole"
+
+
+@posix
+def test_a_living_writer_is_left_alone(tmp_path: Path) -> None:
+    with writer("file", tmp_path / "a") as one, writer("folder", tmp_path / "b") as two:
+        assert tidy(tmp_path / "a") == tidy(tmp_path / "b") == tidy(tmp_path / "*") == []
+        write_text(tmp_path / "a", "mine")
+        with atomic_directory(tmp_path / "b") as part:
+            (part / "inner").write_text("mine")
+        assert (tmp_path / "a").read_text() == (tmp_path / "b" / "inner").read_text() == "mine"
+        end(one)
+        end(two)
+    assert len(tidy(tmp_path / "*")) == 2
+    assert names(tmp_path) == ["a", "b"]
+
+
+@posix
+def test_many_threads_write_one_file(tmp_path: Path) -> None:
+    """Nobody takes a part that was just moved to its place for a leftover."""
+    texts = [str(number) * 5000 for number in range(8)]
+    seen: set[str] = set()
+
+    def again(text: str) -> None:
+        for _ in range(40):
+            write_text(tmp_path / "a", text)
+            seen.add((tmp_path / "a").read_text())
+
+    threads = [threading.Thread(target=again, args=(text,)) for text in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen <= set(texts), "a mixture was read"
+    assert names(tmp_path) == ["a"]
+
+
+@posix
+def test_a_trap_in_a_folder_for_everybody_is_not_written_to(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("keep")
+    (tmp_path / ".a.0.part").symlink_to(precious)
+    write_text(tmp_path / "a", "one")
+    (tmp_path / ".a.0.part").unlink()
+    os.link(precious, tmp_path / ".a.0.part")
+    write_text(tmp_path / "a", "two")
+    (tmp_path / ".a.0.part").unlink()
+    os.mkfifo(tmp_path / ".a.0.part")
+    write_text(tmp_path / "a", "three")
+    assert precious.read_text() == "keep"
+    assert (tmp_path / "a").read_text() == "three"
+    assert tidy(tmp_path / "a") == [], "and what is none of ours stays"
+
+
+@posix
+def test_rights_are_those_of_any_new_file(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_text(tmp_path / "a", "x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("swaps", [True, False])
+def test_a_folder_is_replaced(swaps: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not swaps:
+        monkeypatch.setattr(atomic, "_exchange", lambda one, other: False)
+    for text in ("old", "new"):
+        with atomic_directory(tmp_path / "f") as part:
+            (part / "inner").write_text(text)
+    assert (tmp_path / "f" / "inner").read_text() == "new"
+    assert names(tmp_path) == ["f"]
+
+
+@posix
+def test_a_kill_between_two_steps_brings_the_old_folder_back(tmp_path: Path) -> None:
+    """Where a system cannot let two folders change places."""
+    (tmp_path / ".f.abcd.old" / "f").mkdir(parents=True)
+    (tmp_path / ".f.abcd.old" / "f" / "inner").write_text("old")
+    tidy(tmp_path / "f")
+    assert (tmp_path / "f" / "inner").read_text() == "old"
+    assert names(tmp_path) == ["f"]
