@@ -19,7 +19,7 @@ from mien.datasets import FaceSet, Split, load_dataset
 from mien.errors import InputError, RecipeError, RunError, SealedSplitError
 from mien.labels import LabelSet
 from mien.results import Ledger
-from mien.training import Progress, Run, loop, train
+from mien.training import Progress, Run, loop, train, variants
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_choices_are_made_on_the_selection_split_of_the_same_faces(drawn: FaceSe
 
 def test_every_face_is_visited_once_per_epoch(drawn: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     visits: list[list[np.ndarray]] = []
-    real = loop.augment
+    real = variants.augment
 
     def watch(faces: torch.Tensor, *rest: Any) -> torch.Tensor:
         visits[-1].extend(face.numpy().tobytes() for face in faces)  # type: ignore[arg-type]
@@ -193,7 +193,7 @@ def test_every_face_is_visited_once_per_epoch(drawn: FaceSet, tmp_path: Path, mo
         if progress.entry:
             visits.append([])
 
-    monkeypatch.setattr(loop, "augment", watch)
+    monkeypatch.setattr(variants, "augment", watch)
     visits.append([])
     tiny.run(drawn, tmp_path, "batch_size=25", on_progress=begin)  # 112 faces: no multiple of it
     wanted = sorted(face.tobytes() for face in drawn.train.images)
@@ -203,13 +203,13 @@ def test_every_face_is_visited_once_per_epoch(drawn: FaceSet, tmp_path: Path, mo
 
 def test_two_epochs_see_different_variants(drawn: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[torch.Tensor] = []
-    real = loop.augment
+    real = variants.augment
 
     def watch(*given: Any) -> torch.Tensor:
         seen.append(real(*given))
         return seen[-1]
 
-    monkeypatch.setattr(loop, "augment", watch)
+    monkeypatch.setattr(variants, "augment", watch)
     one = drawn.train.subset([0])
     train("compact", one, drawn.selection, recipe=tiny.recipe("epochs=2"), out=tmp_path, device="cpu")
     assert not torch.equal(seen[0], seen[1])
@@ -219,7 +219,7 @@ def fake_scores(accuracies: list[float], count: int = 14) -> Any:
     """Selection scores that reach the given accuracies, one after the other."""
     queue = list(accuracies)
 
-    def score(faces: np.ndarray, *rest: Any) -> np.ndarray:
+    def score(faces: np.ndarray, *rest: Any, **named: Any) -> np.ndarray:
         right = round(queue.pop(0) * count)
         labels = np.arange(count) % 7
         out = np.zeros((count, 7), np.float32)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import mien
+from mien.store.launch import processes
 
 _PACKAGES = ("numpy", "onnxruntime", "pillow", "torch", "timm", "lightning", "scikit-learn")
 
@@ -32,6 +33,8 @@ def environment(device: str = "cpu", precision: str = "fp32", threads: int | Non
     out: dict[str, Any] = {"device": named, "precision": precision, "platform": platform.system(), "versions": versions}
     if threads:
         out["threads"] = threads
+    if processes() > 1:
+        out["processes"] = processes()
     return out
 
 

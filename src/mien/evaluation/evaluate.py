@@ -15,6 +15,7 @@ from mien.evaluation.across import OPEN, TEST, evaluate_across, is_across, own_p
 from mien.evaluation.adapters import check_steady
 from mien.evaluation.folds import FOLDS, evaluate_folds
 from mien.evaluation.parts import OWN, check_data, protocol_of, suited
+from mien.evaluation.processes import joined, own_device
 from mien.evaluation.subjects import Subject, check_unadapted, subject_of
 from mien.faces.views import get_view
 from mien.results import Answers, Ledger, Result, protocols
@@ -33,8 +34,9 @@ def evaluate(
     protocol: str | None = None,
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
+    timeout: float | None = None,
 ) -> Result:
-    """Measure a run or a bundle.
+    """Measure a run or a bundle. Processes that torchrun started share the faces; all of them return one result.
 
     What was trained on other data than the split's is measured by `mien.evaluation.across`, on the expressions that
     both tell.
@@ -51,6 +53,7 @@ def evaluate(
         protocol: name; by default the one that the face set's fingerprint belongs to, else ``own/test@1``.
         device: of a run; bundles run on the CPU.
         progress: called with (faces done, faces in all).
+        timeout: seconds that one of several processes waits for another, 600 by default.
 
     Returns:
         The result, not yet saved.
@@ -59,7 +62,22 @@ def evaluate(
         InputError: another label set, a view that the protocol does not allow, an unknown protocol.
         DataError: a face set that is not the one the protocol is about.
         RunError: an unfinished run.
+        ProcessError: one of several processes is lost, or was given something else than the others.
     """
+    processes = joined(timeout)
+    result = _measured(subject, split, views, results, protocol, own_device(device), progress)
+    return processes.on_first(lambda: result)  # the same in all of them, with one time of creation
+
+
+def _measured(
+    subject: Any,
+    split: Split | SealedSplit,
+    views: str,
+    results: str | Path,
+    protocol: str | None,
+    device: str,
+    progress: Callable[[int, int], None] | None,
+) -> Result:
     if isinstance(subject, str | Path):
         if Path(subject).is_dir():
             raise InputError(f"{subject} is a folder; open a run with mien.Run.open({str(subject)!r}) and give that")
@@ -128,12 +146,14 @@ def evaluate(
     opening, test = None, None
     if isinstance(split, SealedSplit):
         ledger = Ledger(Path(results) / "ledger.jsonl")
-        opening = ledger.open_split(
-            protocol=known.name,
-            split=split.name,
-            views=views,
-            data_fingerprint=face_set.fingerprint,
-            **prepared.identity,
+        opening = joined().on_first(
+            lambda: ledger.open_split(
+                protocol=known.name,
+                split=split.name,
+                views=views,
+                data_fingerprint=face_set.fingerprint,
+                **prepared.identity,
+            )
         )
         test = split.open(opening)
     test_scores = prepared.measure(test, views, advance) if test else None

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mien.errors import ProcessError
+from mien.evaluation.processes import Processes
 from mien.faces.views import get_view
 
 if TYPE_CHECKING:
@@ -25,8 +27,12 @@ def score(
     view: str = "one",
     batch: int = 256,
     progress: Callable[[int], None] | None = None,
+    processes: Processes | None = None,
 ) -> NDArray[np.float32]:
     """Scores of all faces under a named view, in batches of bounded memory.
+
+    Several processes share the batches. Each batch is whole and is computed once, by one of them, and nothing is padded:
+    the scores are those of one process, to the bit where the machines are alike.
 
     Args:
         faces: uint8 (N, H, W) grey or (N, H, W, 3) RGB; a memory map is read batch by batch.
@@ -34,20 +40,41 @@ def score(
         logits: float32 (n, channels, S, S) → float32 (n, classes).
         view: name of the view.
         batch: faces per call of ``logits``.
-        progress: called with the number of faces done since its last call.
+        progress: called with the number of faces done since its last call, by all processes together.
+        processes: those that share the work; all of them call this with the same faces.
 
     Returns:
-        float32 (N, classes).
+        float32 (N, classes), in every process.
+
+    Raises:
+        ProcessError: a process is lost, or a face was scored twice or by nobody.
     """
+    processes = processes or Processes()
     chosen = get_view(view)
-    parts = []
-    for start in range(0, len(faces), batch):
-        parts.append(chosen.scores(np.asarray(faces[start : start + batch]), spec, logits))
+    parts = {}
+    told = 0
+    for start in range(processes.rank * batch, len(faces), processes.count * batch):
+        parts[start] = chosen.scores(np.asarray(faces[start : start + batch]), spec, logits)
         if progress:
-            progress(len(parts[-1]))
-    if not parts:
-        return np.zeros((0, 0), np.float32)
-    return np.concatenate(parts)
+            done = min(len(faces), start + (processes.count - processes.rank) * batch)
+            progress(done - told)
+            told = done
+    if progress and told < len(faces):
+        progress(len(faces) - told)
+    return _whole(processes.from_all(parts), len(faces))
+
+
+def _whole(shares: list[dict[int, NDArray[np.float32]]], count: int) -> NDArray[np.float32]:
+    """The batches of all processes in order, each face exactly once."""
+    batches = sorted((start, scores) for share in shares for start, scores in share.items())
+    if [start for start, _ in batches] != list(np.cumsum([0, *(len(scores) for _, scores in batches)])[:-1]) or (
+        sum(len(scores) for _, scores in batches) != count
+    ):
+        raise ProcessError(
+            f"the {len(shares)} processes did not score each of the {count} faces exactly once; start all of them with "
+            "the same command, the same version and the same files"
+        )
+    return np.concatenate([scores for _, scores in batches]) if batches else np.zeros((0, 0), np.float32)
 
 
 def torch_logits(module: torch.nn.Module, *, precision: str = "fp32", channels_last: bool = True) -> Logits:

@@ -10,6 +10,7 @@ import numpy as np
 
 from mien.bundle import Bundle, InputSpec
 from mien.errors import DataError, InputError, RunError
+from mien.evaluation.processes import joined
 from mien.evaluation.scorers import score
 from mien.labels import LabelSet
 
@@ -78,7 +79,7 @@ class Subject:
         return {**self.identity, **{name: getattr(self, name) for name in more}}
 
     def measure(self, faces: Split, views: str, advance: Callable[[int], None]) -> NDArray[np.float32]:
-        """Its scores of all faces of a split.
+        """Its scores of all faces of a split; processes that torchrun started share them.
 
         Args:
             faces: the split.
@@ -90,12 +91,17 @@ class Subject:
 
         Raises:
             RunError: NaN or infinity among them.
+            ProcessError: another process is lost, or was given other faces or weights.
         """
         if self.scores is not None:
             found = np.asarray(self.scores(faces))
             advance(len(faces))
         else:
-            found = score(faces.images, self.input, self.logits, views, progress=advance)
+            processes = joined()
+            processes.check_same(
+                "faces or weights", lambda: " ".join([self.weights_sha256, faces.rows_hash, faces.fingerprint, views])
+            )
+            found = score(faces.images, self.input, self.logits, views, progress=advance, processes=processes)
         if not np.isfinite(found).all():
             raise RunError(f"{self.system} answers with NaN or infinity on {faces.name}; its weights are broken")
         return found

@@ -26,9 +26,11 @@ from mien.results.canonical import canonical_json, content_hash, strict_json
 from mien.results.ledger import Ledger, Opening
 from mien.results.protocols import Answers
 from mien.results.provenance import source_state
+from mien.results.saving import saving
 from mien.results.scoring import SCORES, Calibrated, Scores, calibrate, derive
 from mien.results.validation import ARRAYS, SCHEMA, check_arrays, check_fields, check_opening, expected, storable
 from mien.store import write_text
+from mien.store.launch import rank
 
 LEDGER = "ledger.jsonl"
 MAX_JSON_BYTES = 1 << 20
@@ -202,6 +204,8 @@ class Result:
     def save(self, folder: str | Path) -> Path:
         """Write both files under ``folder`` and note the result in its ledger; saving twice changes nothing.
 
+        Of several processes that torchrun started the first one writes.
+
         Args:
             folder: usually ``results``; the files go to ``<protocol>/<system>/<id>.json`` and ``.npz`` below it.
 
@@ -211,6 +215,8 @@ class Result:
         Raises:
             ResultError: the opening of the test split is noted in another ledger than that of this folder.
         """
+        if rank():
+            return self.path(folder)  # of several processes the first one writes
         ledger = Ledger(Path(folder) / LEDGER)
         if self.opening is not None and self.opening not in {opening.hash for opening in ledger.openings()}:
             raise ResultError(
@@ -218,11 +224,12 @@ class Result:
                 "noted it"
             )
         path = self.path(folder)
-        if not path.exists():
-            write_arrays(path.with_suffix(".npz"), self.arrays)
-            write_text(path, _pretty(self.to_json()))
-        if self.id not in ledger.recorded():
-            ledger.record(self.protocol, self.system, self.id)
+        with saving(path, ledger):
+            if not path.exists():
+                write_arrays(path.with_suffix(".npz"), self.arrays)
+                write_text(path, _pretty(self.to_json()))
+            if self.id not in ledger.recorded():
+                ledger.record(self.protocol, self.system, self.id)
         return path
 
     @classmethod

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from mien.store.launch import processes_here
+
 
 def cpu_count(root: str | Path = "/") -> int:
     """Cores that the machine, the CPU affinity and the control groups (v1 and v2) leave to this process, at least 1.
+
+    Processes that torchrun started on one machine share its cores evenly.
 
     ``os.cpu_count`` tells what the machine has; in a container with a quota of two cores, a runtime that starts 64
     threads is slower than one that starts two.
@@ -22,7 +26,7 @@ def cpu_count(root: str | Path = "/") -> int:
     # Only Linux has affinities and control groups.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = [quota for folder in _cgroup_folders(Path(root)) if (quota := _quota(folder)) is not None]
-    return max(1, min([cores, *(int(quota) for quota in quotas)]))
+    return max(1, min([cores, *(int(quota) for quota in quotas)]) // processes_here())
 
 
 def _cgroup_folders(root: Path) -> list[Path]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,10 +21,28 @@ from mien.bundle import InputSpec
 if TYPE_CHECKING:
     from mien.training.recipe import Augment
 
+@dataclass(frozen=True)
+class Share:
+    """Which faces of a batch are given, where a process has a part of it only.
+
+    Random numbers are drawn for the whole batch and the share's are taken: a face varies in the same way however many
+    processes there are.
+
+    Attributes:
+        rows: int64 (n,), places in the batch.
+        count: faces of the whole batch.
+    """
+
+    rows: Tensor
+    count: int
+
+
 _CORNERS = ((-1, -1), (1, -1), (-1, 1), (1, 1), (0, 0))
 
 
-def augment(faces: Tensor, recipe: Augment, spec: InputSpec, generator: torch.Generator) -> Tensor:
+def augment(
+    faces: Tensor, recipe: Augment, spec: InputSpec, generator: torch.Generator, share: Share | None = None
+) -> Tensor:
     """Draw one variant (five or ten with those crops) of each face.
 
     Args:
@@ -30,24 +50,26 @@ def augment(faces: Tensor, recipe: Augment, spec: InputSpec, generator: torch.Ge
         recipe: what varies and how much.
         spec: what the network takes.
         generator: the only source of randomness, on the same device.
+        share: which faces of the batch these are; all of them, by default.
 
     Returns:
         float32 (K·N, channels, size, size), normalised; all first crops come first, then all second ones, …
         K is 1, 5 or 10.
     """
     count, device = len(faces), faces.device
+    draws = _Draws(generator, count, device, share)
 
     def uniform(low: float, high: float, probability: float = 1.0, otherwise: float = 0.0) -> Tensor:
-        drawn = torch.rand(count, device=device, generator=generator) * (high - low) + low
+        drawn = draws.rand() * (high - low) + low
         if probability >= 1:
             return drawn
-        return torch.where(torch.rand(count, device=device, generator=generator) < probability, drawn, otherwise)
+        return torch.where(draws.rand() < probability, drawn, otherwise)
 
     def chosen(probability: float) -> Tensor:
-        return torch.rand(count, device=device, generator=generator) < probability
+        return draws.rand() < probability
 
     def sign(probability: float) -> Tensor:
-        return 1 - 2 * (torch.rand(count, device=device, generator=generator) < probability).float()
+        return 1 - 2 * (draws.rand() < probability).float()
 
     # The map from output coordinates to source coordinates; both run from -1 to 1 over the face.
     angle = uniform(-math.radians(recipe.rotate), math.radians(recipe.rotate), recipe.rotate_probability)
@@ -101,9 +123,9 @@ def augment(faces: Tensor, recipe: Augment, spec: InputSpec, generator: torch.Ge
         gain, offset = (each.repeat(len(maps))[:, None, None, None] for each in (gain, offset))
         out = (out - 0.5) * gain + 0.5 + offset
     if recipe.noise or recipe.blur:
-        out = _degrade(out, recipe, generator)
+        out = _degrade(out, recipe, draws.repeated(len(maps)))
     if recipe.erase_probability:
-        out = _erase(out, recipe, generator)
+        out = _erase(out, recipe, draws.repeated(len(maps)))
     mean = torch.tensor(spec.mean, device=device)[None, :, None, None]
     std = torch.tensor(spec.std, device=device)[None, :, None, None]
     return (out - mean) / std
@@ -123,22 +145,53 @@ def mix(
     """
     if not recipe.mixup and not recipe.cutmix:
         return images, targets
-    cut = bool(recipe.cutmix) and (not recipe.mixup or draw.random() < 0.5)
-    alpha = recipe.cutmix if cut else recipe.mixup
-    ratio = draw.betavariate(alpha, alpha)
-    partners = torch.randperm(len(images), device=images.device, generator=generator)
-    if cut:
-        side = images.shape[-1]
+    mixing = Mixing.drawn(len(images), images.shape[-1], recipe, generator, draw)
+    return mixing.of(images, images[mixing.partners]), mixing.of_targets(targets, targets[mixing.partners])
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How a batch is mixed.
+
+    Attributes:
+        partners: int64 (N,), with whom each image is mixed, on the device of the generator.
+        ratio: how much of itself each image keeps.
+        box: left, top, right and bottom of what comes from the partner with CutMix; None with mixup.
+    """
+
+    partners: Tensor
+    ratio: float
+    box: tuple[int, int, int, int] | None
+
+    @classmethod
+    def drawn(
+        cls, count: int, side: int, recipe: Augment, generator: torch.Generator, draw: random.Random
+    ) -> Mixing:
+        """For ``count`` images of ``side`` px; the rest as of `mix`."""
+        cut = bool(recipe.cutmix) and (not recipe.mixup or draw.random() < 0.5)
+        alpha = recipe.cutmix if cut else recipe.mixup
+        ratio = draw.betavariate(alpha, alpha)
+        partners = torch.randperm(count, device=generator.device, generator=generator)
+        if not cut:
+            return cls(partners, ratio, None)
         half = side * math.sqrt(1 - ratio) / 2
         x, y = draw.uniform(0, side), draw.uniform(0, side)
         left, right = max(0, round(x - half)), min(side, round(x + half))
         top, bottom = max(0, round(y - half)), min(side, round(y + half))
+        return cls(partners, 1 - (right - left) * (bottom - top) / side**2, (left, top, right, bottom))
+
+    def of(self, images: Tensor, others: Tensor) -> Tensor:
+        """Float (n, C, S, S) images mixed with their partners."""
+        if self.box is None:
+            return torch.lerp(others, images, self.ratio)
+        left, top, right, bottom = self.box
         images = images.clone()
-        images[:, :, top:bottom, left:right] = images[partners][:, :, top:bottom, left:right]
-        ratio = 1 - (right - left) * (bottom - top) / side**2
-    else:
-        images = torch.lerp(images[partners], images, ratio)
-    return images, torch.lerp(targets[partners], targets, ratio)
+        images[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
+        return images
+
+    def of_targets(self, targets: Tensor, others: Tensor) -> Tensor:
+        """Float (n, classes) targets mixed likewise."""
+        return torch.lerp(others, targets, self.ratio)
 
 
 def equalised(pixels: Tensor) -> Tensor:
@@ -160,19 +213,43 @@ def equalised(pixels: Tensor) -> Tensor:
     return torch.where(rest > 0, level, values.float()).view_as(pixels)
 
 
-def _degrade(images: Tensor, recipe: Augment, generator: torch.Generator) -> Tensor:
+class _Draws:
+    """Random numbers for the images of a batch, or of a share of it."""
+
+    def __init__(self, generator: torch.Generator, count: int, device: torch.device, share: Share | None) -> None:
+        self.generator, self.device, self.share = generator, device, share
+        self.count = share.count if share else count
+
+    def rand(self) -> Tensor:
+        """One number per image, uniform on 0–1."""
+        return self._ours(torch.rand(self.count, device=self.device, generator=self.generator))
+
+    def randn(self, shape: Sequence[int]) -> Tensor:
+        """``shape`` numbers per image, standard normal."""
+        return self._ours(torch.randn(self.count, *shape, device=self.device, generator=self.generator))
+
+    def repeated(self, times: int) -> _Draws:
+        """For a batch that holds each image that many times, one copy of all after the other."""
+        share = self.share
+        if share is not None:
+            rows = torch.cat([share.rows + k * share.count for k in range(times)])
+            share = Share(rows, times * share.count)
+        return _Draws(self.generator, times * self.count, self.device, share)
+
+    def _ours(self, drawn: Tensor) -> Tensor:
+        return drawn if self.share is None else drawn[self.share.rows]
+
+
+def _degrade(images: Tensor, recipe: Augment, draws: _Draws) -> Tensor:
     """Noise or blur on some of the images, never both on one."""
     count, device = len(images), images.device
-
-    def rand() -> Tensor:
-        return torch.rand(count, device=device, generator=generator)
-
-    some = rand() < recipe.degrade_probability
-    noisy = rand() < 0.5 if recipe.noise and recipe.blur else torch.full((count,), bool(recipe.noise), device=device)
-    strength = rand()
+    some = draws.rand() < recipe.degrade_probability
+    both = recipe.noise and recipe.blur
+    noisy = draws.rand() < 0.5 if both else torch.full((count,), bool(recipe.noise), device=device)
+    strength = draws.rand()
     if recipe.noise:
         sd = strength * recipe.noise * (some & noisy)
-        drawn = torch.randn(images.shape, device=device, generator=generator)
+        drawn = draws.randn(images.shape[1:])
         images = images + drawn * sd[:, None, None, None]
     if recipe.blur:
         sigma = strength * recipe.blur
@@ -203,13 +280,12 @@ def _sample(pixels: Tensor, theta: Tensor, size: int, outside: str) -> Tensor:
     return functional.grid_sample(pixels, grid, mode="bilinear", padding_mode=padding, align_corners=False)
 
 
-def _erase(images: Tensor, recipe: Augment, generator: torch.Generator) -> Tensor:
+def _erase(images: Tensor, recipe: Augment, draws: _Draws) -> Tensor:
     """Fill one rectangle per image with one random grey (Zhong et al. 2020, "Random Erasing")."""
-    count, _, height, width = images.shape
+    height, width = images.shape[2:]
 
     def uniform(low: float, high: float) -> Tensor:
-        drawn = torch.rand(count, device=images.device, generator=generator)
-        return (drawn * (high - low) + low)[:, None, None]
+        return (draws.rand() * (high - low) + low)[:, None, None]
 
     area = uniform(*recipe.erase_area)
     aspect = uniform(math.log(0.3), math.log(1 / 0.3)).exp()

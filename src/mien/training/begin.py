@@ -12,9 +12,8 @@ import numpy as np
 import torch
 
 from mien import __version__, systems
-from mien.errors import InputError, RunError, SealedSplitError
+from mien.errors import InputError, SealedSplitError
 from mien.evaluation.processes import joined
-from mien.results.provenance import source_state
 from mien.store import write_text
 from mien.store.launch import launched
 from mien.training.classical import ClassicalRecipe, fit, recipe_of
@@ -23,7 +22,7 @@ from mien.training.loop import Loop, Progress
 from mien.training.occupied import occupied
 from mien.training.parallel import fabric_of
 from mien.training.recipe import Recipe
-from mien.training.run import SCHEMA, Run
+from mien.training.run import Run, beginning
 from mien.training.trainable import Trainable
 
 if TYPE_CHECKING:
@@ -127,7 +126,9 @@ def train(
     recipe = given.recipe
     processes.check_same(
         "recipes, seeds or faces",
-        lambda: " ".join([recipe.hash, str(seed), train.fingerprint, train.rows_hash, selection.rows_hash, __version__]),
+        lambda: " ".join(
+            [recipe.hash, str(seed), train.fingerprint, train.rows_hash, selection.rows_hash, __version__]
+        ),
     )
     systems.check_options(card, recipe.system)
     _check_side(card, recipe)
@@ -198,35 +199,9 @@ def _fit(
 def _start(folder: Path, given: Given, train: Split, selection: Split, seed: int, resume: bool) -> Run:
     """The run that lies there, or one that is not written yet."""
     if (folder / "run.json").exists():
-        run = Run.open(folder)
-        if not resume:
-            raise RunError(
-                f"{folder} exists ({run.info['status']}); add --resume to continue it, or choose another seed or folder"
-            )
-        ours = (train.fingerprint, train.rows_hash, selection.rows_hash)
-        if ours != tuple(run.info[key] for key in ("data_fingerprint", "train_rows", "selection_rows")):
-            raise RunError(f"{folder} was trained on other data; give that data set or another folder")
-        return run
-    recipe = given.recipe
-    revision, dirty = source_state()
-    info = {
-        "schema": SCHEMA,
-        "status": "running",
-        "system": recipe.system_id,
-        "recipe_hash": recipe.hash,
-        "seed": seed,
-        "data": train.face_set.name,
-        "data_fingerprint": train.fingerprint,
-        "train_rows": train.rows_hash,
-        "selection_rows": selection.rows_hash,
-        "label_set": train.label_set.name,
-        "labels": list(train.label_set.labels),
-        "extra_data": given.extra_data,
-        **given.notes,
-        "commit": revision,
-        "dirty": dirty,
-    }
-    return Run(folder, recipe, info)
+        return Run.open(folder).continued(train, selection, resume=resume)
+    info = beginning(given.recipe, train, selection, seed=seed)
+    return Run(folder, given.recipe, {**info, "extra_data": given.extra_data, **given.notes})
 
 
 def check_splits(train: Split, selection: Split) -> None:

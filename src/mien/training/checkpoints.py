@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mien.training.stopping import Place
 from mien.training.weights import load_tensors, save_tensors
 
 
@@ -24,6 +25,7 @@ class Checkpoint:
         average: those of its moving average; empty where there is none.
         best: those of the best epoch so far.
         optimizer: ``<index>.<name>`` → state of the optimiser.
+        place: where in the next epoch it stands; None at its beginning.
     """
 
     log: list[dict[str, Any]]
@@ -31,6 +33,7 @@ class Checkpoint:
     average: Mapping[str, Tensor]
     best: Mapping[str, Tensor]
     optimizer: Mapping[str, Tensor]
+    place: Place | None = None
 
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""
@@ -39,17 +42,23 @@ class Checkpoint:
             for part in ("module", "average", "best", "optimizer")
             for name, value in getattr(self, part).items()
         }
-        save_tensors(path, tensors, {"log": json.dumps(self.log)})
+        metadata = {"log": json.dumps(self.log)}
+        if self.place is not None:
+            tensors |= {f"place.{name}": state for name, state in self.place.states.items()}
+            metadata["place"] = json.dumps(self.place.to_json())
+        save_tensors(path, tensors, metadata)
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
         """Read it; anything but a safetensors file raises `RunError`."""
         tensors, metadata = load_tensors(path)
-        parts: dict[str, dict[str, Tensor]] = {"module": {}, "average": {}, "best": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Tensor]] = {"module": {}, "average": {}, "best": {}, "optimizer": {}, "place": {}}
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = tensor
-        return cls(json.loads(metadata["log"]), **parts)
+        states = parts.pop("place")
+        place = Place(**json.loads(metadata["place"]), states=states) if "place" in metadata else None
+        return cls(json.loads(metadata["log"]), **parts, place=place)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

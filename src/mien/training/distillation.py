@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from mien.bundle import Bundle, InputSpec, read_bundle
 from mien.errors import InputError, RunError
+from mien.evaluation.processes import Processes
 from mien.evaluation.scorers import score, torch_logits
 from mien.evaluation.subjects import subject_of
 from mien.systems.base import Criterion
@@ -91,18 +92,21 @@ class Teacher:
         """What a run notes of it."""
         return [{"name": _name(source), "weights_sha256": _weights(source)} for source in self.sources]
 
-    def on_faces(self, images: NDArray[np.uint8], temperature: float) -> Tensor:
+    def on_faces(
+        self, images: NDArray[np.uint8], temperature: float, processes: Processes | None = None
+    ) -> Tensor:
         """Softened answers about plain faces.
 
         Args:
             images: uint8 (N, H, W) grey or (N, H, W, 3) RGB.
             temperature: T.
+            processes: those that share the faces; by default this one alone.
 
         Returns:
             float32 (N, C) probabilities on the CPU.
         """
         return _mean(
-            torch.from_numpy(score(images, member.input, member.scorer, "one")) / temperature
+            torch.from_numpy(score(images, member.input, member.scorer, "one", processes=processes)) / temperature
             for member in self._ready()
         )
 

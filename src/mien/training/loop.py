@@ -13,7 +13,6 @@ import os
 import random
 import shutil
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,35 +23,38 @@ import torch
 from torch import Tensor
 
 from mien import systems
-from mien.errors import InputError, RunError
+from mien.errors import RunError, StoppedError
 from mien.evaluation.environment import environment
+from mien.evaluation.processes import Processes
 from mien.evaluation.scorers import score, torch_logits
-from mien.faces.views import resize_faces
 from mien.results import metrics
 from mien.store import write_text
 from mien.systems.base import System, count_macs, count_parameters
 from mien.training.activations import Recomputed
-from mien.training.augmentation import augment, mix
+from mien.training.batch_norm import synchronised
 from mien.training.checkpoints import Checkpoint, optimizer_tensors, restore_optimizer
 from mien.training.distillation import Distilled
 from mien.training.optimisation import MovingAverage, learning_rate, make_criterion, make_optimizer, soft_targets
-from mien.training.quiet import quietly
+from mien.training.parallel import Together, fabric_of
 from mien.training.run import Run
 from mien.training.sampling import epoch_rows
+from mien.training.stopping import Place, listening
+from mien.training.streaming import faces_of
 from mien.training.trainable import Trainable
+from mien.training.variants import Varied
+from mien.training.votes import vote_targets
 from mien.training.weights import hash_weights, load_strictly, load_tensors, save_tensors
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
-    from numpy.typing import NDArray
-
-    from mien.bundle import InputSpec
     from mien.datasets import Split
+    from mien.training.augmentation import Share
     from mien.training.given import Given
 
 
-IN_MEMORY = 4 << 30
-"""Bytes of training faces that are copied into memory; more are read from their file batch by batch."""
+SAVE_EVERY = 600.0
+"""Seconds after which a checkpoint is written within an epoch."""
+STEPS_BETWEEN = 16
+"""Steps after which processes on accelerators ask each other whether one was told to stop."""
 
 
 @dataclass(frozen=True)
@@ -76,18 +78,6 @@ class Progress:
     stage: str = ""
 
 
-def fabric_of(device: str, precision: str) -> Fabric:
-    """Device and precision of a training, as Fabric drives them; `InputError` for a device that is not there."""
-    from lightning.fabric import Fabric
-
-    with quietly("lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
-        try:
-            name = "bf16-mixed" if precision == "bf16" else "32-true"
-            return Fabric(accelerator=device, devices=1, precision=name)  # type: ignore[arg-type]
-        except (ValueError, RuntimeError) as error:
-            raise InputError(f"no training on device {device!r}: {str(error).splitlines()[0]}") from None
-
-
 class Loop:
     """The state of one training between its epochs.
 
@@ -98,6 +88,7 @@ class Loop:
         selection: faces to choose the epoch on.
         device: as Fabric's accelerators.
         on_progress: called after each step and each epoch.
+        processes: those that train together; by default this one alone.
     """
 
     def __init__(
@@ -108,12 +99,15 @@ class Loop:
         selection: Split,
         device: str,
         on_progress: Callable[[Progress], None] | None,
+        processes: Processes | None = None,
     ) -> None:
+        self.processes = processes or Processes()
         self.run, self.teacher, self.selection = run, given.teacher, selection
         self.stages = run.recipe.staged
         self.classes = len(train.label_set)
         self.notify = on_progress or (lambda progress: None)
-        self.fabric = fabric_of(device, run.recipe.precision)
+        idle = bool(systems.card(run.system).unused or run.recipe.stages)
+        self.fabric = fabric_of(device, run.recipe.precision, self.processes, unused=idle)
         self.device = self.fabric.device
         if run.recipe.compile and self.device.type == "cpu" and not _has_compiler():
             raise RunError(
@@ -129,28 +123,42 @@ class Loop:
             module.load_pretrained(given.published)
         if given.state is not None:
             load_strictly(module, given.state, str(given.notes["start"]["name"]))
+        together = run.recipe.sync_batch_norm and self.processes.count > 1
+        if together:
+            module = synchronised(module)  # type: ignore[assignment]
         self.module: System = module.to(self.device)
         if run.recipe.channels_last:
             self.module = self.module.to(memory_format=torch.channels_last)
+        self.together = Together(self.fabric, self.processes, self.module, synchronised=together)
         self.trainable = Trainable(self.module)
         self.recomputed = Recomputed([])
-        self.plain_faces = [train.images, *([given.extra.images] if given.extra is not None else [])]
-        images, labels = _at_most(train.images, run.recipe.input), np.array(train.labels)
-        if given.extra is not None:
-            images = np.concatenate([images, _at_most(given.extra.images, run.recipe.input)])
-            labels = np.concatenate([labels, given.extra.labels])
-        self.faces = _tensor(images).to(self.device)
+        self.plain_faces, labels = given.faces(train)
+        self.faces = faces_of(self.plain_faces, run.recipe.input, self.device)
         self.labels = torch.from_numpy(labels).long().to(self.device)
+        self.shares = given.shares(labels, self.classes)
+        if self.shares is not None:
+            self.shares = self.shares.to(self.device)
         self.plain_answers: dict[float, Tensor] = {}
+        self.saved = time.monotonic()
+        self.place: Place | None = None
         self.log: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
         self._resume()
 
     def run_to_end(self) -> Run:
-        """All epochs that are left, then the outcome."""
+        """All epochs that are left, then the outcome.
+
+        Raises:
+            StoppedError: SIGTERM came; what was done is saved.
+            ProcessError: another process is lost.
+        """
+        with listening() as asked, self.processes.watched():
+            return self._run_to_end(asked)
+
+    def _run_to_end(self, asked: Callable[[], bool]) -> Run:
         while True:
             while not self._done():
-                entry = self._epoch(len(self.log))
+                entry = self._epoch(len(self.log), asked)
                 self.log.append(entry)
                 if self._best_epoch() == len(self.log) - 1:
                     self.best = {name: value.detach().clone() for name, value in self._evaluated().state_dict().items()}
@@ -183,7 +191,11 @@ class Loop:
         self.targets = soft_targets(self.labels, self.classes, recipe.loss.smoothing)
         shown = len(epoch_rows(self.labels, recipe.sampling, torch.Generator().manual_seed(0)))
         self.steps = math.ceil(shown / recipe.batch_size)
-        self.forward = torch.compile(self.module.loss, dynamic=False) if recipe.compile else self.module.loss
+        self.together.check_batches(shown, self.steps)
+        self.forward: Any = None  # what went before lets the parameters go
+        self.forward = self.together.wrapped(
+            torch.compile(self.module.loss, dynamic=False) if recipe.compile else self.module.loss
+        )
         self.best = {}
 
     def _done(self) -> bool:
@@ -206,28 +218,48 @@ class Loop:
     def _evaluated(self) -> System:
         return self.average.module if self.average else self.module  # type: ignore[return-value]
 
-    def _epoch(self, epoch: int) -> dict[str, Any]:
+    def _epoch(self, epoch: int, asked: Callable[[], bool]) -> dict[str, Any]:
         started = time.perf_counter()
-        words = np.random.SeedSequence([self.run.seed, epoch]).generate_state(4)
+        words = np.random.SeedSequence([self.run.seed, epoch]).generate_state(5)
         order_generator = torch.Generator().manual_seed(int(words[0]))
         generator = torch.Generator(self.device).manual_seed(int(words[1]))
         draw = random.Random(int(words[2]))
         order = epoch_rows(self.labels, self.recipe.sampling, order_generator)
+        if self.shares is not None:
+            drawer = torch.Generator().manual_seed(int(words[4]))
+            self.targets = vote_targets(self.shares, self.recipe.loss, drawer)
         history = self._figures()
         total = torch.zeros((), device=self.device)
         rate = 0.0
+        place, self.place = self.place, None
         self.trainable.train()
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(int(words[3]))  # dropout and the like draw from the global generator
+            # Dropout and the like draw from the global generator, each process its own numbers.
+            torch.manual_seed(int(words[3]) + (self.processes.rank << 32))
+            if place is not None:
+                place.restore(generator, draw, self.processes)
+                total += place.loss if self.processes.first else 0.0
+                started -= place.seconds
             # Batches of nearly equal size: no face is left out and no batch is too small for its statistics.
-            for step, rows in enumerate(order.tensor_split(self.steps)):
+            batches = list(order.tensor_split(self.steps))
+            begin = 0 if place is None else place.step
+            self.faces.plan([self._own(rows) for rows in batches[begin:]])
+            for step, rows in enumerate(batches[begin:], begin):
                 done = (epoch - self.first) * self.steps + step
                 now = done / self.steps
                 factor = learning_rate(self.recipe.schedule, now, self.recipe.epochs, history, self.steps)
                 rate = self.recipe.optim.lr * factor
-                total += self._step(rows, rate, done, generator, draw) * len(rows)
+                total += self._step(rows, rate, done, generator, draw)
                 self.notify(Progress(epoch, self.run.recipe.planned_epochs, step + 1, self.steps))
-        loss = float(total) / len(order)
+                stops = self._stops(asked, step)
+                if stops or self._due(step):
+                    summed = float(self.together.total(total))
+                    seconds = time.perf_counter() - started
+                    here = Place.of(self.number, step + 1, summed, seconds, generator, draw, self.processes)
+                    self._save(here)
+                    if stops:
+                        self._stop(here, epoch)
+        loss = float(self.together.total(total)) / len(order)
         if not math.isfinite(loss):
             raise RunError(f"the loss became {loss} in epoch {epoch}; lower optim.lr or set clip, and train again")
         trained = time.perf_counter() - started
@@ -235,6 +267,7 @@ class Loop:
             self.selection.images,
             self.recipe.input,
             torch_logits(self._evaluated(), precision=self.recipe.precision, channels_last=self.recipe.channels_last),
+            processes=self.processes,
         )
         if not np.isfinite(scores).all():
             raise RunError(f"the scores became infinite in epoch {epoch}; lower optim.lr or set clip, and train again")
@@ -250,36 +283,64 @@ class Loop:
             "faces_per_second": round(len(order) / trained, 1),
         }
 
+    def _stops(self, asked: Callable[[], bool], step: int) -> bool:
+        """Whether one of the processes was asked to stop; an accelerator is not made to wait for that at every step."""
+        if self.device.type != "cpu" and self.processes.count > 1 and (step + 1) % STEPS_BETWEEN:
+            return False
+        return self.processes.any(asked())
+
+    def _due(self, step: int) -> bool:
+        """Whether so much was done since the last checkpoint that it must not be lost to a kill; as `_stops`."""
+        if step + 1 == self.steps or (self.processes.count > 1 and (step + 1) % STEPS_BETWEEN):
+            return False
+        return self.processes.any(time.monotonic() - self.saved > SAVE_EVERY)
+
+    def _stop(self, place: Place, epoch: int) -> None:
+        raise StoppedError(
+            f"stopped on request (SIGTERM) in epoch {epoch + 1}, after step {place.step} of {self.steps}; all that was "
+            f"done is saved in {self.run.folder}: the same command with --resume goes on from there"
+        )
+
     def _step(self, rows: Tensor, rate: float, step: int, generator: torch.Generator, draw: random.Random) -> Tensor:
-        recipe = self.recipe
+        """One step; the sum of the losses of the faces that this process computed."""
+        recipe, share = self.recipe, self.together.share(rows)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        images, targets = self._batch(rows, generator, draw)
+        images, targets = self._batch(rows, share, generator, draw)
         with self.fabric.autocast():
             loss = torch.stack(list(self.forward(images, targets, self.criterion).values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(loss)
+        self.fabric.backward(loss if share is None else loss * self.together.weight(share))
         if recipe.clip:
             torch.nn.utils.clip_grad_norm_(self.module.parameters(), recipe.clip)
         self.optimizer.step()
+        self.together.after_step(share)
         if self.average and (step + 1) % recipe.ema_every == 0:
             self.average.update(self.module, step // recipe.ema_every)
-        return loss.detach()
+        return loss.detach() * (len(rows) if share is None else len(share.rows))
+
+    def _own(self, rows: Tensor) -> Tensor:
+        """The rows of a batch whose faces this process shows."""
+        share = self.together.share(rows)
+        return rows if share is None else rows[share.rows]
 
     @torch.no_grad()
-    def _batch(self, rows: Tensor, generator: torch.Generator, draw: random.Random) -> tuple[Tensor, Tensor]:
+    def _batch(
+        self, rows: Tensor, share: Share | None, generator: torch.Generator, draw: random.Random
+    ) -> tuple[Tensor, Tensor]:
         """Augmented and mixed faces and their targets; the teacher is asked on the way."""
         recipe, distilled = self.recipe, isinstance(self.criterion, Distilled)
-        images = augment(self.faces[rows], recipe.augment, recipe.input, generator)
+        varied = Varied(self.faces, rows, recipe, generator, share)
+        images = varied.images
         targets = self.targets[rows]
         asked_before = distilled and recipe.distill.targets == "face"
         if asked_before:  # its answers are mixed as the faces are
             targets = torch.cat([targets, self._plain_answers(recipe.distill.temperature)[rows]], 1)
-        targets = targets.repeat(len(images) // len(rows), 1)
+        targets = targets.repeat(varied.crops, 1)
         if recipe.augment.mixup or recipe.augment.cutmix:
             with self.fabric.autocast():
                 self.module.before_mixing(images)
-        images, targets = mix(images, targets, recipe.augment, generator, draw)
+        images, targets = varied.mixed(targets, draw)
         if recipe.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         if distilled:
@@ -298,34 +359,41 @@ class Loop:
         if temperature not in self.plain_answers:
             assert self.teacher is not None
             path = self.run.folder / f"teacher-{temperature:g}.safetensors"
-            if not path.exists():
+            if not self.processes.on_first(path.exists):
                 # As they are: a teacher may take larger faces than the student.
                 plain = np.concatenate(self.plain_faces) if len(self.plain_faces) > 1 else self.plain_faces[0]
-                answers = self.teacher.on_faces(plain, temperature)
-                save_tensors(path, {"answers": answers}, {"teacher": self.teacher.hash})
-            self.plain_answers[temperature] = load_tensors(path)[0]["answers"].to(self.device)
+                answers = self.teacher.on_faces(plain, temperature, self.processes)
+                if self.processes.first:
+                    save_tensors(path, {"answers": answers}, {"teacher": self.teacher.hash})
+            told = self.processes.on_first(lambda: load_tensors(path)[0]["answers"])
+            self.plain_answers[temperature] = told.to(self.device)
         return self.plain_answers[temperature]
 
-    def _save(self) -> None:
+    def _save(self, place: Place | None = None) -> None:
+        self.saved = time.monotonic()
+        if not self.processes.first:
+            return
         Checkpoint(
             log=self.log,
             module=self.module.state_dict(),
             average=self.average.module.state_dict() if self.average else {},
             best=self.best,
             optimizer=optimizer_tensors(self.optimizer),
+            place=place,
         ).save(self._checkpoint)
         self._write_log()
 
     def _resume(self) -> None:
         """Begin, or go on where the checkpoint stands."""
         path = self._checkpoint
-        if not path.exists():
+        saved = self.processes.on_first(lambda: Checkpoint.load(path) if path.exists() else None)
+        if saved is None:
             self._enter(0)
             return
-        saved = Checkpoint.load(path)
-        self.log = saved.log
+        self.log, self.place = saved.log, saved.place
         last = saved.log[-1].get("stage", "") if saved.log else ""
-        self._enter(next((i for i, stage in enumerate(self.stages) if stage.name == last), 0))
+        number = next((i for i, stage in enumerate(self.stages) if stage.name == last), 0)
+        self._enter(number if saved.place is None else saved.place.stage)
         load_strictly(self.module, saved.module, str(path))
         if self.average:
             load_strictly(self.average.module, saved.average, str(path))
@@ -338,9 +406,15 @@ class Loop:
         return self.run.folder / "checkpoint.safetensors"
 
     def _write_log(self) -> None:
+        if not self.processes.first:
+            return
         write_text(self.run.folder / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in self.log))
 
     def _finish(self) -> Run:
+        return Run(self.run.folder, self.run.recipe, self.processes.on_first(self._finished))
+
+    def _finished(self) -> dict[str, Any]:
+        """Write the outcome; what ``run.json`` says of it."""
         weights = self.best
         spec = self.recipe.input
         save_tensors(
@@ -365,12 +439,11 @@ class Loop:
                 "input": [spec.channels, spec.size, spec.size],
             },
         }
-        run = Run(self.run.folder, self.run.recipe, info)
-        run.save_info()
+        Run(self.run.folder, self.run.recipe, info).save_info()
         self._checkpoint.unlink(missing_ok=True)
         for path in self.run.folder.glob("teacher-*.safetensors"):
             path.unlink()
-        return run
+        return info
 
 
 def _highest(figures: list[float]) -> int:
@@ -380,20 +453,3 @@ def _highest(figures: list[float]) -> int:
 
 def _has_compiler() -> bool:
     return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++", "cl"))
-
-
-def _at_most(images: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
-    """The faces, the larger ones reduced as evaluation does it: augmentation's lookup would alias.
-
-    Few faces are copied into memory. Many stay in the memory-mapped file they are stored in, from which a batch is
-    read when it is its turn; the bytes, and so the weights, are the same.
-    """
-    if min(images.shape[1:3]) > spec.face_size:
-        return resize_faces(images, spec.face_size, spec.colour)
-    return images if images.nbytes > IN_MEMORY else np.array(images)
-
-
-def _tensor(images: NDArray[np.uint8]) -> Tensor:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing writes into the faces
-        return torch.from_numpy(images)

@@ -8,14 +8,9 @@ differ from their default (`mien.training.values.later`), so that recorded hashe
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-import tomllib
-import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from mien.bundle import InputSpec
@@ -24,13 +19,13 @@ from mien.registry import suggestion
 from mien.systems.card import Card
 from mien.training.bounds import check
 from mien.training.settings import Augment, Distill, Loss, Optim, Schedule, Start
-from mien.training.values import Checked, build, frozen, later, merge, plain, toml
+from mien.training.values import Written, assigned, frozen, later, merge, plain
 
 __all__ = ["Augment", "Distill", "Loss", "Optim", "Recipe", "Schedule", "Start"]
 
 
 @dataclass(frozen=True)
-class Recipe(Checked):
+class Recipe(Written):
     """Every choice of a training.
 
     Args:
@@ -106,36 +101,6 @@ class Recipe(Checked):
         stages = tuple(frozen(_picked(tree, own)) for tree, own in zip(whole, self.stages, strict=True))
         object.__setattr__(self, "stages", stages)
 
-    @property
-    def hash(self) -> str:
-        """SHA-256 over every field, as hexadecimal digits."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Nested plain values without later fields that have their default; tuples become lists, as in TOML."""
-        tree: dict[str, Any] = plain(self)
-        return tree
-
-    def to_toml(self) -> str:
-        """The recipe as TOML; `from_toml` reads it back to an equal recipe."""
-        return "\n".join(toml(self.to_dict())) + "\n"
-
-    @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Recipe:
-        """The inverse of `to_dict`; missing keys take their defaults, unknown ones raise `RecipeError`."""
-        return typing.cast(Recipe, build(cls, value))
-
-    @classmethod
-    def from_toml(cls, source: str | Path) -> Recipe:
-        """Read a recipe from a TOML file, or from TOML text that contains a line end."""
-        try:
-            text = source if isinstance(source, str) and "\n" in source else Path(source).read_text(encoding="utf-8")
-            return cls.from_dict(tomllib.loads(text))
-        except OSError as error:
-            raise RecipeError(f"{source}: {error.strerror}; give a recipe file (.toml)") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{source if len(str(source)) < 200 else 'the recipe'} is no TOML: {error}") from None
-
     @classmethod
     def of(cls, card: Card, name: str = "mien") -> Recipe:
         """A named recipe of a system."""
@@ -174,14 +139,8 @@ class Recipe(Checked):
         """
         tree = plain(self, everything=True)
         for assignment in assignments:
-            key, equals, text = assignment.partition("=")
-            if not equals:
-                raise RecipeError(f"{assignment!r}: write key=value, for example optim.lr=0.1")
-            try:
-                value = tomllib.loads(f"v = {text}")["v"]
-            except tomllib.TOMLDecodeError:
-                value = text
-            _assign(tree, key.strip(), value)
+            key, value = assigned(assignment, "optim.lr=0.1")
+            _assign(tree, key, value)
         return type(self).from_dict(tree)
 
     def with_(self, **changes: Any) -> Recipe:
