@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,13 +22,12 @@ from mien.evaluation.environment import environment
 from mien.evaluation.subjects import Subject, no_logits
 from mien.registry import suggestion
 from mien.results import metrics
-from mien.results.provenance import source_state
 from mien.store import atomic_file, write_text
 from mien.systems.classical import ClassicalSystem, make, quiet
 from mien.training.occupied import occupied
 from mien.training.recipe import Recipe
-from mien.training.run import SCHEMA, Run
-from mien.training.values import Checked, build, plain, toml
+from mien.training.run import Run, beginning
+from mien.training.values import Written, assigned, build
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,7 +42,7 @@ Stage = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class ClassicalRecipe(Checked):
+class ClassicalRecipe(Written):
     """Every choice of a fit.
 
     Args:
@@ -57,20 +55,6 @@ class ClassicalRecipe(Checked):
     system_id: str
     system: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def hash(self) -> str:
-        """SHA-256 over every field, as hexadecimal digits."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Nested plain values."""
-        tree: dict[str, Any] = plain(self)
-        return tree
-
-    def to_toml(self) -> str:
-        """The recipe as TOML; `from_toml` reads it back to an equal recipe."""
-        return "\n".join(toml(self.to_dict())) + "\n"
-
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> ClassicalRecipe:
         """The inverse of `to_dict`; options are checked against the system's card."""
@@ -81,16 +65,6 @@ class ClassicalRecipe(Checked):
         for name, item in whole.items():
             _check_option(name, item, card.options[name])
         return build(cls, {"name": made.name, "system_id": made.system_id, "system": whole})  # type: ignore[no-any-return]
-
-    @classmethod
-    def from_toml(cls, source: str | Path) -> ClassicalRecipe:
-        """Read a recipe from a TOML file."""
-        try:
-            return cls.from_dict(tomllib.loads(Path(source).read_text(encoding="utf-8")))
-        except OSError as error:
-            raise RecipeError(f"{source}: {error.strerror}; give a recipe file (.toml)") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{source} is no TOML: {error}") from None
 
     @classmethod
     def of(cls, card: Card, name: str = "mien") -> ClassicalRecipe:
@@ -109,14 +83,7 @@ class ClassicalRecipe(Checked):
         """
         tree = self.to_dict()
         for assignment in assignments:
-            key, equals, text = assignment.partition("=")
-            key = key.strip()
-            if not equals:
-                raise RecipeError(f"{assignment!r}: write key=value, for example system.neighbours=500")
-            try:
-                value = tomllib.loads(f"v = {text}")["v"]
-            except tomllib.TOMLDecodeError:
-                value = text
+            key, value = assigned(assignment, "system.neighbours=500")
             if key == "name":
                 tree["name"] = value
                 continue
@@ -275,34 +242,9 @@ def _start(
     folder: Path, recipe: ClassicalRecipe, train: Split, selection: Split, seed: int, resume: bool
 ) -> ClassicalRun:
     if (folder / "run.json").exists():
-        run = ClassicalRun.open(folder)
-        if not resume:
-            raise RunError(
-                f"{folder} exists ({run.info['status']}); add --resume to continue it, or choose another seed or folder"
-            )
-        ours = (train.fingerprint, train.rows_hash, selection.rows_hash)
-        if ours != tuple(run.info[key] for key in ("data_fingerprint", "train_rows", "selection_rows")):
-            raise RunError(f"{folder} was fitted to other data; give that data set or another folder")
-        return run
-    revision, dirty = source_state()
-    info = {
-        "schema": SCHEMA,
-        "kind": systems.card(recipe.system_id).kind,
-        "status": "running",
-        "system": recipe.system_id,
-        "recipe_hash": recipe.hash,
-        "seed": seed,
-        "data": train.face_set.name,
-        "data_fingerprint": train.fingerprint,
-        "train_rows": train.rows_hash,
-        "selection_rows": selection.rows_hash,
-        "label_set": train.label_set.name,
-        "labels": list(train.label_set.labels),
-        "extra_data": [],
-        "commit": revision,
-        "dirty": dirty,
-    }
-    return ClassicalRun(folder, recipe, info)
+        return ClassicalRun.open(folder).continued(train, selection, resume=resume)
+    info = beginning(recipe, train, selection, seed=seed)
+    return ClassicalRun(folder, recipe, {**info, "kind": systems.card(recipe.system_id).kind})
 
 
 def _input(card: Card) -> list[int]:

@@ -9,16 +9,19 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from mien.errors import RecipeError, RunError
 from mien.evaluation.subjects import Subject
 from mien.labels import LABEL_SETS, LabelSet
+from mien.results.provenance import source_state
 from mien.store import write_text
 from mien.training.recipe import Recipe
+from mien.training.values import Written
 
 if TYPE_CHECKING:
     from mien.bundle import Bundle
+    from mien.datasets import Split
     from mien.systems.base import System
 
 SCHEMA = "mien-run@1"
@@ -142,9 +145,46 @@ class Run:
         exported: Bundle = importlib.import_module("mien.export").export_run(self, path, **options).bundle
         return exported
 
+    def continued(self, train: Split, selection: Split, *, resume: bool) -> Self:
+        """The run itself, if its caller may go on with it.
+
+        Raises:
+            RunError: he did not ask to, or gives other rows.
+        """
+        if not resume:
+            raise RunError(
+                f"{self.folder} exists ({self.info['status']}); add --resume to continue it, or choose another seed or "
+                "folder"
+            )
+        ours = (train.fingerprint, train.rows_hash, selection.rows_hash)
+        if ours != tuple(self.info[key] for key in ("data_fingerprint", "train_rows", "selection_rows")):
+            raise RunError(f"{self.folder} was trained on other data; give that data set or another folder")
+        return self
+
     def save_info(self) -> None:
         """Write ``run.json``, whole or not at all."""
         write_text(self.folder / "run.json", json.dumps(self.info, indent=2, ensure_ascii=False) + "\n")
+
+
+def beginning(recipe: Written, train: Split, selection: Split, *, seed: int) -> dict[str, Any]:
+    """What ``run.json`` says of a run before it has learnt anything, without extra data."""
+    revision, dirty = source_state()
+    return {
+        "schema": SCHEMA,
+        "status": "running",
+        "system": recipe.system_id,
+        "recipe_hash": recipe.hash,
+        "seed": seed,
+        "data": train.face_set.name,
+        "data_fingerprint": train.fingerprint,
+        "train_rows": train.rows_hash,
+        "selection_rows": selection.rows_hash,
+        "label_set": train.label_set.name,
+        "labels": list(train.label_set.labels),
+        "extra_data": [],
+        "commit": revision,
+        "dirty": dirty,
+    }
 
 
 def _kind(folder: Path) -> str:

@@ -7,17 +7,22 @@ results name; as soon as it differs from its default it counts like any other fi
 
 from __future__ import annotations
 
+import hashlib
 import json
+import tomllib
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, field, fields, is_dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 from mien.errors import BundleError, RecipeError
 from mien.registry import suggestion
 
 _LATER = "mien.later"
+MAX_BYTES = 1 << 18
+"""Of a recipe; the longest is a hundredth of that."""
 
 
 class Checked:
@@ -26,6 +31,64 @@ class Checked:
     def __post_init__(self) -> None:
         for name, hint in typing.get_type_hints(type(self)).items():
             object.__setattr__(self, name, _convert(hint, getattr(self, name), name))
+
+
+class Written(Checked):
+    """A recipe of any kind: its plain form, its hash and its TOML."""
+
+    name: str
+    system_id: str
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over every field, as hexadecimal digits."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values without later fields that have their default; tuples become lists, as in TOML."""
+        tree: dict[str, Any] = plain(self)
+        return tree
+
+    def to_toml(self) -> str:
+        """The recipe as TOML; `from_toml` reads it back to an equal recipe."""
+        return "\n".join(toml(self.to_dict())) + "\n"
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`; missing keys take their defaults, unknown ones raise `RecipeError`."""
+        return typing.cast(Self, build(cls, value))
+
+    @classmethod
+    def from_toml(cls, source: str | Path) -> Self:
+        """Read a recipe from a TOML file, or from TOML text that contains a line end."""
+        try:
+            text = source if isinstance(source, str) and "\n" in source else _short_text(Path(source))
+            return cls.from_dict(tomllib.loads(text))
+        except OSError as error:
+            raise RecipeError(f"{source}: {error.strerror}; give a recipe file (.toml)") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise RecipeError(f"{source if len(str(source)) < 200 else 'the recipe'} is no TOML: {error}") from None
+
+
+def _short_text(path: Path) -> str:
+    with path.open("rb") as stream:
+        data = stream.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise RecipeError(f"{path} is larger than {MAX_BYTES >> 10} KiB; that is no recipe")
+    return data.decode()
+
+
+def assigned(assignment: str, example: str) -> tuple[str, Any]:
+    """Key and value of ``key=value``; the value is read as in TOML, bare words are strings."""
+    key, equals, text = assignment.partition("=")
+    if not equals:
+        raise RecipeError(f"{assignment!r}: write key=value, for example {example}")
+    try:
+        return key.strip(), tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), text
+    except RecursionError:
+        raise RecipeError(f"{key.strip()} is nested too deeply") from None
 
 
 def later(default: Any = None, *, factory: Any = None) -> Any:
