@@ -61,7 +61,7 @@ class CenterFace:
             raise InputError("threshold lies between 0 and 1, overlap above 0 and up to 1")
         self.long_side, self.longest_side = long_side, longest_side
         self.threshold, self.small, self.overlap = threshold, small, overlap
-        self._session = open_session(model or _packaged(), threads=threads)
+        self._session = open_session(model or packaged_model(), threads=threads)
 
     def detect(self, image: NDArray[np.uint8]) -> Detections:
         """The faces of an image.
@@ -111,6 +111,18 @@ class CenterFace:
         )
 
 
+def packaged_model() -> Path:
+    """Where the network lies in this package.
+
+    Raises:
+        InputError: the install lacks it.
+    """
+    path = Path(str(importlib.resources.files("mien.faces") / "centerface.onnx"))
+    if not path.is_file():
+        raise InputError(f"{path} is missing: the install is incomplete; reinstall mien with pip install")
+    return path
+
+
 def shrink(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.float32]:
     """float32 (1, 3, height, width), RGB, 0–255: what CenterFace and YuNet take."""
     from PIL import Image
@@ -126,10 +138,3 @@ def shrink(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.floa
 def _round_up(length: float) -> int:
     """To a multiple that the network's strides divide."""
     return -(-round(length) // MULTIPLE) * MULTIPLE
-
-
-def _packaged() -> Path:
-    path = Path(str(importlib.resources.files("mien.faces") / "centerface.onnx"))
-    if not path.is_file():
-        raise InputError(f"{path} is missing: the install is incomplete; reinstall mien with pip install")
-    return path

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_FACES = 5000
 """More faces than any photograph holds; a detector that reports more is broken."""
+SMALLEST = 2.0
+"""Pixels; a box with a shorter side is no face."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +149,7 @@ def assemble(
     width: int,
     height: int,
     overlap: float,
-    smallest: float = 2.0,
+    smallest: float = SMALLEST,
 ) -> Detections:
     """Raw candidates of a network → detections: one per face, inside the image, best first, absurd ones dropped.
 
