@@ -51,6 +51,13 @@ def info(name: Name, json: Json = False) -> None:
 def import_(
     name: Name,
     path: Annotated[Path, typer.Argument(help="File, folder, zip or tar.gz.")],
+    shards: Annotated[
+        bool | None,
+        typer.Option(
+            "--shards/--no-shards",
+            help="Store images compressed in shards instead of one array; by default only what exceeds 4 GiB.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Read a data set into the cache, where it opens in milliseconds from then on."""
@@ -61,7 +68,7 @@ def import_(
     with progress() as bar:
         task = bar.add_task("reading", total=None)
         face_set = import_dataset(
-            name, path, progress=lambda done, total: bar.update(task, completed=done, total=total)
+            name, path, shards=shards, progress=lambda done, total: bar.update(task, completed=done, total=total)
         )
     _show(describe(face_set), json)
 

@@ -1,8 +1,9 @@
-"""Face sets on disk: memory-mapped .npy arrays and one JSON file, written whole or not at all."""
+"""Face sets on disk: memory-mapped .npy arrays or shards and one JSON file, written whole or not at all."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.datasets.faceset import Attribute, FaceSet, Role
+from mien.datasets.shards import ShardedImages, as_images, write_shards
 from mien.errors import DataError
 from mien.labels import LABEL_SETS
 from mien.store import atomic_directory
@@ -17,14 +19,28 @@ from mien.store import atomic_directory
 LAYOUT = 1
 """Raised when the files of a stored face set change their meaning; older ones are imported again."""
 
+_SHARDS = "shards"
 _ARRAYS = ("images", "labels", "splits", "groups")
 
 
-def write_face_set(face_set: FaceSet, folder: Path) -> FaceSet:
-    """Store ``face_set`` in ``folder``, replacing what is there, and open it memory-mapped."""
+def write_face_set(
+    face_set: FaceSet, folder: Path, *, shards: bool = False, progress: Callable[[int, int], None] | None = None
+) -> FaceSet:
+    """Store ``face_set`` in ``folder``, replacing what is there, and open it.
+
+    Args:
+        face_set: what is stored.
+        folder: where.
+        shards: images as PNG in shards, decoded when they are looked at, instead of one array to be mapped.
+        progress: told the images packed and how many there are.
+    """
     with atomic_directory(folder) as part:
         arrays: tuple[npt.NDArray[Any], ...] = (face_set._images, face_set._labels, face_set.splits, face_set.groups)
         for name, array in zip(_ARRAYS, arrays, strict=True):
+            if name == "images" and shards:
+                (part / _SHARDS).mkdir()
+                write_shards(array, part / _SHARDS, progress)
+                continue
             np.save(part / f"{name}.npy", array, allow_pickle=False)
         for index, attribute in enumerate(face_set.attributes.values()):
             np.save(part / f"attribute{index}.npy", attribute.values, allow_pickle=False)
@@ -53,7 +69,9 @@ def open_face_set(folder: str | Path) -> FaceSet:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         if meta["layout"] != LAYOUT:
             raise ValueError(f"layout {meta['layout']}")
-        images, labels, splits, groups = (_map(folder / f"{name}.npy") for name in _ARRAYS)
+        labels, splits, groups = (_map(folder / f"{name}.npy") for name in _ARRAYS[1:])
+        sharded = (folder / _SHARDS).is_dir()
+        images = as_images(ShardedImages(folder / _SHARDS)) if sharded else _map(folder / "images.npy")
         if not len(images) == len(labels) == len(splits) == len(groups):
             raise ValueError("arrays of different lengths")
         label_set = LABEL_SETS[meta["label_set"]]

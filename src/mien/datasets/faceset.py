@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from mien.datasets.duplicates import duplicate_groups
+from mien.datasets.shards import ShardedImages, pieces
 from mien.errors import DataError, InputError, ResultError, SealedSplitError
 from mien.labels import LabelSet
 
@@ -393,7 +394,7 @@ def fingerprint(images: UInt8, labels: UInt8, splits: UInt8, label_set: LabelSet
     digest = hashlib.sha256()
     names = "\n".join((*label_set.labels, "", *split_names))
     digest.update(f"mien face set 1\n{names}\n{images.shape}\n".encode())
-    for array in (images, labels, splits):
+    for array in (*pieces(images), labels, splits):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
@@ -426,6 +427,8 @@ def _frozen(array: npt.NDArray[Number]) -> npt.NDArray[Number]:
 
 
 def _take(array: npt.NDArray[Number], rows: npt.NDArray[np.int64]) -> npt.NDArray[Number]:
+    if isinstance(array, ShardedImages):
+        return cast(npt.NDArray[Number], array.taken(rows))
     if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and bool((np.diff(rows) == 1).all()):
         return array[rows[0] : rows[-1] + 1]
     return _frozen(array[rows])

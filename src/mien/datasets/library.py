@@ -112,12 +112,20 @@ def load_dataset(name: str, path: str | Path | None = None, **options: Any) -> F
     return open_face_set(cache_dir("datasets", name) / folder)
 
 
-def import_dataset(name: str, path: str | Path, *, progress: Progress | None = None) -> FaceSet:
+LARGE = 4 << 30
+"""Bytes of decoded images from which on an imported data set is stored in shards."""
+
+
+def import_dataset(
+    name: str, path: str | Path, *, shards: bool | None = None, progress: Progress | None = None
+) -> FaceSet:
     """Read a data set from ``path`` into the cache, also if it was read before, and open it.
 
     Args:
         name: one of `DATASETS`.
         path: a file, folder or archive in any layout the data set travels in.
+        shards: store the images compressed in shards and decode them when they are looked at; without it they are
+            decoded once and stored as one array. By default for sets of more than `LARGE` bytes.
         progress: told how much is done.
 
     Raises:
@@ -140,10 +148,13 @@ def import_dataset(name: str, path: str | Path, *, progress: Progress | None = N
     source = Path(path)
     face_set = entry.read(source, progress)
     state = _state(source)
+    shards = face_set._images.nbytes > LARGE if shards is None else shards
     # Named by content and format, so that an open face set never changes under its reader.
-    folder = "-".join([face_set.fingerprint[:16], *re.findall("[a-z]+", str(face_set.info["format"]).lower())])
+    folder = "-".join(
+        [face_set.fingerprint[:16], *re.findall("[a-z]+", str(face_set.info["format"]).lower()), *["shards"] * shards]
+    )
     try:
-        stored = write_face_set(face_set, cache_dir("datasets", name) / folder)
+        stored = write_face_set(face_set, cache_dir("datasets", name) / folder, shards=shards, progress=progress)
         index = _read_index(name)
         sources = [known for known in index["sources"] if known["path"] != state["path"]]
         sources.append({**state, "folder": folder})

@@ -1,0 +1,191 @@
+"""Faces that are decoded when they are looked at: PNG files in tar shards, for sets larger than memory.
+
+The pixels are exactly those of the face set that was stored, so its fingerprint, and the weights of a training, are
+those of the same faces in an array. A shard is an ordinary tar file as WebDataset has them; an index of offsets beside
+them makes every face as near as any other. Why so, and not Arrow: ``docs/decisions/0006-shards.md``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mien.errors import DataError
+from mien.store.cpu import cpu_count
+
+SHARD_BYTES = 128 << 20
+"""A shard is closed when it holds this many bytes."""
+CHUNK = 2048
+"""Faces that are held decoded while all of them are gone through."""
+
+UInt8 = npt.NDArray[np.uint8]
+
+
+class ShardedImages:
+    """Images in shards, used like an array uint8 (N, H, W[, 3]) that decodes the rows it is asked for.
+
+    Args:
+        folder: what `write_shards` wrote.
+        rows: int64 (n,), which of its images these are, in order; all by default.
+
+    Raises:
+        DataError: something else lies there.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, folder: Path, rows: npt.NDArray[np.int64] | None = None) -> None:
+        try:
+            meta = json.loads((folder / "shards.json").read_text(encoding="utf-8"))
+            index = np.load(folder / "index.npy", mmap_mode="r", allow_pickle=False)
+            side, names = tuple(int(x) for x in meta["shape"]), [str(name) for name in meta["shards"]]
+            if index.shape != (int(meta["images"]), 3) or len(side) not in (2, 3):
+                raise ValueError("another index")
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"these are no shards of faces ({error}); import the data set again", file=folder) from None
+        self.folder, self._index = folder, index
+        self._rows = np.arange(len(index), dtype=np.int64) if rows is None else rows
+        self._files = _Files(folder, names)
+        self.shape = (len(self._rows), *side)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all images, decoded."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, which: Any) -> UInt8:
+        rows = self._rows[which]
+        if rows.ndim == 0:
+            return self._decoded(int(rows))
+        out = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        for place, row in enumerate(rows.tolist()):
+            out[place] = self._decoded(row)
+        return out
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        if copy is False:
+            raise ValueError("faces in shards are decoded, so an array of them is always a copy")
+        return self[:] if dtype is None else self[:].astype(dtype, copy=False)
+
+    def taken(self, rows: npt.NDArray[np.int64]) -> ShardedImages:
+        """Those rows, still in their shards."""
+        part = ShardedImages(self.folder, self._rows[rows])
+        part._files = self._files
+        return part
+
+    def _decoded(self, row: int) -> UInt8:
+        shard, start, size = self._index[row].tolist()
+        data = self._files.read(shard, start, size)
+        try:
+            with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+                if (picture.height, picture.width) != self.shape[1:3]:
+                    raise ValueError(f"{picture.width} x {picture.height} px")
+                face = np.asarray(picture)
+            if face.shape != self.shape[1:] or face.dtype != np.uint8:
+                raise ValueError(f"{face.dtype} {face.shape}")
+        except (OSError, ValueError, SyntaxError) as error:
+            raise DataError(
+                f"face {row} cannot be decoded ({error}); import the data set again", file=self._files.path(shard)
+            ) from None
+        return face
+
+
+def pieces(images: UInt8, size: int = CHUNK) -> Iterator[UInt8]:
+    """Images in consecutive arrays of at most ``size``, so that no more are decoded at a time."""
+    for start in range(0, len(images), size):
+        yield np.asarray(images[start : start + size])
+
+
+def as_images(sharded: ShardedImages) -> UInt8:
+    """The same object, for whoever is typed to take arrays."""
+    return cast(UInt8, sharded)
+
+
+def write_shards(images: UInt8, folder: Path, progress: Callable[[int, int], None] | None = None) -> None:
+    """Write images, uint8 (N, H, W) grey or (N, H, W, 3) RGB, as shards; memory stays bounded.
+
+    Args:
+        images: an array, usually a memory map.
+        folder: an empty folder.
+        progress: told the images done and how many there are.
+    """
+    index = np.zeros((len(images), 3), np.int64)
+    names: list[str] = []
+    tar: tarfile.TarFile | None = None
+    row = 0
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        for piece in pieces(images, CHUNK // 8):
+            for data in pool.map(_encoded, piece):
+                if tar is None or tar.offset >= SHARD_BYTES:
+                    if tar is not None:
+                        tar.close()
+                    names.append(f"{len(names):05d}.tar")
+                    tar = tarfile.open(folder / names[-1], "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+                entry = tarfile.TarInfo(f"{row:08d}.png")
+                entry.size = len(data)
+                index[row] = len(names) - 1, tar.offset + tarfile.BLOCKSIZE, len(data)
+                tar.addfile(entry, io.BytesIO(data))
+                row += 1
+            if progress is not None:
+                progress(row, len(images))
+    if tar is not None:
+        tar.close()
+    np.save(folder / "index.npy", index, allow_pickle=False)
+    meta = {"images": len(images), "shape": list(images.shape[1:]), "shards": names}
+    (folder / "shards.json").write_text(json.dumps(meta), encoding="utf-8")
+
+
+class _Files:
+    """Shards, opened when they are first read. A read is no memory map, whose pages would count as memory."""
+
+    def __init__(self, folder: Path, names: list[str]) -> None:
+        self.folder, self.names = folder, names
+        self._open: dict[int, IO[bytes]] = {}
+        self._lock = threading.Lock()
+
+    def path(self, shard: int) -> Path:
+        return self.folder / self.names[shard]
+
+    def read(self, shard: int, start: int, size: int) -> bytes:
+        with self._lock:
+            try:
+                file = self._open.get(shard)
+                if file is None:
+                    file = self._open[shard] = self.path(shard).open("rb", buffering=0)
+                file.seek(start)
+                data = file.read(size)
+            except (OSError, IndexError) as error:
+                raise DataError(
+                    f"the shard cannot be read ({error}); import the data set again", file=self.folder
+                ) from None
+        if data is None or len(data) != size:
+            raise DataError("the shard is shorter than its index says; import the data set again", file=self.folder)
+        return data
+
+    def __del__(self) -> None:
+        for file in self._open.values():
+            file.close()
+
+
+def _encoded(image: UInt8) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "PNG", compress_level=1)
+    return out.getvalue()
