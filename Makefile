@@ -32,6 +32,11 @@ $(VENV)/.test: $(BIN)/python pyproject.toml hatch_build.py
 	@$(BIN)/pip install --quiet --no-compile --editable '.[all,test]'
 	@touch $@ $(VENV)/.core
 
+# Ray and a server for object stores: only the full tests need them.
+$(VENV)/.test-scale: $(VENV)/.test
+	@$(BIN)/pip install --quiet --no-compile --editable '.[all,test,test-scale]'
+	@touch $@
+
 $(VENV)/.dev: $(VENV)/.test
 	@echo "installing ruff and mypy into $(VENV) …"
 	@$(BIN)/pip install --quiet --editable '.[dev]'
@@ -44,7 +49,7 @@ test: $(VENV)/.test
 	@# One process per core and one thread per process: threads of several networks would wait for each other.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m 'not full'
 
-test-full: $(VENV)/.test
+test-full: $(VENV)/.test-scale
 	@command -v chromium chromium-browser google-chrome >/dev/null || sudo -n apt-get install -qq -y chromium || apt-get install -qq -y chromium || echo "no Chromium: the browser tests will be skipped"
 	$(BIN)/python -m pytest --cov=mien --cov-report=term:skip-covered
 

@@ -29,6 +29,7 @@ DETECTOR_SHA256 = "aaa78a8ea061937f85e3229444af93ab01f7c654457649fc4e7023736b19c
 VERB_EXTRAS: dict[str, tuple[str, ...]] = {
     "predict": (),
     "predict --out faces.parquet": ("table",),
+    "predict --engine ray": ("scale",),
     "adapt": (),
     "video": ("video",),
     "fetch": (),
@@ -51,7 +52,7 @@ VERB_EXTRAS: dict[str, tuple[str, ...]] = {
     "live": ("serve",),
     "bench": (),
 }
-_FOR_DEVELOPERS = ("test", "dev")
+_FOR_DEVELOPERS = ("test", "test-scale", "dev")
 _CORE = ("numpy", "onnxruntime", "pillow", "rich", "typer")
 # Those that decide how fast int8 and fp32 networks run.
 _FEATURES = ("avx2", "fma", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp", "i8mm")

@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from mien.labels import LabelSet
     from mien.recognition import Recognizer
+    from mien.recognition.batch import Summary
     from mien.recognition.files import FileRecord
     from mien.recognition.listing import Plan
     from mien.recognition.shards import Shard
@@ -22,7 +23,7 @@ def predict(
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Take the images in folders and below.")] = False,
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             metavar="PATH",
             help="For many images: write .csv, .jsonl or .parquet in bounded memory; resumes after a kill.",
@@ -84,7 +85,7 @@ def predict(
     """
     from mien.errors import InputError
     from mien.recognition import Recognizer
-    from mien.recognition.listing import plan
+    from mien.recognition.listing import is_address, plan
     from mien.recognition.shards import Shard
 
     many = {"--shard": shard, "--merge": merge or None, "--engine": engine}
@@ -105,13 +106,31 @@ def predict(
             as_json,
         )
         return
+    if engine is not None:
+        from mien.registry import suggestion
+
+        if engine != "ray":
+            raise InputError(f"no engine is called {engine!r}; {suggestion(engine, ['ray'])}")
+        if given := [name for name, value in {"--draw": draw, "--csv": csv}.items() if value]:
+            raise InputError(f"--engine ray writes Parquet and nothing else; leave {', '.join(given)} away")
     if as_json and csv == "-":
         raise InputError("--json and --csv - both want standard output; give --csv a path")
+    if out is not None and engine is None and is_address(out):
+        raise InputError("--out is an address; only --engine ray writes to object stores")
     if out is not None and csv is not None:
         raise InputError("--out and --csv both write a table; --out also writes CSV, as faces.csv")
     if boxes is not None and (crops or detector == "none"):
         raise InputError("--boxes says where the faces are and --crops that each image is one; give one of them")
     chosen = None if crops or detector == "none" else detector
+    if engine is not None and out is not None:
+        from mien.scale.places import list_address
+
+        # Nobody names a million images one by one: folders are read here without being asked.
+        wanted = plan(files or [], recursive=True, names=names, boxes=boxes, expand=list_address)
+        _to_parts(
+            Recognizer(model, detector=chosen, views=views, threads=1), wanted, out, min_confidence, workers, as_json
+        )
+        return
     wanted = plan(files or [], recursive=recursive, names=names, boxes=boxes)
     # Several images at once, each in one thread, are faster than one image in several.
     recognizer = Recognizer(model, detector=chosen, views=views, threads=None if out is None else 1)
@@ -125,13 +144,13 @@ def predict(
 def _to_table(
     recognizer: Recognizer,
     wanted: Plan,
-    out: Path,
+    out: str,
     draw: Path | None,
     min_confidence: float,
     as_json: bool,
     shard: Shard | None,
 ) -> None:
-    from mien.cli.common import complain, print_json, progress, stderr
+    from mien.cli.common import complain, progress
     from mien.recognition.batch import recognize_to_table
 
     try:
@@ -151,6 +170,35 @@ def _to_table(
     except KeyboardInterrupt:
         complain("stopped; the same command goes on from here")
         raise typer.Exit(130) from None
+    _say(summary, as_json)
+
+
+def _to_parts(
+    recognizer: Recognizer, wanted: Plan, out: str, min_confidence: float, workers: int | None, as_json: bool
+) -> None:
+    from mien.cli.common import complain, progress
+    from mien.scale.batch import recognize_with_ray
+
+    try:
+        with progress() as bar:
+            task = bar.add_task("recognising", total=None)
+            summary = recognize_with_ray(
+                recognizer,
+                wanted,
+                out,
+                min_confidence=min_confidence,
+                workers=workers,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+    except KeyboardInterrupt:
+        complain("stopped; the same command goes on from here")
+        raise typer.Exit(130) from None
+    _say(summary, as_json)
+
+
+def _say(summary: Summary, as_json: bool) -> None:
+    from mien.cli.common import print_json, stderr
+
     if as_json:
         print_json(summary.to_json())
     else:
@@ -159,7 +207,7 @@ def _to_table(
         raise typer.Exit(2)
 
 
-def _merge(wanted: Plan | None, out: Path | None, as_json: bool) -> None:
+def _merge(wanted: Plan | None, out: str | None, as_json: bool) -> None:
     from mien.cli.common import complain, print_json, progress, stderr
     from mien.recognition.shards import merge_shards
 

@@ -7,7 +7,8 @@ import hashlib
 import itertools
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,14 @@ class Job:
         boxes: x1, y1, x2, y2 in pixels, if the faces are known; no detector runs then.
         fault: why it cannot be read, where that is known already: a folder that could not be opened.
         at: its place, from 0, in a larger list of which it is a part; -1 where there is none.
+        size: its bytes, where the listing says so; -1 where it does not.
     """
 
     file: str
     boxes: tuple[Box, ...] | None = None
     fault: str = ""
     at: int = -1
+    size: int = -1
 
     @property
     def shown(self) -> str:
@@ -49,7 +52,8 @@ class Job:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, without what is not known."""
-        known = {"boxes": self.boxes, "fault": self.fault or None, "at": None if self.at < 0 else self.at}
+        known: dict[str, Any] = {"boxes": self.boxes, "fault": self.fault or None}
+        known |= {name: None if value < 0 else value for name, value in (("at", self.at), ("size", self.size))}
         return {"file": self.file, **{name: value for name, value in known.items() if value is not None}}
 
     @classmethod
@@ -58,11 +62,11 @@ class Job:
 
         Example:
             >>> Job.from_json(Job("a.jpg", ((1.0, 2.0, 3.0, 4.0),)).to_json())
-            Job(file='a.jpg', boxes=((1.0, 2.0, 3.0, 4.0),), fault='', at=-1)
+            Job(file='a.jpg', boxes=((1.0, 2.0, 3.0, 4.0),), fault='', at=-1, size=-1)
         """
         boxes = entry.get("boxes")
         known = None if boxes is None else tuple((b[0], b[1], b[2], b[3]) for b in boxes)
-        return cls(entry["file"], known, entry.get("fault", ""), entry.get("at", -1))
+        return cls(entry["file"], known, entry.get("fault", ""), entry.get("at", -1), entry.get("size", -1))
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ def plan(
     recursive: bool = False,
     names: str | Path | None = None,
     boxes: str | Path | None = None,
+    expand: Callable[[str], Iterator[Job]] | None = None,
 ) -> Plan:
     """Put images, a table of names and a table of boxes together.
 
@@ -94,6 +99,7 @@ def plan(
         recursive: see `list_images`.
         names: table of further files, see `read_names`.
         boxes: table of faces, see `read_boxes`. Without paths and names it also says which files there are.
+        expand: gives the images at an address such as ``s3://bucket/folder``; without it an address is refused.
 
     Raises:
         InputError: nothing is given, or a table is none; while the jobs are read, also when the boxes are of files that
@@ -103,6 +109,10 @@ def plan(
         raise InputError("there is nothing to recognise: give images, or a folder with --recursive")
     if "" in paths:
         raise InputError("one of the paths is empty, perhaps a variable without a value; give images or folders")
+    if expand is None and (addresses := [path for path in paths if is_address(path)]):
+        scheme = addresses[0].partition("://")[0]
+        store = "download it first" if scheme in ("http", "https") else "--engine ray reads object stores"
+        raise InputError(f"one of the paths is an address ({scheme}://…), not a file; {store}")
     known = None if boxes is None else read_boxes(boxes)
     settings = {
         "files": list(paths),
@@ -119,7 +129,7 @@ def plan(
         left = None if known is None else {same_file(file): file for file in known}
         job = None
         for job in itertools.chain(
-            _list(paths, recursive=recursive),
+            _list(paths, recursive, expand),
             # A table with a row per face names a file once per face; it is recognised once.
             () if names is None else map(Job, dict.fromkeys(read_names(names))),
         ):
@@ -160,7 +170,7 @@ def list_images(paths: Iterable[str | Path], *, recursive: bool = False) -> Iter
         >>> [Path(file).name for file in list_images([folder], recursive=True)]
         ['z.jpg', 'a.PNG']
     """
-    for job in _list(map(str, paths), recursive=recursive):
+    for job in _list(map(str, paths), recursive):
         if job.fault:
             raise InputError(job.fault)
         yield job.file
@@ -242,9 +252,21 @@ def _sha256(path: str | Path) -> str:
         raise DataError(f"{error.strerror or error}; give the path of a CSV with a column 'file'", file=path) from None
 
 
-def _list(paths: Iterable[str], *, recursive: bool) -> Iterator[Job]:
+def is_address(path: str) -> bool:
+    """Whether it says where something lies on another machine, rather than in a file.
+
+    Example:
+        >>> is_address("s3://bucket/photos"), is_address("photos/a.jpg"), is_address("C:/a.jpg")
+        (True, False, False)
+    """
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) is not None
+
+
+def _list(paths: Iterable[str], recursive: bool, expand: Callable[[str], Iterator[Job]] | None = None) -> Iterator[Job]:
     for path in paths:
-        if recursive and os.path.isdir(path):  # noqa: PTH112 - a path may be too long to be one
+        if expand is not None and is_address(path):
+            yield from expand(path)
+        elif recursive and os.path.isdir(path):  # noqa: PTH112 - a path may be too long to be one
             yield from _below(path)
         else:
             yield Job(path)

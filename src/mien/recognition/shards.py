@@ -14,7 +14,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ class Listing:
         for job in self._jobs:
             self.note(job.shown)
             if self._shard is None or self._shard.takes(job.file):
-                yield Job(job.file, job.boxes, job.fault, self.inputs - 1)
+                yield replace(job, at=self.inputs - 1)
 
     def note(self, name: str) -> None:
         """One more, by its printable name."""

@@ -1,0 +1,1 @@
+"""The same jobs on many processes and machines."""
