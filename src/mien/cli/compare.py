@@ -10,22 +10,39 @@ import typer
 
 def compare(
     results: Annotated[
-        list[str], typer.Argument(metavar="RESULT...", help="Paths of results, or first digits of ids.")
-    ],
+        list[str] | None, typer.Argument(metavar="RESULT...", help="Paths of results, or first digits of ids.")
+    ] = None,
     folder: Annotated[Path, typer.Option("--results", help="Folder in which ids are looked up.")] = Path("results"),
     split: Annotated[str | None, typer.Option("--split", help="test or selection; test where all have it.")] = None,
+    across: Annotated[
+        bool, typer.Option("--across", help="Instead: trained here, tested there; all recorded cross results.")
+    ] = False,
     diagram: Annotated[Path | None, typer.Option("--diagram", help="Write a reliability diagram to this PNG.")] = None,
     json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
 ) -> None:
     """Compare results on the same faces: who is better, by how much, and how sure that is."""
     from mien.cli.common import print_json, print_table, stdout
-    from mien.results import tables
+    from mien.errors import InputError
+    from mien.results import load_all, tables
     from mien.results.comparison import compare as compare_results
+    from mien.results.crossing import crossed, crossing_table
     from mien.results.diagram import reliability_diagram
     from mien.results.finding import find
     from mien.results.sentences import sentences
 
-    found = [find(reference, folder) for reference in results]
+    if across == bool(results):
+        raise InputError("give results to compare, or --across for the table of all recorded cross results")
+    if across:
+        recorded = load_all(folder) if folder.is_dir() else []
+        table = crossing_table(recorded)
+        if json:
+            print_json(crossed(recorded))
+        elif table.rows:
+            print_table(table.columns, table.rows)
+        else:
+            stdout.print("no cross results yet: mien evaluate RUN --data OTHER records one", highlight=False)
+        return
+    found = [find(reference, folder) for reference in results or []]
     comparison = compare_results(found, split=split)
     if diagram is not None:
         reliability_diagram(found, diagram)

@@ -26,9 +26,15 @@ def evaluate(
         str | None,
         typer.Option(metavar="ATTRIBUTE", help="Tell groups apart: subject, gender, age, … of the data set."),
     ] = None,
+    card: Annotated[
+        bool, typer.Option("--card", help="Write the groups of the recorded result into the bundle's card.")
+    ] = False,
     save: Annotated[bool, typer.Option(help="Record the result in that folder.")] = True,
     confusion: Annotated[Path | None, typer.Option(help="Write the confusion matrix to this PNG.")] = None,
     device: Annotated[str, typer.Option(help="Of a run: cpu, cuda, …; bundles run on the CPU.")] = "cpu",
+    timeout: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="Under torchrun: how long a process waits for another one.")
+    ] = 600.0,
     json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
 ) -> None:
     """Measure a run or a bundle under a protocol, and record the predictions with the numbers."""
@@ -40,6 +46,7 @@ def evaluate(
     from mien.evaluation.across import said
     from mien.evaluation.folds import FOLDS
     from mien.evaluation.groups import by_attribute, check_attribute, group_rows
+    from mien.evaluation.processes import joined
     from mien.results import protocols, tables
 
     if split not in ("selection", "test"):
@@ -52,8 +59,14 @@ def evaluate(
     folds = len(opened) > 1
     if folds and data is None:
         protocol = protocol or FOLDS
-    face_set = load_dataset(data or (protocol and protocols.get(protocol).face_set) or "fer2013", path)
+    processes = joined(timeout)
+    with processes.first_ahead():  # an import is one process's
+        face_set = load_dataset(data or (protocol and protocols.get(protocol).face_set) or "fer2013", path)
     whole = folds or set(face_set.roles) == {"train"}  # a data set without splits is measured as it is
+    if card and (not groups or not save or not subject or len(subject) > 1 or subject[0].suffix != ".onnx"):
+        raise InputError(
+            "--card writes the groups of a recorded result into its bundle: BUNDLE.onnx --groups ATTRIBUTE"
+        )
     if groups:
         check_attribute(face_set, groups)  # before anything is opened for it
     with progress() as bar:
@@ -65,11 +78,16 @@ def evaluate(
             results=results,
             protocol=protocol,
             device=device,
+            timeout=timeout,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     told = by_attribute(result, face_set, groups) if groups else []
     saved = result.save(results) if save else None
-    if confusion is not None:
+    if card and subject and processes.first:
+        from mien.export import add_groups
+
+        add_groups(subject[0], result, told)
+    if confusion is not None and processes.first:
         from mien.results.diagram import confusion_diagram
 
         confusion_diagram(result, confusion)

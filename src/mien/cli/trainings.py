@@ -32,6 +32,9 @@ Pretrained = Annotated[
 ExtraImagesFile = Annotated[
     Path | None, typer.Option("--extra-images", metavar="MANIFEST", help="Learn from these images as well.")
 ]
+Timeout = Annotated[
+    float, typer.Option(min=1, metavar="SECONDS", help="Under torchrun: how long a process waits for another one.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print what run.json says, for programs.")]
 
 
@@ -60,9 +63,11 @@ def run_trainings(
     from mien.cli.common import complain, print_json, progress, stderr, stdout
     from mien.datasets import load_dataset, read_manifest
     from mien.evaluation import parts
+    from mien.evaluation.processes import joined
     from mien.results import protocols
 
-    face_set = load_dataset(data or (protocol and protocols.get(protocol).face_set) or "fer2013", path)
+    with joined(options["timeout"]).first_ahead():  # an import is one process's
+        face_set = load_dataset(data or (protocol and protocols.get(protocol).face_set) or "fer2013", path)
     wanted = parts(face_set, protocol, None if fold == "all" else int(fold))
 
     from mien.training import recipe_of, train
@@ -118,7 +123,11 @@ def run_trainings(
         said = [{"folder": str(run.folder), **run.info} for run in runs]
         print_json(said if len(said) > 1 else said[0])
         return
+    from mien.training.carrying import said as began
+
     for run in runs:
+        if beginning := began(run.info.get("start", {})):
+            stdout.print(beginning, highlight=False, soft_wrap=True)
         stdout.print(
             f"selection {run.info['selection_accuracy']:.2%} "
             + (f"at epoch {run.info['best_epoch'] + 1} " if "best_epoch" in run.info else "")

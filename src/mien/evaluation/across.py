@@ -174,7 +174,14 @@ def evaluate_across(
         opening=opening,
         label_set=common,
         answers=(None, _answers(faces)),
+        across={"trained_on": _trained_on(prepared), "tested_on": face_set.name, "split": split.name},
     )
+
+
+def _trained_on(prepared: Subject) -> str:
+    """Names of all data behind a system; of a submission as far as it declares them."""
+    names = dict.fromkeys([prepared.data, *prepared.extra_data])
+    return ", ".join(name for name in names if name) or "unknown"
 
 
 def _check_source(prepared: Subject, face_set: FaceSet) -> None:

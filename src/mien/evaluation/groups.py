@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mien.datasets.library import DATASETS, imported, load_dataset
+from mien.datasets.relabel import relabelled
 from mien.errors import InputError
+from mien.labels import LabelSet
 from mien.registry import suggestion
 from mien.results import metrics as m
+from mien.results import protocols
 from mien.results.statistics import bootstrap_interval
 
 if TYPE_CHECKING:
@@ -98,6 +102,43 @@ def by_attribute(result: Result, face_set: FaceSet, attribute: str) -> list[Grou
             )
         )
     return found
+
+
+def known_groups(result: Result, *, most: int = 12) -> tuple[list[Group], str]:
+    """The groups of a result whose data set is imported.
+
+    Args:
+        result: any.
+        most: attributes with more values than that are left out; ask for one of them with `by_attribute`.
+
+    Returns:
+        The groups of all attributes, and where there are none although the data set knows some, a sentence that says
+        what to do.
+    """
+    name = result.across["tested_on"] if result.across is not None else protocols.get(result.protocol).face_set
+    if name is None or result.test is None or name not in DATASETS:
+        return [], ""
+    entry = DATASETS[name]
+    if entry.card is None or not entry.card.attributes:
+        return [], ""
+    told = f"Groups of faces ({', '.join(entry.card.attributes)}) are told where {name} is imported"
+    if not imported(name):
+        return [], f"{told}: mien data import {name} PATH."
+    face_set = load_dataset(name)
+    if set(result.labels) <= set(face_set.label_set.labels):
+        same = relabelled(face_set, LabelSet("of the result", result.labels)).fingerprint == result.data_fingerprint
+        same = same or face_set.fingerprint == result.data_fingerprint
+    else:
+        same = False
+    if not same:
+        return [], f"{told}; the copy that is imported is not the one that was measured."
+    found = [
+        group
+        for attribute, its in face_set.attributes.items()
+        if len(its.names) <= most
+        for group in by_attribute(result, face_set, attribute)
+    ]
+    return found, ""
 
 
 def check_attribute(face_set: FaceSet, attribute: str) -> Attribute:

@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mien.export.bundling import Export, add_results, export_run
+    from mien.export.group_notes import add_groups
     from mien.export.web import WebPage, export_web
 
 _HOME = {
     "Export": "bundling",
+    "add_groups": "group_notes",
     "add_results": "bundling",
     "export_run": "bundling",
     "WebPage": "web",
     "export_web": "web",
 }
 
-__all__ = ["Export", "WebPage", "add_results", "export_run", "export_web"]
+__all__ = ["Export", "WebPage", "add_groups", "add_results", "export_run", "export_web"]
 
 
 def __getattr__(name: str) -> Any:

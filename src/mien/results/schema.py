@@ -68,6 +68,7 @@ class Result:
         arrays: the content of the npz: ``selection_rows`` int32 (n,), ``selection_scores`` float16 or float32
             (n, classes), likewise ``test_…``; a protocol about own data adds ``…_labels``, ``…_groups``, ``…_fit``.
             Logits are recorded with the highest of each face at 0, which changes no probability.
+        across: ``trained_on``, ``tested_on`` and ``split`` of a cross result, names of data sets; None elsewhere.
     """
 
     id: str
@@ -94,6 +95,7 @@ class Result:
     submission: Mapping[str, Any] | None
     predictions_sha256: str
     arrays: Mapping[str, Array] = field(repr=False)
+    across: Mapping[str, str] | None = None
 
     @classmethod
     def build(
@@ -119,6 +121,7 @@ class Result:
         label_set: LabelSet | None = None,
         answers: tuple[Answers | None, Answers | None] | None = None,
         created: str | None = None,
+        across: Mapping[str, str] | None = None,
     ) -> Result:
         """A result from scores: metrics, confusion matrix and id are derived, never given.
 
@@ -144,6 +147,7 @@ class Result:
             label_set: of the columns; only for a protocol about own data.
             answers: of selection and test; only for a protocol about own data.
             created: UTC; now, by default.
+            across: see the class.
 
         Raises:
             ResultError: scores that do not fit the protocol, a test split without an opening, a bad field.
@@ -188,6 +192,7 @@ class Result:
             "predictions_sha256": hash_arrays(arrays),
             "metrics": {},
             "confusion": [],
+            **({"across": dict(across)} if across is not None else {}),
         }
         try:
             content = strict_json(canonical_json(content), "the result")
@@ -293,6 +298,7 @@ class Result:
             "cost": dict(self.cost),
             "submission": dict(self.submission) if self.submission is not None else None,
             "created": self.created,
+            **({"across": dict(self.across)} if self.across is not None else {}),
         }
 
     def path(self, folder: str | Path) -> Path:

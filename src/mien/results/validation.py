@@ -26,6 +26,9 @@ FIELDS = {
 }  # fmt: skip
 """Fields of the json, besides the id."""
 
+OPTIONAL = {"across"}
+"""Fields that only some protocols have: of cross results the data that were learnt from and measured on."""
+
 ARRAYS = ("rows", "scores", "labels", "groups", "fit")
 """Arrays of each split in the npz; the last three only for own data."""
 
@@ -92,7 +95,7 @@ def check_fields(content: dict[str, Any], where: str, *, has_id: bool = False) -
     names = FIELDS | {"id"} if has_id else FIELDS
     if content.get("schema") != SCHEMA:
         raise ResultError(f"{where} is no result of schema {SCHEMA!r}; a newer mien may read it")
-    if unknown := sorted(set(content) - names):
+    if unknown := sorted(set(content) - names - OPTIONAL):
         raise ResultError(f"{where} has unknown fields: {', '.join(map(repr, unknown[:5]))}")
     if missing := sorted(names - set(content)):
         raise ResultError(f"{where} lacks fields: {', '.join(missing)}")
@@ -107,6 +110,8 @@ def check_fields(content: dict[str, Any], where: str, *, has_id: bool = False) -
             f"{where}: a system is named with a-z, 0-9, '-', '_', '+', '.', not {content['system']!r:.60}"
         )
     protocol = protocols.get(content["protocol"])
+    if "across" in content:
+        _check_across(content["across"], protocol, where)
     if content["kind"] not in KINDS:
         raise ResultError(f"{where}: kind is one of {', '.join(KINDS)}, not {content['kind']!r:.60}")
     if content["views"] not in protocol.views:
@@ -203,3 +208,15 @@ def _check_own(arrays: Mapping[str, Array], side: str, classes: int, where: str)
             raise ResultError(f"{where}: {side}_{name} is one {np.dtype(dtype).name} per face")
     if classes < 2 or arrays[f"{side}_labels"].max() >= classes:
         raise ResultError(f"{where}: a {side} label is none of the {classes} that the result names")
+
+
+def _check_across(across: Any, protocol: Protocol, where: str) -> None:
+    names = ("trained_on", "tested_on", "split")
+    if not protocol.name.startswith("cross/"):
+        raise ResultError(f"{where}: only cross results say what they were trained and tested on")
+    if (
+        not isinstance(across, dict)
+        or set(across) != set(names)
+        or not all(isinstance(v, str) for v in across.values())
+    ):
+        raise ResultError(f"{where}: across holds {', '.join(names)}, all text")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import mien
 from mien.errors import InputError
-from mien.results import Result, load_all
+from mien.evaluation.groups import group_rows, known_groups
+from mien.results import Result, load_all, protocols
 from mien.results.comparison import compare
 from mien.results.finding import find
 from mien.results.sentences import sentences
@@ -78,8 +79,12 @@ def report(subject: Subject, *, faces: FaceSet | None = None) -> str:
     title = about.title if about else system
     recipe = run.recipe.to_toml().strip() if run else _flat(result.recipe) if result else ""
     log = run.log if run else []
+    groups, hint = known_groups(result) if result else ([], "")
     return render(
         "report.html.j2",
+        groups=group_rows(groups) if groups else None,
+        groups_hint=hint,
+        class_mean=_class_mean(result),
         title=title,
         style=files("mien.site").joinpath("assets", "site.css").read_text(encoding="utf-8"),
         version=mien.__version__,
@@ -100,6 +105,14 @@ def report(subject: Subject, *, faces: FaceSet | None = None) -> str:
         environment=_environment(run, result),
         recipe=recipe,
     )
+
+
+def _class_mean(result: Result | None) -> float | None:
+    """Mean of the classes' recalls, where the field reports it beside accuracy, or labels differ from the system's."""
+    if result is None or not (protocols.get(result.protocol).class_mean or result.across is not None):
+        return None
+    found = result.metrics.get("balanced_accuracy", result.metrics.get("selection_balanced_accuracy"))
+    return None if found is None else float(found)
 
 
 def _open(path: Path) -> Run:

@@ -17,6 +17,7 @@ from torch.nn import functional
 from mien.datasets import ExtraImages, Split, read_manifest
 from mien.datasets.lineage import Lineage, behind
 from mien.errors import InputError, RunError
+from mien.training.carrying import Carried
 from mien.training.distillation import Teacher
 from mien.training.recipe import Recipe, Start
 from mien.training.run import Run
@@ -40,6 +41,7 @@ class Given:
         recipe: with their hashes filled in.
         published: published weights, by timm's names; None where the training does not start from them.
         state: weights of a run; likewise.
+        carried: how they become those of a network that tells other expressions; None where it tells the same.
         teacher: likewise.
         extra: extra images; likewise.
         voted: targets from raters' votes; likewise.
@@ -50,6 +52,7 @@ class Given:
     recipe: Recipe
     published: dict[str, Tensor] | None = None
     state: dict[str, Tensor] | None = None
+    carried: Carried | None = None
     teacher: Teacher | None = None
     extra: ExtraImages | None = None
     voted: Voted | None = None
@@ -173,17 +176,16 @@ def _from_run(given: Given, run: Run, train: Split) -> Given:
         raise RunError(f"{run.folder} is unfinished ({run.info['status']}); finish it with --resume first")
     if run.system != recipe.system_id:
         raise InputError(f"{run.folder.name} is a run of {run.system}; {recipe.system_id} cannot start from it")
-    if run.label_set.labels != train.label_set.labels:
-        raise InputError(
-            f"{run.folder.name} tells {', '.join(run.label_set.labels)}; the training split has "
-            f"{', '.join(train.label_set.labels)}. Start from a run of the same labels"
-        )
+    same = run.label_set.labels == train.label_set.labels
+    carried = None if same else Carried.of(run.recipe, run.label_set, train.label_set)
     recipe = recipe.with_(start=_filled(recipe, "run", str(run.info["weights_sha256"])))
-    notes = {"start": {"kind": "run", "name": run.folder.name, "weights_sha256": recipe.start.weights}}
+    start = {"kind": "run", "name": run.folder.name, "weights_sha256": recipe.start.weights}
+    notes = {"start": {**start, **(carried.notes() if carried is not None else {})}}
     return replace(
         given,
         recipe=recipe,
         state=dict(run.module().state_dict()),
+        carried=carried,
         extra_data=[*given.extra_data, *_behind(run, train)],
         notes={**given.notes, **notes},
     )

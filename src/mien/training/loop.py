@@ -122,10 +122,13 @@ class Loop:
         if given.published is not None:
             module.load_pretrained(given.published)
         if given.state is not None:
-            load_strictly(module, given.state, str(given.notes["start"]["name"]))
+            state = given.state
+            if given.carried is not None:
+                state = given.carried.state(module.state_dict(), state)
+            load_strictly(module, state, str(given.notes["start"]["name"]))
         together = run.recipe.sync_batch_norm and self.processes.count > 1
         if together:
-            module = synchronised(module)  # type: ignore[assignment]
+            module = synchronised(module, self.device)  # type: ignore[assignment]
         self.module: System = module.to(self.device)
         if run.recipe.channels_last:
             self.module = self.module.to(memory_format=torch.channels_last)

@@ -1,8 +1,6 @@
 """``cross/test@1``: trained on another data set, measured on the sealed test split of this one.
 
-Only the expressions that both label sets know take part: other faces are left out, other scores dropped, so a
-probability is one among the shared expressions. Nothing is fitted on the data. Results bring their labels with them;
-``labels`` says which expressions were shared. Two results can be compared where those and the data agree.
+What takes part is decided as under ``cross/open@1``.
 """
 
 from __future__ import annotations
