@@ -92,7 +92,9 @@ def test_every_extra_that_a_verb_needs_exists() -> None:
 
 def test_only_verbs_that_exist_are_listed() -> None:
     found = doctor.diagnose(["predict", "data", "dance"], run=False)
-    assert list(found["verbs"]) == ["predict", "predict --out faces.parquet", "data import", "data audit", "dance"]
+    assert list(found["verbs"]) == [
+        "predict", "predict --out faces.parquet", "predict --engine ray", "data import", "data audit", "dance",
+    ]  # fmt: skip
     assert found["inference"]["message"] == "not tried"
 
 

@@ -143,9 +143,13 @@ def test_drawings_have_names_of_their_own_beside_the_inputs(
         Image.fromarray(standin.face(label, 96)).save(file)
     before = files[0].read_bytes()
     assert run(*predict, *files, "--draw", tmp_path / "a") == 0
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["x-2.faces.png", "x.faces.png", "x.png"]
+    found = sorted(path.relative_to(tmp_path).as_posix() for path in (tmp_path / "a").rglob("*.png"))
+    assert found == ["a/a/x.faces.png", "a/b/x.faces.png", "a/x.png"]
     assert files[0].read_bytes() == before
     assert "wrote" in capsys.readouterr().err
+    assert run(*predict, *files, "--draw", tmp_path / "table", "--out", tmp_path / "t.csv") == 0
+    drawn = sorted(path.relative_to(tmp_path / "table").as_posix() for path in (tmp_path / "table").rglob("*.png"))
+    assert drawn == ["a/x.faces.png", "b/x.faces.png"]  # as without a table
 
 
 def test_standard_input(
@@ -206,7 +210,7 @@ def test_a_folder_becomes_one_table(
     assert printed.err == f"{out}: 3 faces in 3 files\n"
     with out.open() as stream:
         assert [row["label"] for row in csv.DictReader(stream)] == ["fear", "happy", "sad"]
-    assert (tmp_path / "out" / "sad.png.faces.png").is_file()
+    assert (tmp_path / "out" / "sad.faces.png").is_file()
     assert run(*predict, folder, "--recursive", "--out", out, "--json") == 0
     assert json.loads(capsys.readouterr().out)["faces"] == 3  # its own drawings are no photographs
 

@@ -157,7 +157,7 @@ def test_faces_below_the_minimal_confidence_are_counted(
 def test_drawings_mirror_the_folders(recognizer: Recognizer, jobs: list[str], photos: Path, tmp_path: Path) -> None:
     recognize_to_table(recognizer, jobs, tmp_path / "f.csv", draw=tmp_path / "drawn", root=photos)
     drawn = sorted(path.relative_to(tmp_path / "drawn").as_posix() for path in (tmp_path / "drawn").rglob("*.png"))
-    assert drawn[0] == "a/00.png.faces.png"
+    assert drawn[0] == "a/00.faces.png"
     assert len(drawn) == 22  # all but the two that are no image
 
 

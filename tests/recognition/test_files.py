@@ -107,7 +107,7 @@ def test_drawings_never_take_an_inputs_place(tmp_path: Path, recognizer: Recogni
     os.link(photos["none.png"], link)
     inputs = [photos["two.png"], taken, photos["none.png"]]
     before = {path: path.read_bytes() for path in [*inputs, link]}
-    folder = DrawingFolder(tmp_path, inputs)
+    folder = DrawingFolder(tmp_path, inputs, root=photos["two.png"].parent)
     written = [folder.save(record) for record in recognize_files(recognizer, inputs)]
     assert [path.name for path in written if path] == ["two-3.faces.png", "two.faces.faces.png", "none.faces.png"]
     assert {path: path.read_bytes() for path in before} == before
@@ -118,8 +118,29 @@ def test_drawings_never_take_an_inputs_place(tmp_path: Path, recognizer: Recogni
 def test_drawings_of_equal_names_are_kept_apart(tmp_path: Path) -> None:
     folder = DrawingFolder(tmp_path, [])
     names = [folder.path_for(file).name for file in ("a/x.jpg", "b/x.png", "c/X.gif", "-", "-")]
-    assert len({name.casefold() for name in names}) == 5
-    assert names[0] == "x.faces.png"
+    assert names == ["x.faces.png", "x.faces.png", "X.faces.png", "stdin.faces.png", "stdin-2.faces.png"]
+    assert len({folder.path_for(file) for file in ("a/x.jpg", "a/x.jpg")}) == 2
+
+
+def test_images_that_differ_in_their_endings_keep_them(tmp_path: Path) -> None:
+    for name in ("x.jpg", "X.png", "y.jpg", "y.txt"):
+        (tmp_path / name).touch()
+    for inputs in (None, []):
+        folder = DrawingFolder(tmp_path / "out", inputs, root=tmp_path)
+        names = [folder.path_for(tmp_path / name).name for name in ("x.jpg", "X.png", "y.jpg")]
+        assert names == ["x.jpg.faces.png", "X.png.faces.png", "y.faces.png"]
+
+
+def test_what_a_killed_run_left_of_a_drawing_goes_when_it_is_drawn(
+    tmp_path: Path, recognizer: Recognizer, photos: dict[str, Path]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".two.faces.png.abcd1234.part").touch()
+    (out / ".other.faces.png.abcd1234.part").touch()  # of somebody who is still at it, perhaps
+    (record,) = recognize_files(recognizer, [photos["two.png"]])
+    DrawingFolder(out, root=photos["two.png"].parent).save(record)
+    assert sorted(path.name for path in out.iterdir()) == [".other.faces.png.abcd1234.part", "two.faces.png"]
 
 
 def test_a_folder_that_cannot_be_written_is_named(

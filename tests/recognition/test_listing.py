@@ -26,11 +26,13 @@ def test_folders_are_read_in_the_order_of_names_and_only_when_asked(folder: Path
     assert list(list_images(["x.jpg", "photos"])) == ["x.jpg", "photos"]
 
 
-def test_a_plan_names_each_image_once_and_shortens_by_a_single_folder(folder: Path) -> None:
+def test_a_plan_names_each_image_once_and_shortens_by_the_common_folder(folder: Path) -> None:
     made = plan(["photos"], recursive=True)
     assert [job.file for job in made.jobs] == ["photos/z.jpg", "photos/a/10.webp", "photos/a/2.PNG"]
     assert made.root == "photos"
-    assert plan(["photos/z.jpg", "photos"], recursive=True).root is None
+    assert plan(["photos/z.jpg", "photos"], recursive=True).root == "photos"
+    assert plan(["photos/z.jpg", "photos/a/2.PNG"]).root == "photos"
+    assert plan(["photos/z.jpg", "/photos/a.jpg"]).root is None
     with pytest.raises(InputError, match="nothing to recognise"):
         plan([])
 

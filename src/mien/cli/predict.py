@@ -244,7 +244,7 @@ def _to_screen(
     inputs = [job.file for job in jobs]
     if csv is not None and csv != "-" and is_input(csv, inputs):
         raise InputError(f"--csv {csv} would overwrite one of the images; choose another path")
-    folder = None if draw is None else DrawingFolder(draw, inputs)
+    folder = None if draw is None else DrawingFolder(draw, inputs, wanted.root)
     records: list[FileRecord] = []
     with progress() as bar:
         task = bar.add_task("recognising", total=len(jobs))

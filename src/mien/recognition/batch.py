@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import mien
 from mien.errors import InputError
-from mien.recognition.files import STDIN, FileRecord, recognize_files, save_drawing
+from mien.recognition.files import STDIN, DrawingFolder, FileRecord, recognize_files
 from mien.recognition.listing import Job
 from mien.recognition.shards import Listing, Shard, read_header, write_shard
 from mien.recognition.tables import Row, rows, table_format, write_table
@@ -94,7 +94,7 @@ def recognize_to_table(
         files: paths or jobs with boxes. They are written down at the start, and a resumed run takes them from there.
         out: ``.csv``, ``.jsonl`` or ``.parquet``; replaced when the table is whole.
         min_confidence: faces with less are left out and counted.
-        draw: folder for an annotated PNG of each image, which gets the image's path and name with ``.faces.png`` added.
+        draw: folder for an annotated PNG of each image, see `mien.recognition.files.DrawingFolder`.
         root: folder that these paths are shortened by.
         workers: images in work at once; by default the cores of this process.
         settings: JSON values that tell this table from others, on top of what the recogniser says of itself; if they
@@ -151,9 +151,11 @@ def _recognize(
     if progress is not None:
         progress(table.done, table.jobs)
 
+    drawings = None if draw is None else DrawingFolder(draw, root=root)
+
     def finish(record: FileRecord) -> FileRecord:
-        if draw is not None:
-            save_drawing(record, Path(draw), root)
+        if drawings is not None:
+            drawings.save(record)
         return record.without_image()
 
     records = recognize_files(

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from mien.errors import BundleError, InputError
 from mien.recognition.expressions import Expressions
-from mien.recognition.listing import DRAWING, Job
+from mien.recognition.listing import DRAWING, Job, is_image_name
 from mien.store import atomic_file
 
 if TYPE_CHECKING:
@@ -216,34 +216,44 @@ class HeldPixels:
 
 
 class DrawingFolder:
-    """Annotated copies of images in one folder, each under a name of its own; never over one of the images.
+    """Annotated copies of images, in folders like the images' own; never over one of the images.
+
+    The name follows from the image's path and its neighbours alone, so a repeated run replaces its own drawings and no
+    others: the ending gives way to ``.faces.png``, and stays where another image beside it differs in nothing else.
 
     Args:
         folder: made when the first image is drawn.
-        inputs: the images that must stay as they are.
+        inputs: the images that must stay as they are, and that get drawings with names of their own whatever they are
+            called; None: nothing is remembered, for any number of images.
+        root: a folder that the images' paths are shortened by.
 
     Example:
         >>> import tempfile
-        >>> folder = DrawingFolder(tempfile.mkdtemp(), ["a/party.jpg", "b/party.jpg"])
-        >>> folder.path_for("a/party.jpg").name, folder.path_for("b/party.jpg").name
-        ('party.faces.png', 'party-2.faces.png')
+        >>> folder = DrawingFolder(tempfile.mkdtemp(), root="holiday")
+        >>> [folder.path_for(file).relative_to(folder.folder).as_posix() for file in ("holiday/1/a.jpg", "../b.png")]
+        ['1/a.faces.png', 'up/b.faces.png']
     """
 
-    def __init__(self, folder: str | Path, inputs: Iterable[str | Path] = ()) -> None:
-        self.folder = Path(folder)
-        self._inputs = {_identity(path) for path in inputs if str(path) != STDIN}
+    def __init__(
+        self, folder: str | Path, inputs: Iterable[str | Path] | None = None, root: str | Path | None = None
+    ) -> None:
+        self.folder, self.root = Path(folder), root
+        self._inputs = None if inputs is None else {_identity(path) for path in inputs if str(path) != STDIN}
         self._used: set[str] = set()
+        self._beside: dict[str, Counter[str]] = {}
+        self._left: dict[Path, dict[str, list[Path]]] = {}
 
     def path_for(self, file: str | Path) -> Path:
-        """The path that the next drawing of ``file`` gets; each call gives a new one."""
-        stem = "stdin" if str(file) == STDIN else Path(file).stem
+        """The path that the next drawing of ``file`` gets; with ``inputs``, each call gives a new one."""
+        parent, name = self._mirrored(str(file))
+        if self._inputs is None:
+            return parent / f"{name}{DRAWING}"
         number = 1
         while True:
-            name = f"{stem}{DRAWING}" if number == 1 else f"{stem}-{number}{DRAWING}"
-            path = self.folder / name
+            path = parent / (f"{name}{DRAWING}" if number == 1 else f"{name}-{number}{DRAWING}")
             # Some file systems do not tell A from a.
-            if name.casefold() not in self._used and _identity(path) not in self._inputs:
-                self._used.add(name.casefold())
+            if str(path).casefold() not in self._used and _identity(path) not in self._inputs:
+                self._used.add(str(path).casefold())
                 return path
             number += 1
 
@@ -252,44 +262,46 @@ class DrawingFolder:
         if record.faces is None or record.faces.image is None:
             return None
         path = self.path_for(record.file)
+        # What a killed run left of this very drawing; others may be in the making.
+        for left in self._leftovers(path.parent).pop(path.name, []):
+            left.unlink(missing_ok=True)
         _write_png(record.faces.draw(), path)
         return path
 
+    def _mirrored(self, file: str) -> tuple[Path, str]:
+        """Folder and name without the ending, never outside of the folder."""
+        if file == STDIN:
+            return self.folder, "stdin"
+        inner = Path(file)
+        if self.root is not None and inner.is_relative_to(self.root):
+            inner = inner.relative_to(self.root)
+        parts = ["up" if part == ".." else part for part in inner.parts if part not in (inner.anchor, ".")]
+        stem = Path(file).stem
+        name = parts[-1] if self._neighbours(os.path.dirname(file))[stem.casefold()] > 1 else stem  # noqa: PTH120
+        if len(os.fsencode(name)) > 220:  # file systems end at 255 bytes, and a file in the making has a longer name
+            name = f"{name[:50]}-{hashlib.sha256(os.fsencode(file)).hexdigest()[:16]}"
+        return self.folder.joinpath(*parts[:-1]), name
 
-def save_drawing(record: FileRecord, folder: Path, root: str | Path | None = None) -> Path | None:
-    """Draw a record's faces into a folder that mirrors the images' own folders; None for one without an image.
+    def _neighbours(self, folder: str) -> Counter[str]:
+        """How many images of a folder have which name, their endings aside."""
+        found = self._beside.get(folder)
+        if found is None:
+            try:
+                names = os.listdir(folder or ".")  # noqa: PTH208 - names that are no Unicode stay what they are
+            except OSError:
+                names = []
+            found = Counter(Path(name).stem.casefold() for name in names if is_image_name(name))
+            self._beside = {folder: found}  # images come folder by folder; other threads keep what they have found
+        return found
 
-    The name follows from the image's path alone, so a repeated run replaces its own drawings and no others.
-
-    Args:
-        record: with the pixels.
-        folder: made where it is missing.
-        root: a folder that the paths are shortened by.
-    """
-    if record.faces is None or record.faces.image is None:
-        return None
-    path = mirrored(record.file, folder, root)
-    _write_png(record.faces.draw(), path)
-    return path
-
-
-def mirrored(file: str, folder: Path, root: str | Path | None = None) -> Path:
-    """Where the drawing of a file lies; never outside of ``folder``.
-
-    Example:
-        >>> mirrored("photos/2024/a.jpg", Path("out"), "photos").as_posix()
-        'out/2024/a.jpg.faces.png'
-        >>> mirrored("../a.jpg", Path("out")).as_posix()
-        'out/up/a.jpg.faces.png'
-    """
-    inner = Path(file)
-    if root is not None and inner.is_relative_to(root):
-        inner = inner.relative_to(root)
-    parts = ["up" if part == ".." else part for part in inner.parts if part not in (inner.anchor, ".")]
-    name = parts[-1]
-    if len(os.fsencode(name)) > 240:  # file systems end at 255 bytes
-        name = f"{name[:50]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
-    return folder.joinpath(*parts[:-1], f"{name}{DRAWING}")
+    def _leftovers(self, folder: Path) -> dict[str, list[Path]]:
+        """Drawing → files that were in the making when a run was killed, looked up once per folder."""
+        if folder not in self._left:
+            found: dict[str, list[Path]] = {}
+            for part in folder.glob(f".*{DRAWING}.*.part"):
+                found.setdefault(part.name[1:].rpartition(DRAWING)[0] + DRAWING, []).append(part)
+            self._left[folder] = found
+        return self._left[folder]
 
 
 def _write_png(picture: Image.Image, path: Path) -> None:

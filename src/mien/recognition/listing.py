@@ -76,7 +76,7 @@ class Plan:
     Args:
         jobs: to be read once.
         settings: JSON values that tell this plan from another one: names as given, hashes of the tables.
-        root: the folder below which everything lies, if a single one was given.
+        root: the folder below which everything lies that was given by path.
     """
 
     jobs: Iterator[Job]
@@ -120,7 +120,7 @@ def plan(
         "list": None if names is None else _sha256(names),
         "boxes": None if boxes is None else _sha256(boxes),
     }
-    root = paths[0] if recursive and len(paths) == 1 and names is None and os.path.isdir(paths[0]) else None  # noqa: PTH112
+    root = _root(paths, recursive) if names is None else None
 
     def jobs() -> Iterator[Job]:
         if known is not None and not paths and names is None:
@@ -291,6 +291,18 @@ def _below(folder: str) -> Iterator[Job]:
             if is_image_name(name):
                 yield Job(os.path.join(parent, name))  # noqa: PTH118 - names that are no Unicode stay what they are
     yield from faults
+
+
+def _root(paths: Sequence[str], recursive: bool) -> str | None:
+    folders = [
+        path if recursive and os.path.isdir(path) else os.path.dirname(path)  # noqa: PTH112, PTH120
+        for path in paths
+        if not is_address(path) and path != "-"
+    ]
+    try:
+        return os.path.commonpath(folders) or None
+    except ValueError:  # none at all, or from here and from the root
+        return None
 
 
 def _named(paths: Sequence[str]) -> str:

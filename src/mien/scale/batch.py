@@ -26,6 +26,7 @@ from mien.store.cpu import cpu_count
 if TYPE_CHECKING:
     from mien.recognition.listing import Plan
     from mien.recognition.recognizer import Recognizer
+_STARTS = 3
 
 
 def recognize_with_ray(
@@ -152,12 +153,7 @@ def _cluster(workers: int | None) -> Iterator[int]:
             settings |= {"object_store_memory": 200 << 20, "_temp_dir": folder}
             # By default Ray's workers yield to every other process of the machine.
             settings["_system_config"] = {"worker_niceness": 0}
-        try:
-            with _silence():
-                ray.init(**settings)
-        except (ConnectionError, OSError, ValueError, RuntimeError) as error:
-            where = f"the cluster {address}" if address else "Ray on this machine"
-            raise InputError(f"{where} does not start or answer ({type(error).__name__}); check RAY_ADDRESS") from None
+        _start(settings)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -172,6 +168,24 @@ def _cluster(workers: int | None) -> Iterator[int]:
             ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(settings: dict[str, Any]) -> None:
+    """Ray gives its own processes half a minute, which a busy machine may exceed: they get another one."""
+    import ray
+
+    for attempt in range(_STARTS):
+        try:
+            with _silence():
+                ray.init(**settings)
+            return
+        except Exception as error:  # Ray raises plain exceptions here, too
+            ray.shutdown()
+            if attempt == _STARTS - 1:
+                local = settings["address"] == "local"
+                what = "Ray does not start on this machine" if local else "the cluster of RAY_ADDRESS does not answer"
+                todo = "is there memory and room in /tmp?" if local else "check the address"
+                raise InputError(f"{what} ({type(error).__name__}); {todo}") from None
 
 
 @contextlib.contextmanager
