@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 import mien
-from mien.errors import MienError
+from mien.errors import MienError, StoppedError
 
 app = typer.Typer(
     name="mien",
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> Any:
         from mien.cli.common import complain
 
         complain(str(error))
-        sys.exit(2)
+        sys.exit(143 if isinstance(error, StoppedError) else 2)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             sys.stderr.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,18 +13,27 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-stdout = Console()
-stderr = Console(stderr=True)
+# Of several processes that torchrun started the first one speaks.
+_silent = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0"
+stdout = Console(quiet=_silent)
+stderr = Console(stderr=True, quiet=_silent)
 
 
 def complain(sentence: str) -> None:
-    """One clear sentence to standard error, wrapped by the terminal and not by us."""
-    stderr.print(f"[bold red]mien:[/] {_escape(sentence)}", soft_wrap=True, highlight=False)
+    """One clear sentence to standard error, wrapped by the terminal and not by us; of several processes the first."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        from mien.evaluation.processes import first_to_say
+
+        if not first_to_say(sentence):
+            time.sleep(1)  # torchrun ends all when one has ended: let the other one finish its sentence
+            return
+    Console(stderr=True).print(f"[bold red]mien:[/] {_escape(sentence)}", soft_wrap=True, highlight=False)
 
 
 def print_json(value: Any) -> None:
     """JSON to standard output, for programs: no colours, no wrapping, NaN refused."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))  # noqa: T201
+    if not _silent:
+        print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))  # noqa: T201
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -32,7 +43,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         table.add_row(*map(_escape, row))
     # Figures are never cut off: a table that is wider than the terminal is printed in full and left to it.
     natural = Measurement.get(stdout, stdout.options.update(max_width=1000), table).maximum
-    Console(width=max(natural, stdout.width)).print(table, highlight=False, crop=False)
+    Console(width=max(natural, stdout.width), quiet=_silent).print(table, highlight=False, crop=False)
 
 
 def progress() -> Progress:
@@ -45,7 +56,7 @@ def progress() -> Progress:
         TextColumn("ETA"),
         TimeRemainingColumn(),
         console=stderr,
-        disable=not stderr.is_terminal,
+        disable=_silent or not stderr.is_terminal,
         transient=True,
     )
 

@@ -37,6 +37,7 @@ def distill(
     out: shared.Out = Path("runs"),
     resume: shared.Resume = False,
     device: shared.Device = "auto",
+    timeout: shared.Timeout = 600.0,
     json: shared.Json = False,
 ) -> None:
     """Train a student: alpha · T² · KL(teacher ‖ student) + (1 - alpha) · its own loss. Resumable like any training."""
@@ -60,4 +61,5 @@ def distill(
         out=out,
         resume=resume,
         device=device,
+        timeout=timeout,
     )

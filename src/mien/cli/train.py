@@ -27,6 +27,7 @@ def train(
     out: shared.Out = Path("runs"),
     resume: shared.Resume = False,
     device: shared.Device = "auto",
+    timeout: shared.Timeout = 600.0,
     json: shared.Json = False,
 ) -> None:
     """Train a system. The test split stays sealed; Ctrl-C loses at most the current epoch (--resume)."""
@@ -46,4 +47,5 @@ def train(
         out=out,
         resume=resume,
         device=device,
+        timeout=timeout,
     )

@@ -152,9 +152,10 @@ class Processes:
         missing = list(range(self.count))
         with contextlib.suppress(RuntimeError):
             store, ends = _meeting["store"], time.monotonic() + _ROLL_CALL
-            store.set(f"mien/here/{self.rank}", b"1")
+            place = f"mien/here/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+            store.set(f"{place}/{self.rank}", b"1")
             while missing and time.monotonic() < ends:
-                missing = [rank for rank in missing if not store.check([f"mien/here/{rank}"])]
+                missing = [rank for rank in missing if not store.check([f"{place}/{rank}"])]
                 time.sleep(0.05)
         if missing and len(missing) < self.count:
             ranks = f"rank {missing[0]}" if len(missing) == 1 else f"ranks {', '.join(map(str, missing))}"
@@ -178,14 +179,17 @@ def joined(timeout: float | None = None) -> Processes:
     import torch.distributed as distributed
 
     if not distributed.is_initialized():
+        from torch.distributed.distributed_c10d import PrefixStore
+        from torch.distributed.rendezvous import rendezvous
+
         wait = datetime.timedelta(seconds=timeout or TIMEOUT)
         import torch
 
         try:
-            store, rank, count = next(distributed.rendezvous("env://", timeout=wait))
+            store, rank, count = next(rendezvous("env://", timeout=wait))
             distributed.init_process_group(
                 "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
-                store=distributed.PrefixStore("mien/group", store),
+                store=PrefixStore("mien/group", store),
                 rank=rank,
                 world_size=count,
                 timeout=wait,
@@ -211,8 +215,9 @@ def first_to_say(sentence: str) -> bool:
     if store is None:
         return True
     try:
-        key = f"mien/said/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{hashlib.sha256(sentence.encode()).hexdigest()}"
-        return bool(store.add(key, 1) == 1)
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        digest = hashlib.sha256(sentence.encode()).hexdigest()
+        return bool(store.add(f"mien/said/{attempt}/{digest}", 1) == 1)
     except RuntimeError:
         return True
 

@@ -31,8 +31,8 @@ def score(
 ) -> NDArray[np.float32]:
     """Scores of all faces under a named view, in batches of bounded memory.
 
-    Several processes share the batches. Each batch is whole and is computed once, by one of them, and nothing is padded:
-    the scores are those of one process, to the bit where the machines are alike.
+    Several processes share the batches. Each batch is whole and is computed once, by one of them, and nothing is
+    padded: the scores are those of one process, to the bit where the machines are alike.
 
     Args:
         faces: uint8 (N, H, W) grey or (N, H, W, 3) RGB; a memory map is read batch by batch.

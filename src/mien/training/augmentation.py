@@ -21,6 +21,7 @@ from mien.bundle import InputSpec
 if TYPE_CHECKING:
     from mien.training.recipe import Augment
 
+
 @dataclass(frozen=True)
 class Share:
     """Which faces of a batch are given, where a process has a part of it only.
@@ -89,7 +90,7 @@ def augment(
     )
     # A crop is a window in output coordinates: fold it into the map instead of cutting afterwards.
     size, face = spec.size, spec.face_size
-    share, room = size / face, 1 - size / face
+    kept, room = size / face, 1 - size / face
     if recipe.crops == "random":
         offsets = [torch.stack([uniform(-room, room), uniform(-room, room)], 1)] if room else [_zeros(count, device)]
     elif recipe.crops == "centre":
@@ -98,7 +99,7 @@ def augment(
         offsets = [torch.tensor(corner, device=device).float().mul(room).expand(count, 2) for corner in _CORNERS]
     linear = theta[:, :, :2]
     maps = [
-        torch.cat([linear * share, (theta[:, :, 2] + (linear @ o[:, :, None])[:, :, 0])[:, :, None]], 2)
+        torch.cat([linear * kept, (theta[:, :, 2] + (linear @ o[:, :, None])[:, :, 0])[:, :, None]], 2)
         for o in offsets
     ]
     if recipe.crops == "ten":
@@ -164,9 +165,7 @@ class Mixing:
     box: tuple[int, int, int, int] | None
 
     @classmethod
-    def drawn(
-        cls, count: int, side: int, recipe: Augment, generator: torch.Generator, draw: random.Random
-    ) -> Mixing:
+    def drawn(cls, count: int, side: int, recipe: Augment, generator: torch.Generator, draw: random.Random) -> Mixing:
         """For ``count`` images of ``side`` px; the rest as of `mix`."""
         cut = bool(recipe.cutmix) and (not recipe.mixup or draw.random() < 0.5)
         alpha = recipe.cutmix if cut else recipe.mixup

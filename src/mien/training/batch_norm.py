@@ -5,38 +5,47 @@ PyTorch's own does this on accelerators only; there it is used, and on the CPU t
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
-def synchronised(module: nn.Module) -> nn.Module:
+def synchronised(module: nn.Module, device: torch.device) -> nn.Module:
     """The network with every batch normalisation, also timm's, replaced; its weights and their names stay."""
-    from timm.layers import convert_sync_batchnorm
-    from timm.layers.norm_act import SyncBatchNormAct
+    if device.type != "cpu":
+        import timm.layers
 
-    class AnywhereAct(SyncBatchNormAct, Anywhere):  # type: ignore[misc]
-        """timm's, whose activation follows."""
-
-    converted: nn.Module = convert_sync_batchnorm(module)
-    for part in converted.modules():
-        if type(part) is nn.SyncBatchNorm:
-            part.__class__ = Anywhere
-        elif type(part) is SyncBatchNormAct:
-            part.__class__ = AnywhereAct
-    return converted
+        converted: nn.Module = timm.layers.convert_sync_batchnorm(module)  # type: ignore[attr-defined, no-untyped-call]
+        return converted
+    for part in module.modules():
+        if isinstance(part, _BatchNorm):
+            part.__class__ = _on_cpu(type(part))  # type: ignore[arg-type, assignment]
+    return module
 
 
-class Anywhere(nn.SyncBatchNorm):
-    """`torch.nn.SyncBatchNorm` that works on the CPU as well."""
+@functools.cache
+def _on_cpu(kind: type[nn.Module]) -> type[nn.Module]:
+    return type(kind.__name__, (_Shared, kind), {})
+
+
+class _Shared(_BatchNorm):
+    """A batch normalisation of the images of all processes."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float (N, C, …) → the same, normalised per channel over the images of all processes."""
-        if images.device.type != "cpu" or not self.training:
+        """Float (N, C, …) → the same, normalised per channel; timm's adds its activation."""
+        if not self.training:
             out: Tensor = super().forward(images)
             return out
-        values = images.float()
+        out = self._normalised(images.float()).to(images.dtype)
+        for name in ("drop", "act"):
+            if hasattr(self, name):
+                out = getattr(self, name)(out)
+        return out
+
+    def _normalised(self, values: Tensor) -> Tensor:
         dims = [0, *range(2, values.ndim)]
         shape = (1, -1, *(1 for _ in dims[1:]))
         channels = values.shape[1]
@@ -47,17 +56,19 @@ class Anywhere(nn.SyncBatchNorm):
         variance = _Summed.apply(centred.square().sum(dims)) / count
         if self.track_running_stats and self.running_mean is not None:
             self._track(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
-        out = centred * (variance + self.eps).rsqrt().view(shape)
+        out: Tensor = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
             out = out * self.weight.view(shape) + self.bias.view(shape)
-        return out.to(images.dtype)
+        return out
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor) -> None:
+        assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
         momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean, momentum)  # type: ignore[union-attr]
-        self.running_var.lerp_(variance, momentum)  # type: ignore[union-attr]
+        for running, now in ((self.running_mean, mean), (self.running_var, variance)):
+            assert running is not None
+            running.lerp_(now, momentum)
 
 
 class _Summed(torch.autograd.Function):

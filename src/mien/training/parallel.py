@@ -9,6 +9,7 @@ the whole batch as well. What stays different is dropout, which every process dr
 from __future__ import annotations
 
 import gc
+import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +45,8 @@ def fabric_of(device: str, precision: str, processes: Processes | None = None, *
         InputError: a device that is not there, or not once per process.
     """
     from lightning.fabric import Fabric
-    from lightning.fabric.plugins.environments import TorchElasticEnvironment
-    from lightning.fabric.strategies import DDPStrategy
+    from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+    from lightning.fabric.strategies.ddp import DDPStrategy
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     processes = processes or Processes()
@@ -54,9 +55,10 @@ def fabric_of(device: str, precision: str, processes: Processes | None = None, *
         here = processes_here()
         if processes.count % here:
             raise InputError("every machine has to run as many processes: give torchrun the same --nproc-per-node")
-        strategy = DDPStrategy(
-            cluster_environment=TorchElasticEnvironment(), broadcast_buffers=False, find_unused_parameters=unused
-        )
+        known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
+        quiet = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its older name
+        chosen: dict[str, Any] = {quiet: False, "find_unused_parameters": unused}
+        strategy = DDPStrategy(cluster_environment=TorchElasticEnvironment(), **chosen)
         options = {"devices": here, "num_nodes": processes.count // here, "strategy": strategy}
     with quietly("lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         try:
@@ -121,7 +123,7 @@ class Together:
             return
         own = [value for norm in self.norms for value in (norm.running_mean, norm.running_var)]
         whole = self._summed(torch.cat([value.flatten() for value in own]) * (len(share.rows) / share.count))
-        for value, mean in zip(own, whole.split([value.numel() for value in own]), strict=True):
+        for value, mean in zip(own, torch.split(whole, [value.numel() for value in own]), strict=True):
             value.copy_(mean.view_as(value))
 
     def total(self, value: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from mien.errors import MienError, OccupiedError, RecipeError, RunError, StorageError
+from mien.errors import MienError, OccupiedError, RecipeError, RunError, StoppedError, StorageError
 from mien.store.locking import lock_file
 from mien.training.begin import train as train_run
 from mien.training.loop import Progress
@@ -204,7 +204,7 @@ def _train(trial: Any, study: Any, space: Space, plan: Plan, data: FaceSet) -> N
                 with contextlib.suppress(RunError), occupied(path):
                     shutil.rmtree(path, ignore_errors=True)
             return
-        except (StorageError, _TakenOver):
+        except (StorageError, StoppedError, _TakenOver):
             raise
         except (MienError, RuntimeError, ValueError) as error:
             # One combination that cannot be (a loss that explodes, a network too large) must not end the search.

@@ -65,7 +65,7 @@ class Varied:
 
     def _others(self, images: Tensor, count: int) -> Tensor:
         """Images of the whole batch, by their places."""
-        rows, places = (images % count).unique(return_inverse=True)
+        rows, places = torch.unique(images % count, return_inverse=True)
         again = torch.Generator(self.generator.device)
         assert self._before is not None
         again.set_state(self._before)
