@@ -154,8 +154,8 @@ def _annotated(source: Source, members: list[Member], annotations: list[str]) ->
             expression = int(value.reshape(-1)[0])
             if value.size != 1 or not 0 <= expression < len(AFFECTNET):
                 raise ValueError(str(value)[:20])
-        except (ValueError, IndexError, EOFError, OSError) as error:
-            raise DataError(f"it holds no expression from 0 to 7 ({error}); get it again", file=file) from None
+        except (ValueError, IndexError, EOFError, OSError):
+            raise DataError("it is no NumPy array of one expression from 0 to 7; get it again", file=file) from None
         match = _ANNOTATION.fullmatch(member.name)
         assert match is not None
         root = member.name.rsplit("/annotations/", 1)[0]

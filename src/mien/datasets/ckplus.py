@@ -45,6 +45,7 @@ CARD = Card(
 )
 
 PEAK_FRAMES = 3
+CK48 = ("anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
 _FRAME = re.compile(r"(S\d{3})_(\d{3})_(\d{8})(?=\.|_)")
 _LABEL = re.compile(r"[+-]?\d+(?:\.0*)?(?:e[+-]?0+)?", re.IGNORECASE)
 
@@ -133,7 +134,7 @@ def _folders(
         label = label_of(folder, CKPLUS_PEAK)
         if label is None:
             raise DataError(
-                f"its folder {folder!r} is no expression of CK+48; {suggestion(folder, CKPLUS_PEAK.labels)}",
+                f"its folder {folder!r} is no expression of CK+48; {suggestion(folder, CK48)}",
                 file=source.label(name),
             )
         records.append(Record(name, label, POOL, attributes={SUBJECT: name.rsplit("/", 1)[-1][:4].upper()}))

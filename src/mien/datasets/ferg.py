@@ -17,6 +17,7 @@ from mien.errors import DataError
 from mien.labels import FERG
 from mien.registry import suggestion
 
+WORDS = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
 CHARACTERS = ("aia", "bonnie", "jules", "malcolm", "mery", "ray")
 
 CARD = Card(
@@ -59,7 +60,7 @@ def read_ferg(path: Path, progress: Progress | None = None) -> FaceSet:
         label = label_of(word, FERG)
         if label is None:
             raise DataError(
-                f"its folder {folder!r} names no expression of FERG-DB; {suggestion(word, FERG.labels)}",
+                f"its folder {folder!r} names no expression of FERG-DB; {suggestion(word, WORDS)}",
                 file=source.label(name),
             )
         records.append(Record(name, label, POOL, attributes={SUBJECT: character}))
