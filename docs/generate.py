@@ -29,6 +29,8 @@ API = {
     "mien": ["Recognizer", "Expressions", "load_dataset", "FaceSet", "train", "Recipe", "Run", "evaluate", "Result"],
     "mien.recognition": ["Face"],
     "mien.recognition.batch": ["recognize_to_table", "Summary"],
+    "mien.recognition.shards": ["Shard", "merge_shards", "Merged"],
+    "mien.scale.batch": ["recognize_with_ray"],
     "mien.recognition.adaptation": ["adapt", "write", "Adaptation", "Gain"],
     "mien.faces": ["Detections", "Detector"],
     "mien.datasets": ["Split", "SealedSplit", "import_dataset"],

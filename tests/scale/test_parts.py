@@ -61,7 +61,7 @@ class Job:
         self.table = PartedTable(out, {**self.about, **wanted.settings})
         self.finished = self.table.open(wanted.jobs, 2)
         self.table.place.write(MODEL, recognizer.bundle.model)
-        task = Task(None, "one", 0.0, out, self.about, str(Path.cwd()), mien.__version__)
+        task = Task(None, "one", 0.5, 10.0, 0.0, out, self.about, str(Path.cwd()), mien.__version__)
         self.worker = Worker(task)
         self.answered: dict[str, Counter[str]] = {}
 
@@ -205,7 +205,7 @@ def test_damaged_strange_and_other_tables_are_refused(recognizer: Recognizer, ph
 
 def test_other_versions_do_not_work_together(recognizer: Recognizer, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"runs here and 0\.0 where the job was started"):
-        Worker(Task(None, "one", 0.0, str(tmp_path / "t.parquet"), {}, ".", "0.0"))
+        Worker(Task(None, "one", 0.5, 10.0, 0.0, str(tmp_path / "t.parquet"), {}, ".", "0.0"))
 
 
 def test_what_is_missing_or_impossible_is_said_before_any_work(
@@ -224,6 +224,8 @@ def test_what_is_missing_or_impossible_is_said_before_any_work(
     monkeypatch.setattr(batch, "find_spec", lambda name: name)
     with pytest.raises(InputError, match=r"does not end in \.parquet; --engine ray writes a folder"):
         recognize_with_ray(recognizer, wanted, "out.csv")
+    with pytest.raises(InputError, match="a detector of your own does not travel"):
+        recognize_with_ray(Recognizer(bundle_path, detector=lambda image: []), wanted, "out.parquet")
     for arguments, said in (
         (["--engine", "spark", "--out", "o.parquet"], "no engine is called 'spark'"),
         (["--engine", "ray"], "--engine makes a table; say which with --out"),

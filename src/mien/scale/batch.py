@@ -63,6 +63,8 @@ def recognize_with_ray(
         raise InputError(f"{out} does not end in .parquet; --engine ray writes a folder of Parquet files")
     if not 0 <= min_confidence <= 1:
         raise InputError(f"a minimal confidence lies in 0–1, not {min_confidence}")
+    if recognizer.detector_name.partition(":")[0] not in ("none", "centerface", "yunet"):
+        raise InputError("a detector of your own does not travel to other processes; take one with a name, or --boxes")
     about = {"mien": mien.__version__, **model_facts(recognizer), "min_confidence": min_confidence}
     table = PartedTable(out, {**about, **plan.settings})
     with _cluster(workers) as cores:
@@ -75,6 +77,8 @@ def recognize_with_ray(
         task = Task(
             None if name == "none" else name,
             recognizer.views,
+            recognizer.threshold,
+            recognizer.min_face,
             min_confidence,
             out,
             about,
@@ -148,7 +152,7 @@ def _cluster(workers: int | None) -> Iterator[int]:
             settings["address"] = address
         else:
             # Its own logs and sockets; short, for the names of sockets end at 107 bytes.
-            folder = tempfile.mkdtemp(prefix="mien-", dir="/tmp" if Path("/tmp").is_dir() else None)
+            folder = _folder()
             settings |= {"address": "local", "num_cpus": workers or cpu_count(), "include_dashboard": False}
             settings |= {"object_store_memory": 200 << 20, "_temp_dir": folder}
             # By default Ray's workers yield to every other process of the machine.
@@ -158,16 +162,31 @@ def _cluster(workers: int | None) -> Iterator[int]:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # Ray's own answer to a polite request to stop is a crash report.
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if main else None
     try:
-        # Ray's own answer to a polite request to stop is a crash report.
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
         yield max(1, int(ray.cluster_resources().get("CPU", 1)))
     finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
         if mine:
             ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder() -> str:
+    """For Ray's logs and sockets; what jobs left that were killed goes."""
+    base = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
+    for left in base.glob("mien-ray-*-*"):
+        if (
+            left.name.split("-")[2].isdigit()
+            and not Path("/proc", left.name.split("-")[2]).exists()
+            and Path("/proc/self").exists()
+        ):
+            shutil.rmtree(left, ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"mien-ray-{os.getpid()}-", dir=base)
 
 
 def _start(settings: dict[str, Any]) -> None:

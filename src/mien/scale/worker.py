@@ -34,6 +34,8 @@ class Task:
     Args:
         detector: its name, or None where each image is one face.
         views: see `mien.Recognizer`.
+        threshold: likewise.
+        min_face: likewise.
         min_confidence: faces with less are left out and counted.
         out: address of the table.
         about: what each file says of itself.
@@ -43,6 +45,8 @@ class Task:
 
     detector: str | None
     views: str
+    threshold: float
+    min_face: float
     min_confidence: float
     out: str
     about: dict[str, Any]
@@ -59,7 +63,14 @@ class Worker:
         self._task = task
         self._place = Place(task.out)
         bundle = read_bundle(self._place.read(MODEL))
-        self._recognizer = Recognizer(bundle, detector=task.detector, views=task.views, threads=1)
+        self._recognizer = Recognizer(
+            bundle,
+            detector=task.detector,
+            views=task.views,
+            threads=1,
+            threshold=task.threshold,
+            min_face=task.min_face,
+        )
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """For Ray Data: a column of stretches as JSON becomes columns of what `do` answers."""
