@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-full check docs picture bench clean
+.PHONY: help demo test test-full check docs picture bench audit-dependencies clean
 
 help:
 	@echo "make demo       recognise the faces on a photograph; annotated picture in out/"
@@ -13,6 +13,7 @@ help:
 	@echo "make check      ruff and mypy"
 	@echo "make docs       generated pages, numbers in README and docs, the picture of the README"
 	@echo "make bench      speed and memory on this machine, beside the recorded figures"
+	@echo "make audit-dependencies   known weaknesses in the packages that a release would install (asks PyPI or OSV)"
 	@echo "make clean      remove .venv and what the tools leave behind"
 	@echo "With another Python: make demo PYTHON=python3.12"
 
@@ -51,6 +52,7 @@ test: $(VENV)/.test
 
 test-full: $(VENV)/.test-scale
 	@command -v chromium chromium-browser google-chrome >/dev/null || sudo -n apt-get install -qq -y chromium || apt-get install -qq -y chromium || echo "no Chromium: the browser tests will be skipped"
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || sudo -n apt-get install -qq -y postgresql || apt-get install -qq -y postgresql || echo "no PostgreSQL: the tests of searches on many machines will be skipped"
 	$(BIN)/python -m pytest --cov=mien --cov-report=term:skip-covered
 
 check: $(VENV)/.dev
@@ -71,6 +73,17 @@ picture: $(VENV)/.core
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/run.py
+
+# pip-audit lives in a folder of its own, so that it is not audited with what it audits. --strict: a package that the
+# service does not answer for is a failure, not a pass.
+AUDIT := .cache/audit
+AUDIT_SERVICE ?= pypi
+audit-dependencies: $(BIN)/python
+	$(PYTHON) -m venv $(AUDIT)/venv
+	$(AUDIT)/venv/bin/pip install --quiet pip-audit
+	$(BIN)/pip install --quiet --dry-run --ignore-installed --report $(AUDIT)/resolved.json '.[all]'
+	$(BIN)/python -c 'import json; found = json.load(open("$(AUDIT)/resolved.json"))["install"]; pins = sorted(m["name"] + "==" + m["version"].partition("+")[0] for m in (i["metadata"] for i in found) if m["name"] != "mien"); open("$(AUDIT)/lock.txt", "w").write("\n".join(pins) + "\n"); print(len(pins), "packages in $(AUDIT)/lock.txt")'
+	$(AUDIT)/venv/bin/pip-audit --strict --disable-pip --no-deps --vulnerability-service $(AUDIT_SERVICE) --requirement $(AUDIT)/lock.txt
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache out

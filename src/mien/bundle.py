@@ -21,9 +21,12 @@ from typing import Any
 from mien.errors import BundleError
 from mien.labels import LABEL_SETS, LabelSet
 from mien.store import atomic_file
+from mien.store.cells import FORMULA
 
 FORMAT = "mien-bundle@1"
 MAX_BYTES = 1 << 31
+MAX_CARD_BYTES = 1 << 20
+MAX_WORDS, MAX_LETTERS = 1000, 200
 _KEY = "mien.bundle"
 _METADATA_PROPS = 14
 
@@ -135,6 +138,11 @@ class BundleCard:
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
         object.__setattr__(self, "extra_data", tuple(self.extra_data))
+        for what in ("name", "system", "label_set", "precision", "recipe_hash", "licence", "labels", "extra_data"):
+            value = getattr(self, what)
+            _check_words(what, value if isinstance(value, tuple) else (value,))
+        if any(label.startswith(FORMULA) for label in self.labels):
+            raise BundleError(f"a label begins with none of {' '.join(FORMULA[:4])}: a spreadsheet would calculate it")
         if not self.labels or len(set(self.labels)) != len(self.labels):
             raise BundleError("a bundle names each of its labels once")
         if not 0 <= self.threshold < 1:
@@ -165,8 +173,16 @@ class BundleCard:
             value["input"] = InputSpec(**value["input"])
             value["framing"] = Framing(**value.get("framing", {}))
             return cls(**value)
-        except (TypeError, KeyError, AttributeError) as error:
+        except (TypeError, KeyError, AttributeError, OverflowError) as error:
             raise BundleError(f"the card is incomplete or malformed: {error}") from None
+
+
+def _check_words(what: str, words: tuple[str, ...]) -> None:
+    """They reach terminals, tables and pages, so they are short and hold nothing that steers one."""
+    if len(words) > MAX_WORDS or not all(isinstance(word, str) and len(word) <= MAX_LETTERS for word in words):
+        raise BundleError(f"{what}: a card says that in at most {MAX_WORDS} texts of up to {MAX_LETTERS} letters")
+    if not all(word.isprintable() for word in words):
+        raise BundleError(f"{what} holds letters that cannot be printed")
 
 
 @dataclass(frozen=True)
@@ -202,9 +218,11 @@ def read_bundle(source: str | Path | bytes) -> Bundle:
     check_graph(data, where)
     if _KEY not in metadata:
         raise BundleError(f"{where} is an ONNX file but no bundle: it has no card; export it with `mien export`")
+    if len(metadata[_KEY]) > MAX_CARD_BYTES:
+        raise BundleError(f"{where}: the card is larger than {MAX_CARD_BYTES >> 10} KiB")
     try:
         card = BundleCard.from_json(json.loads(metadata[_KEY]))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise BundleError(f"{where}: the card is no JSON ({error})") from None
     except BundleError as error:
         raise BundleError(f"{where}: {error}") from None

@@ -114,3 +114,12 @@ def test_a_teacher_sees_plain_faces_as_they_are(tmp_path: Path, monkeypatch: pyt
     tiny.run(own, tmp_path, "epochs=1", "distill.weight=0.5", "distill.targets=face", teacher=teacher)
     assert len(seen) == 1
     np.testing.assert_array_equal(seen[0], own.train.images)
+
+
+def test_what_was_left_of_a_kill_right_at_the_end_is_cleared_away(drawn: FaceSet, tmp_path: Path) -> None:
+    run = tiny.run(drawn, tmp_path, "epochs=1")
+    before = sorted(path.name for path in run.folder.iterdir())
+    for name in ("lock", "checkpoint.safetensors", "teacher-4.safetensors", ".checkpoint.safetensors.0.part"):
+        (run.folder / name).touch()
+    assert tiny.run(drawn, tmp_path, "epochs=1", resume=True) == run
+    assert sorted(path.name for path in run.folder.iterdir()) == before

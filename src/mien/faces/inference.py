@@ -29,7 +29,7 @@ def open_session(model: str | Path | bytes, *, threads: int | None = None) -> on
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or cpu_count()
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what it would log is in the error that it raises
     # Idle threads sleep: a detector's pool that spins takes the cores from the classifier that runs next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = model if isinstance(model, bytes) else str(model)

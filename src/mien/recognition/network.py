@@ -61,7 +61,11 @@ class Network:
         return self._run("embedding", inputs)
 
     def _run(self, output: str, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = self._session.run([output], {"input": inputs})[0]
+        try:
+            found: NDArray[np.float32] = self._session.run([output], {"input": inputs})[0]
+        except Exception as error:  # onnxruntime's own classes: a shape or an amount of memory that cannot be
+            reason = str(error).strip().splitlines()[0][:160]
+            raise BundleError(f"the network cannot be run on {len(inputs)} faces ({reason}); get it again") from None
         if not np.isfinite(found).all():
             raise BundleError(f"the network answered with NaN or infinite numbers ({output}); the bundle is unusable")
         return found

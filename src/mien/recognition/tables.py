@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 from mien.errors import InputError, MissingExtraError
 from mien.labels import LabelSet
 from mien.registry import suggestion
+from mien.store.cells import path_cell, text_cell
 
 if TYPE_CHECKING:
     from mien.recognition.files import FileRecord
@@ -144,5 +145,12 @@ def _groups(table: Iterable[Row], size: int) -> Iterator[list[Row]]:
 
 
 def _plain(row: Row) -> Row:
-    """Truth values as 1 and 0; the csv module leaves None empty."""
-    return [int(value) if isinstance(value, bool) else value for value in row]
+    """As cells: truth values are 1 and 0, no name from outside is a formula; the csv module leaves None empty."""
+    file, *others = row
+    return [path_cell(file), *map(_cell, others)]
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return int(value)
+    return text_cell(value) if isinstance(value, str) else value

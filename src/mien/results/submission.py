@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import tomllib
 from collections.abc import Collection, Container, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from mien.results.protocols import Answers, Protocol
 from mien.results.schema import LEDGER, Result
 from mien.results.scoring import SCORES
 from mien.results.validation import NAME
+from mien.store.toml import parse_toml
 
 MAX_CARD_BYTES = 64 << 10
 MAX_CSV_BYTES = 64 << 20
@@ -78,8 +78,8 @@ def read_card(path: str | Path) -> SubmissionCard:
     path = Path(path)
     data = _bytes(path, MAX_CARD_BYTES, "a card")
     try:
-        values = tomllib.loads(data.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        values = parse_toml(data.decode())
+    except ValueError as error:
         raise DataError(f"is no TOML ({error})", file=path) from None
     required = ("system", "title", "authors", "protocol", "scores", "extra_data")
     card = SubmissionCard(**checked_words(values, set(SubmissionCard.__dataclass_fields__), required, path))

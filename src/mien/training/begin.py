@@ -19,7 +19,7 @@ from mien.store.launch import launched
 from mien.training.classical import ClassicalRecipe, fit, recipe_of
 from mien.training.given import Given, resolve
 from mien.training.loop import Loop, Progress
-from mien.training.occupied import occupied
+from mien.training.occupied import clear_away, occupied
 from mien.training.parallel import fabric_of
 from mien.training.recipe import Recipe
 from mien.training.run import Run, beginning
@@ -67,7 +67,8 @@ def train(
         resume: continue an unfinished run, return a finished one; without it an existing run is an error.
         device: ``auto``, ``cpu``, ``cuda``, … as Fabric's accelerators.
         pretrained: start from the card's published weights: ``timm`` gets them, or a local file of them.
-        init: start from the weights of this run of the same system.
+        init: start from the weights of this run of the same system; where it tells other expressions, or the same in
+            another order, the last layer follows their names.
         teacher: run, bundle, path of either, or several of them, whose answers ``recipe.distill`` gives a weight.
         extra_images: manifest of further training images, or what `mien.datasets.read_manifest` made of it.
         votes: what raters say of each face of the whole face set, uint8 (faces, 10), columns as in FER+, for a recipe
@@ -137,6 +138,8 @@ def train(
     begun = partial(_start, folder, given, train, selection, seed, resume)
     run = processes.on_first(begun)
     if run.finished:
+        if processes.first:
+            clear_away(folder)
         return run
     with contextlib.ExitStack() as stack:
         processes.on_first(lambda: stack.enter_context(occupied(folder)))

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mien.errors import OccupiedError
+from mien.errors import OccupiedError, RunError
 from mien.store.locking import lock_file
 
 _LOCK = "lock"
+_FOR_GOING_ON = (_LOCK, "checkpoint.safetensors", "teacher-*.safetensors", ".*.part")
 
 
 @contextmanager
@@ -58,3 +59,12 @@ def occupied(folder: Path) -> Iterator[None]:
                 path.unlink()
             with contextlib.suppress(OSError):
                 folder.rmdir()  # refused where anything lies in it
+
+
+def clear_away(folder: Path) -> None:
+    """Remove what a process that was killed right at its end left in the folder of a finished run."""
+    if any(next(folder.glob(name), None) is not None for name in _FOR_GOING_ON):
+        with contextlib.suppress(RunError), occupied(folder):  # otherwise its process is still at it
+            for name in _FOR_GOING_ON[1:]:
+                for path in folder.glob(name):
+                    path.unlink(missing_ok=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -19,10 +18,9 @@ from typing import Any, Self
 
 from mien.errors import BundleError, RecipeError
 from mien.registry import suggestion
+from mien.store.toml import MAX_BYTES, parse_toml
 
 _LATER = "mien.later"
-MAX_BYTES = 1 << 18
-"""Of a recipe; the longest is a hundredth of that."""
 
 
 class Checked:
@@ -63,19 +61,17 @@ class Written(Checked):
         """Read a recipe from a TOML file, or from TOML text that contains a line end."""
         try:
             text = source if isinstance(source, str) and "\n" in source else _short_text(Path(source))
-            return cls.from_dict(tomllib.loads(text))
+            values = parse_toml(text)
         except OSError as error:
             raise RecipeError(f"{source}: {error.strerror}; give a recipe file (.toml)") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        except ValueError as error:
             raise RecipeError(f"{source if len(str(source)) < 200 else 'the recipe'} is no TOML: {error}") from None
+        return cls.from_dict(values)
 
 
 def _short_text(path: Path) -> str:
     with path.open("rb") as stream:
-        data = stream.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise RecipeError(f"{path} is larger than {MAX_BYTES >> 10} KiB; that is no recipe")
-    return data.decode()
+        return stream.read(4 * MAX_BYTES).decode()
 
 
 def assigned(assignment: str, example: str) -> tuple[str, Any]:
@@ -84,11 +80,9 @@ def assigned(assignment: str, example: str) -> tuple[str, Any]:
     if not equals:
         raise RecipeError(f"{assignment!r}: write key=value, for example {example}")
     try:
-        return key.strip(), tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
+        return key.strip(), parse_toml(f"v = {text}")["v"]
+    except ValueError:
         return key.strip(), text
-    except RecursionError:
-        raise RecipeError(f"{key.strip()} is nested too deeply") from None
 
 
 def later(default: Any = None, *, factory: Any = None) -> Any:

@@ -1,0 +1,338 @@
+"""kill -9 in the middle of everything: whoever starts the same command again gets what an undisturbed run makes.
+
+Kills come at random steps and times, from a seed that is printed: MIEN_KILLS_SEED=… repeats them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("optuna")
+pytest.importorskip("pyarrow")
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
+
+HERE = Path(__file__).parent
+SEED = int(os.environ.get("MIEN_KILLS_SEED") or random.SystemRandom().randrange(1 << 32))
+SMALL = [
+    "compile=false", "precision=fp32", "system.widths=[4, 8]", "system.depths=[1, 1]", "schedule.warmup=0",
+]  # fmt: skip
+SET = [word for setting in SMALL for word in ("--set", setting)]
+FACES = ["--data", "folder", "--path", "../../faces"]
+
+
+class Zygote:
+    """The parent of all children."""
+
+    def __init__(self) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+        self.process = subprocess.Popen(
+            [sys.executable, str(HERE / "zygote.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+        )
+        assert self.said.readline() == b"ready\n"
+
+    @property
+    def said(self) -> IO[bytes]:
+        assert self.process.stdout is not None
+        return self.process.stdout
+
+    def run(self, folder: Path, words: list[str], **how: Any) -> dict[str, Any]:
+        folder.mkdir(parents=True, exist_ok=True)
+        environment = {"MIEN_CACHE": str(folder / "cache")}
+        request = {"folder": str(folder), "words": words, "environment": environment, **how}
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(request).encode() + b"\n")
+        self.process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self.said.readline())
+        return answer
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    zygote = Zygote()
+    yield zygote
+    assert zygote.process.stdin is not None
+    zygote.process.stdin.close()
+    zygote.process.wait(timeout=30)
+    zygote.said.close()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of drawn faces in folders, and beside them room for those who work with them."""
+    from PIL import Image
+
+    from mien.datasets import load_dataset
+
+    root = tmp_path_factory.mktemp("kills")
+    data = load_dataset("drawn", count=140, seed=3)
+    for split in (data.train, data.selection):
+        for number, (image, label) in enumerate(zip(split.images, split.labels, strict=True)):
+            folder = root / "faces" / split.role / split.label_set.labels[int(label)]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / f"{number:03d}.png")
+    for path in sorted((root / "faces" / "train").rglob("*.png"))[:24]:
+        target = root / "photos" / path.parent.name
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    return root
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A command, and what it makes.
+
+    Args:
+        words: the command; the first commands of several prepare a folder and are not disturbed.
+        outcome: what has to be the same, from the folder.
+        prepare: commands before it.
+        again: what is given in addition when it is started again.
+        steps: kills at random steps; ``times``: at random times.
+    """
+
+    words: list[str]
+    outcome: Callable[[Path], Any]
+    prepare: list[list[str]] = field(default_factory=list)
+    again: list[str] = field(default_factory=list)
+    steps: int = 5
+    times: int = 2
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Every file with its hash."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def all_files(folder: Path) -> dict[str, str]:
+    """Everything but the index of the cache, which holds the path and time of the pictures."""
+    files = tree(folder)
+    assert files
+    return files
+
+
+def trained(folder: Path) -> Any:
+    from mien.training.weights import hash_weights, load_tensors
+
+    [run] = (folder / "runs").iterdir()
+    info = json.loads((run / "run.json").read_text())
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return {
+        "files": sorted(tree(folder)),
+        "weights": hash_weights(load_tensors(run / "weights.safetensors")[0]),
+        "said": [info[key] for key in ("status", "weights_sha256", "best_epoch", "selection_accuracy", "train_rows")],
+        "log": [[entry["loss"], entry["selection_accuracy"]] for entry in log],
+    }
+
+
+def searched(folder: Path) -> Any:
+    [study] = (folder / "searches").iterdir()
+    found = json.loads((study / "search.json").read_text())
+    files = {name for name in tree(study) if "journal" not in name}
+    runs = sorted(json.loads(path.read_text())["weights_sha256"] for path in study.glob("trials/*/run.json"))
+    return {
+        "best": (study / "best.toml").read_text(),
+        "made": [[t["params"], t["value"]] for t in found["trials"] if t["state"] == "complete"],
+        "weights": runs,
+        "files": sorted(files),
+    }
+
+
+def measured(folder: Path) -> Any:
+    """At least one result; a kill after the last step may have left one more, just as good."""
+    from mien.results import Result
+    from mien.results.verification import verify
+
+    checked = verify(folder / "results")
+    assert checked.holds, checked.findings
+    files = [path.name for path in (folder / "results").rglob("*") if path.is_file()]
+    paths = sorted((folder / "results").rglob("*.json"))
+    results = [Result.load(path) for path in paths]
+    assert len(files) == 2 * len(results) + 1, "predictions with each result, and the ledger"
+    other = [name for name in tree(folder) if not name.startswith("results/")]
+    facts = {json.dumps([r.metrics["selection_accuracy"], r.to_json()["predictions_sha256"], r.views]) for r in results}
+    return {"results": sorted(facts), "other": other, "bundle": tree(folder).get("both.onnx")}
+
+
+def exported(folder: Path) -> Any:
+    return {"bundle": tree(folder)["out.onnx"], "files": sorted(tree(folder))}
+
+
+TRAIN = ["train", "compact", *FACES, *SET, "--set", "epochs=3", "--set", "batch_size=32", "--device", "cpu"]
+SHORT = [*TRAIN, "--set", "epochs=1"]
+PREDICT = ["predict", "../../photos", "--recursive", "--crops", "--out"]
+DRAWS = ["--pruner", "none", "--sampler", "random"]
+SCENARIOS = {
+    "import": Scenario(["data", "import", "folder", "../../faces"], all_files, steps=6, times=3),
+    "train": Scenario(TRAIN, trained, again=["--resume"], steps=8, times=4),
+    "csv": Scenario([*PREDICT, "t.csv", "--draw", "drawn"], all_files, steps=8, times=3),
+    "jsonl": Scenario([*PREDICT, "t.jsonl"], all_files, steps=5, times=2),
+    "parquet": Scenario([*PREDICT, "t.parquet"], all_files, steps=5, times=2),
+    "search": Scenario(
+        ["search", "--space", "compact", *FACES, *SET, *DRAWS, "--trials", "2", "--epochs", "1", "--device", "cpu"],
+        searched,
+        steps=7,
+        times=2,
+    ),
+    "evaluate": Scenario(
+        ["evaluate", "RUN", *FACES, "--split", "selection"], measured, prepare=[SHORT], steps=6, times=2
+    ),
+    "export": Scenario(["export", "RUN", "--onnx", "out.onnx", "--data", "none"], exported, prepare=[SHORT], times=2),
+    "ensemble": Scenario(
+        ["ensemble", "one.onnx", "two.onnx", *FACES, "--onnx", "both.onnx"],
+        measured,
+        prepare=[
+            SHORT,
+            ["export", "RUN", "--onnx", "one.onnx", "--data", "none", "--name", "one"],
+            ["export", "RUN", "--onnx", "two.onnx", "--data", "none", "--name", "two"],
+        ],
+        steps=5,
+        times=2,
+    ),
+}
+
+
+def prepared(zygote: Zygote, folder: Path, scenario: Scenario) -> None:
+    for words in scenario.prepare:
+        done = zygote.run(folder, placed(words, folder))
+        assert done["code"] == 0, done["said"]
+
+
+def placed(words: list[str], folder: Path) -> list[str]:
+    runs = sorted((folder / "runs").glob("*")) if (folder / "runs").exists() else []
+    return [f"runs/{runs[0].name}" if word == "RUN" else word for word in words]
+
+
+def disturb(zygote: Zygote, world: Path, name: str, seed: int, steps: int, times: int) -> int:
+    """Kill, start again, kill, … until the kills are used up; then let it end and compare."""
+    scenario = SCENARIOS[name]
+    draw = random.Random(f"{seed} {name}")
+    calm = world / name / "calm"
+    prepared(zygote, calm, scenario)
+    undisturbed = zygote.run(calm, placed(scenario.words, calm))
+    assert undisturbed["code"] == 0, undisturbed["said"]
+    expected = scenario.outcome(calm)
+    print(f"{name}: {undisturbed['steps']} steps in {undisturbed['seconds']:.1f} s")
+    kills = [("step", draw.randint(1, undisturbed["steps"])) for _ in range(steps)]
+    kills += [("after", draw.uniform(0, undisturbed["seconds"])) for _ in range(times)]
+    draw.shuffle(kills)
+    count = round_ = 0
+    while kills:
+        round_ += 1
+        folder = world / name / f"killed{round_}"
+        prepared(zygote, folder, scenario)
+        again: list[str] = []
+        # Several kills of one undertaking, now and then only one.
+        for _ in range(draw.randint(1, 4)):
+            if not kills:
+                break
+            how, when = kills.pop()
+            words = [*placed(scenario.words, folder), *again]
+            done = zygote.run(folder, words, **{how: when})
+            print(f"  round {round_}: kill at {how} {when:.4g} → {done['code']}")
+            assert done["code"] in (-9, 0), done["said"]
+            count += done["code"] == -9
+            if (folder / "runs").exists():
+                again = scenario.again
+        done = zygote.run(folder, [*placed(scenario.words, folder), *again])
+        assert done["code"] == 0, done["said"]
+        assert scenario.outcome(folder) == expected
+        strange = [path for path in tree(folder) if re.search(r"\.(part|old|saving|unfinished)\b|/\.|(^|/)lock$", path)]
+        assert not strange, strange
+        shutil.rmtree(folder)
+    return count
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_kills_lose_nothing(name: str, zygote: Zygote, world: Path) -> None:
+    print(f"MIEN_KILLS_SEED={SEED}")
+    scenario = SCENARIOS[name]
+    count = disturb(zygote, world, name, SEED, scenario.steps, scenario.times)
+    assert count >= scenario.steps // 2, "too few of the kills met something"
+
+
+@pytest.fixture
+def disk() -> Iterator[Callable[..., None]]:
+    """Small disks in memory; mounted at a folder, changed there, and taken away at the end."""
+    mounted: list[Path] = []
+
+    def mount(folder: Path, *options: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        again = ["remount"] if folder in mounted else []
+        words = ["mount", "-t", "tmpfs", "-o", ",".join([*again, *options]), "tmpfs", str(folder)]
+        try:
+            done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+        except OSError as error:
+            pytest.skip(f"no disk of limited size can be mounted here: {error}")
+        if done.returncode:
+            pytest.skip(f"no disk of limited size can be mounted here: {done.stderr.strip()}")
+        if not again:
+            mounted.append(folder)
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=False, timeout=60)
+
+
+def one_sentence(done: dict[str, Any]) -> str:
+    lines = [line for line in done["said"].splitlines() if line.startswith("mien:")]
+    assert done["code"] == 2, done["said"]
+    assert "Traceback" not in done["said"]
+    assert len(lines) == 1, done["said"]
+    return str(lines[0])
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_full_disk_and_a_read_only_one_lose_nothing(
+    name: str, zygote: Zygote, world: Path, disk: Callable[..., None]
+) -> None:
+    scenario = SCENARIOS[name]
+    calm = world / name / "calm-disk"
+    prepared(zygote, calm, scenario)
+    before = room(calm)
+    assert zygote.run(calm, placed(scenario.words, calm))["code"] == 0
+    expected, needed = scenario.outcome(calm), room(calm)
+    for share in (0.1, 0.5, 0.85):
+        folder = world / name / f"full{share}"
+        disk(folder, "size=64m")
+        prepared(zygote, folder, scenario)
+        disk(folder, f"size={int(before + share * (needed - before)) // 4096 * 4096 + 4096}")
+        said = one_sentence(zygote.run(folder, placed(scenario.words, folder)))
+        print(f"{name}: {share:.0%} of the room → {said}")
+        disk(folder, "size=64m", "ro")
+        again = scenario.again if (folder / "runs").exists() else []
+        said = one_sentence(zygote.run(folder, [*placed(scenario.words, folder), *again]))
+        print(f"{name}: read-only → {said}")
+        disk(folder, "size=64m", "rw")
+        done = zygote.run(folder, [*placed(scenario.words, folder), *again])
+        assert done["code"] == 0, done["said"]
+        assert scenario.outcome(folder) == expected
+
+
+def room(folder: Path) -> int:
+    """Bytes that a file system of pages takes."""
+    return sum(-(-path.stat().st_size // 4096) * 4096 for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_few_kills_lose_nothing(zygote: Zygote, world: Path) -> None:
+    """Of what `make test-full` does for everything."""
+    print(f"MIEN_KILLS_SEED={SEED}")
+    assert disturb(zygote, world, "csv", SEED, 3, 0) >= 1
