@@ -207,7 +207,7 @@ def block(record: dict[str, Any]) -> list[str]:
         f"Measured on {record['date']} with mien {record['mien']}, bundle `{record['bundle']['name']}` "
         f"({record['bundle']['precision']}), Ray {record['ray']}, {machine['processor']}, {record['cores']} cores: "
         f"{small:,} and {large:,} drawn photographs of {width} × {height} pixels with one face, {record['rounds']} "
-        "rounds in turn; medians. Processor time of all processes of a run, Ray's own among them.",
+        f"{'round' if record['rounds'] == 1 else 'rounds'} in turn; medians. Processor time of all processes of a run, Ray's own among them.",
         "",
         "| | processor time per photograph | against one process | start and end |",
         "|---|---:|---:|---:|",
@@ -222,7 +222,7 @@ def block(record: dict[str, Any]) -> list[str]:
         "",
         f"The budget for Ray Data is {BUDGET:.2f} ×: {'kept' if kept else '**missed**'}. What that makes for many "
         "photographs, if they are like these, every core is as fast as one here, and reading them is not what takes "
-        "longest:",
+        "longest; starting is left out:",
         "",
         "| photographs | | core hours | on 16 cores | on 1,000 cores | photographs to read | Parquet |",
         "|---:|---|---:|---:|---:|---:|---:|",
