@@ -206,8 +206,9 @@ def block(record: dict[str, Any]) -> list[str]:
     lines = [
         f"Measured on {record['date']} with mien {record['mien']}, bundle `{record['bundle']['name']}` "
         f"({record['bundle']['precision']}), Ray {record['ray']}, {machine['processor']}, {record['cores']} cores: "
-        f"{small:,} and {large:,} drawn photographs of {width} × {height} pixels with one face, {record['rounds']} "
-        f"{'round' if record['rounds'] == 1 else 'rounds'} in turn; medians. Processor time of all processes of a run, Ray's own among them.",
+        f"{small:,} and {large:,} drawn photographs of {width} × {height} pixels with one face, "
+        f"{record['rounds']} {'round' if record['rounds'] == 1 else 'rounds'} in turn; medians. Processor time of all "
+        "processes of a run, Ray's own among them.",
         "",
         "| | processor time per photograph | against one process | start and end |",
         "|---|---:|---:|---:|",
