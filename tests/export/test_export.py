@@ -20,8 +20,11 @@ from mien.evaluation import evaluate, score
 from mien.evaluation.scorers import torch_logits
 from mien.export import Export, add_results, export_run
 from mien.export import bundling as bundling_module
+from mien.export.equalisation import equalise
+from mien.export.half import to_fp16
 from mien.export.onnx import to_onnx
 from mien.export.quantisation import to_int8
+from mien.faces.inference import open_session
 from mien.recognition.network import Network
 from mien.results import metrics
 from mien.training import Run
@@ -121,6 +124,48 @@ def test_int8_runs_and_is_small(trained: Run, faces: FaceSet, fp32: Export, int8
     assert "BatchNormalization" not in operators
 
 
+def test_half_precision_is_half_the_size_and_answers_alike(
+    trained: Run, faces: FaceSet, fp32: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundling_module, "to_onnx", lambda module, spec: fp32.bundle.model)
+    done = export_run(trained, tmp_path / "half.onnx", data=faces, precision="fp16")
+    card = read_bundle(done.path).card
+    assert card.precision == "fp16"
+    assert done.report["bytes"] < 0.75 * fp32.report["bytes"]  # the graph of a tiny network weighs as much
+    assert done.report["selection_accuracy_fp32"] == fp32.report["selection_accuracy"]
+    assert done.report["same_decision"] > 0.99
+    assert 0 < done.report["logit_change"]["mean"] <= done.report["logit_change"]["largest"] < 0.05
+    seen = mien.Recognizer(model=done.path, detector=None).classify(faces.selection.images)
+    assert seen.probabilities.dtype == np.float32
+    embedding = Network(done.bundle, 1).embedding(np.zeros((2, 1, 48, 48), np.float32))
+    assert embedding.dtype == np.float32
+
+
+def test_what_half_precision_cannot_hold_is_refused(fp32: Export) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    proto = onnx.load_from_string(fp32.bundle.model)
+    tensor = next(t for t in proto.graph.initializer if t.data_type == onnx.TensorProto.FLOAT)
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1e8), tensor.name))
+    with pytest.raises(RunError, match="export as fp32"):
+        to_fp16(proto.SerializeToString())
+
+
+def test_equalised_channels_compute_the_same(trained: Run, faces: FaceSet, fp32: Export, tmp_path: Path) -> None:
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    plain, folded = tmp_path / "plain.onnx", tmp_path / "folded.onnx"
+    plain.write_bytes(fp32.bundle.model)
+    quant_pre_process(str(plain), str(folded))
+    inputs = np.random.default_rng(0).normal(size=(32, 1, 48, 48)).astype(np.float32)
+    before, after = folded.read_bytes(), equalise(folded.read_bytes(), inputs)
+    assert before != after
+    for output in ("logits", "embedding"):
+        was, now = (open_session(model).run([output], {"input": inputs})[0] for model in (before, after))
+        np.testing.assert_allclose(now, was, rtol=1e-3, atol=1e-4 * np.abs(was).max())
+
+
 def test_the_same_run_exports_to_the_same_graph(trained: Run, faces: FaceSet, fp32: Export, tmp_path: Path) -> None:
     assert export_run(trained, tmp_path / "a.onnx", data=faces).bundle.card == fp32.bundle.card
 
@@ -172,7 +217,7 @@ def refused(error: type[Exception], message: str, run: Run, folder: Path, **opti
 def test_refusals_write_nothing(trained: Run, faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
-    refused(InputError, "as fp32 or int8, not 'int4'", trained, folder, precision="int4")
+    refused(InputError, "as fp32, fp16 or int8, not 'int4'", trained, folder, precision="int4")
     refused(InputError, "int8 .* give data=", trained, folder, precision="int8")
     refused(InputError, "trained on other data", trained, folder, data=load_dataset("drawn", count=70))
     refused(
@@ -181,6 +226,8 @@ def test_refusals_write_nothing(trained: Run, faces: FaceSet, tmp_path: Path, mo
     refused(InputError, "did you mean 'flip'", trained, folder, data=faces, views=["flop"])
     refused(InputError, "no calibration method", trained, folder, data=faces, precision="int8", method="best")
     refused(InputError, "target accuracy", trained, folder, data=faces, accuracy_when_decided=2.0)
+    classical = replace(trained, recipe=replace(trained.recipe, system_id="local-learning-bow"))
+    refused(InputError, "local-learning-bow is no network", classical, folder)
     refused(RunError, "is unfinished; give the", replace(trained, folder=tmp_path), folder)
     for wrong in (lambda model: 1.001, lambda model: np.nan):
 

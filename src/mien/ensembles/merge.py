@@ -67,7 +67,7 @@ def export_ensemble(
         labels=first.labels,
         input=spec,
         framing=first.framing,
-        precision="fp32" if all(bundle.card.precision == "fp32" for bundle in bundles) else "int8",
+        precision=min((bundle.card.precision for bundle in bundles), key=("int8", "fp16", "fp32").index),
         recipe_hash=ensemble.recipe_hash,
         extra_data=tuple(dict.fromkeys(name for bundle in bundles for name in bundle.card.extra_data)),
         opset=first.opset,

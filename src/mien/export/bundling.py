@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mien import systems
 from mien.bundle import Bundle, BundleCard, Framing, read_bundle, write_bundle
 from mien.datasets import copies_of
-from mien.errors import InputError, RunError
+from mien.errors import BundleError, InputError, RunError
 from mien.evaluation.scorers import score, torch_logits
+from mien.export.half import to_fp16
 from mien.export.onnx import OPSET, to_onnx
 from mien.export.quantisation import CALIBRATION_FACES, to_int8
 from mien.faces.views import get_view
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from mien.training import Run
 
 PARITY = 1e-4
+PRECISIONS = ("fp32", "fp16", "int8")
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,9 @@ class Export:
     Attributes:
         bundle: as it lies on disk.
         path: where.
-        report: parity of fp32 with torch; for int8 the selection accuracy before and after and the share of faces
-            with the same decision; temperature per view; coverage and accuracy at the threshold; bytes; opset.
+        report: parity of fp32 with torch; for fp16 and int8 the selection accuracy before and after, the share of faces
+            with the same decision and how far a logit moved; temperature per view; coverage and accuracy at the
+            threshold; bytes; opset.
     """
 
     bundle: Bundle
@@ -63,7 +67,7 @@ def export_run(
         path: of the bundle to write (``.onnx``).
         data: the face set of the run. Needed for int8 (calibration on Training faces) and for temperature and
             threshold (selection split); without it both stay neutral.
-        precision: ``fp32`` or ``int8``.
+        precision: ``fp32``, ``fp16`` (half the bytes, no faster on a CPU) or ``int8``.
         views: views that get a temperature.
         name: of the bundle; the system's id by default.
         framing: how faces are cut from photographs for it; the default framing where it is not given.
@@ -74,8 +78,13 @@ def export_run(
         RunError: the run is unfinished, or the exported graph does not compute what torch computes.
         InputError: int8 without data, or other data than the run's.
     """
-    if precision not in ("fp32", "int8"):
-        raise InputError(f"a bundle is exported as fp32 or int8, not {precision!r}")
+    if precision not in PRECISIONS:
+        raise InputError(f"a bundle is exported as fp32, fp16 or int8, not {precision!r}")
+    if systems.card(run.system).kind != "network":
+        raise InputError(
+            f"{run.system} is no network: it looks at training faces or at features of other networks, which an ONNX "
+            "file cannot carry. `mien evaluate` measures its run folder"
+        )
     if data is None and precision == "int8":
         raise InputError("int8 is calibrated on faces; give data=mien.load_dataset(…), or --data on the command line")
     if data is not None and data.fingerprint != run.info["data_fingerprint"]:
@@ -123,12 +132,16 @@ def export_run(
     if precision == "int8":
         assert data is not None
         model = to_int8(model, _calibration(data, spec), method=method)
+    elif precision == "fp16":
+        model = to_fp16(model)
     network = _graph(model, card)
+    if precision != "fp32":
+        report |= _cost(score(faces, spec, before.logits), _rounded(faces, spec, network, precision))
     if data is not None:
         labels, scores = np.asarray(data.selection.labels), score(data.selection.images, spec, network.logits)
         accuracy = metrics.accuracy(scores.argmax(axis=1), labels)
         report["selection_accuracy"] = round(accuracy, 6)
-        if precision == "int8":
+        if precision != "fp32":
             full = score(data.selection.images, spec, before.logits)
             report["selection_accuracy_fp32"] = round(metrics.accuracy(full.argmax(axis=1), labels), 6)
             report["same_decision"] = round(float((scores.argmax(axis=1) == full.argmax(axis=1)).mean()), 6)
@@ -163,6 +176,24 @@ def _parity(torch_scores: NDArray[np.float32], onnx_scores: NDArray[np.float32])
             f"allowed {PARITY:g}); nothing was written. Please report the system and what `mien doctor` shows"
         )
     return {"largest_deviation": worst, "same_decision": same, "faces": len(torch_scores)}
+
+
+def _rounded(faces: Any, spec: Any, network: Any, precision: str) -> NDArray[np.float32]:
+    try:
+        return score(faces, spec, network.logits)
+    except BundleError:  # it answers with infinite numbers
+        raise RunError(
+            f"in {precision} this network leaves the range of its numbers; nothing was written: export it as fp32"
+        ) from None
+
+
+def _cost(full: NDArray[np.float32], rounded: NDArray[np.float32]) -> dict[str, Any]:
+    """What rounding did to the first faces."""
+    change = np.abs(rounded - full)
+    return {
+        "logit_change": {"mean": round(float(change.mean()), 6), "largest": round(float(change.max()), 6)},
+        "same_decision": round(float((rounded.argmax(axis=1) == full.argmax(axis=1)).mean()), 6),
+    }
 
 
 def _calibration(data: FaceSet, spec: Any) -> NDArray[np.float32]:
