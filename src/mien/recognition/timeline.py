@@ -144,15 +144,25 @@ def bands(track: TrackSummary, seconds: float) -> list[list[tuple[float, NDArray
     return [[(min(max(share, 0.0), 1.0), edges) for share, edges in stretch] for stretch in out]
 
 
-def clock(seconds: float) -> str:
-    """Time for people.
+def moment(seconds: float) -> str:
+    """Time for people, with tenths: of what was measured.
 
     Example:
-        >>> clock(75.3), clock(3725)
+        >>> moment(75.34), moment(59.97)
+        ('1:15.3', '1:00.0')
+    """
+    whole, part = divmod(round(10 * seconds), 10)
+    return f"{clock(whole)}.{part}"
+
+
+def clock(seconds: float) -> str:
+    """Time for people, in whole seconds: of a mark.
+
+    Example:
+        >>> clock(75), clock(3725)
         ('1:15', '1:02:05')
     """
-    whole = int(seconds)
-    hours, rest = divmod(whole, 3600)
+    hours, rest = divmod(int(seconds), 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
@@ -269,11 +279,10 @@ def _page(timeline: Timeline, title: str) -> str:
                 lower = [f"{1000 * s:.1f},{100 * (1 - e[index]):.1f}" for s, e in reversed(stretch)]
                 areas.append(f'<polygon fill="{hexadecimal(label)}" points="{" ".join(upper + lower)}"/>')
         entry = track.to_dict(timeline.label_set)
-        said = (
-            f"face {track.track_id}: most of the time {entry['label']}, from {clock(track.start)} to {clock(track.end)}"
-        )
+        when = f"{moment(track.start)} to {moment(track.end)}"
+        said = f"face {track.track_id}: most of the time {entry['label']}, from {when}"
         figures.append(
-            f"<figure><figcaption><b>face {track.track_id}</b><span>{clock(track.start)} – {clock(track.end)}</span>"
+            f"<figure><figcaption><b>face {track.track_id}</b><span>{moment(track.start)} – {moment(track.end)}</span>"
             f'</figcaption><svg viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" '
             f'aria-label="{html.escape(said)}">{"".join(areas)}</svg></figure>'
         )
@@ -291,7 +300,7 @@ def _page(timeline: Timeline, title: str) -> str:
         f"{head}<th>undecided</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
     count = len(timeline.tracks)
-    what = "No face was found" if not count else f"{count} face{'s' if count > 1 else ''} in {clock(seconds)}"
+    what = "No face was found" if not count else f"{count} face{'s' if count > 1 else ''} in {moment(seconds)}"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style><h1>{html.escape(title)}</h1>"
