@@ -64,14 +64,16 @@ def verify(
 def diff(a: Reference, b: Reference, results: Where = Path("results"), json: Json = False) -> None:
     """What differs between two results; exit status 1 if anything that was measured does."""
     from mien.cli.common import print_json, print_table
-    from mien.results import difference, measured_differs
+    from mien.results import difference, measured_differs, tables
     from mien.results.finding import find
 
-    found = difference(find(a, results), find(b, results))
+    first = find(a, results)
+    found = difference(first, find(b, results))
     if json:
         print_json({key: list(values) for key, values in found.items()})
     else:
-        print_table(("field", a, b), [(key, *map(str, values)) for key, values in found.items()])
+        table = tables.difference_table(found, (a, b), first.labels)
+        print_table(table.columns, table.rows)
     raise typer.Exit(1 if measured_differs(found) else 0)
 
 

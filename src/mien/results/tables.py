@@ -128,6 +128,38 @@ def confusion_table(result: Result) -> Table:
     return Table(("label ↓ predicted →", *result.labels, "faces", "recall"), tuple(rows))
 
 
+def difference_table(found: Mapping[str, tuple[Any, Any]], names: tuple[str, str], labels: Sequence[str]) -> Table:
+    """What differs between two results, narrow enough for a terminal: one row per expression, hashes cut short.
+
+    Args:
+        found: of `difference`.
+        names: of the two results, as headings.
+        labels: expressions of the results.
+
+    Example:
+        >>> difference_table({"metrics.recall": ((0.5, 0.25), (0.5, 0.75))}, ("a", "b"), ("angry", "happy")).rows
+        (('recall.happy', '0.25', '0.75'),)
+    """
+    rows: list[tuple[str, ...]] = []
+    for key, values in found.items():
+        name = key.removeprefix("metrics.")
+        lists = [value for value in values if isinstance(value, list | tuple)]
+        if len(lists) == 2 and all(len(one) == len(labels) for one in lists):
+            rows += [
+                (f"{name}.{label}", _cell(a), _cell(b)) for label, a, b in zip(labels, *lists, strict=True) if a != b
+            ]
+        else:
+            rows.append((name, *map(_cell, values)))
+    return Table(("field", *(name.rpartition("/")[2][:24] for name in names)), tuple(rows))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value))
+    said = str(value)
+    return f"{said[:16]}…" if len(said) == 64 and not said.strip("0123456789abcdef") else said
+
+
 def list_table(results: Iterable[Result]) -> Table:
     """One line per result."""
     return Table(
