@@ -9,7 +9,6 @@ from typing import IO, TYPE_CHECKING, Any
 
 from mien.errors import InputError, MissingExtraError
 from mien.labels import LabelSet
-from mien.registry import suggestion
 from mien.store.cells import path_cell, text_cell
 
 if TYPE_CHECKING:
@@ -65,9 +64,8 @@ def table_format(path: str) -> str:
 
     ending = str(path).rpartition(".")[2].lower()
     if ending not in FORMATS:
-        raise InputError(
-            f"{path} ends in none of {', '.join('.' + name for name in FORMATS)}; {suggestion(ending, FORMATS)}"
-        )
+        endings = [f".{name}" for name in FORMATS]
+        raise InputError(f"{path} says no format; let its name end in {', '.join(endings[:-1])} or {endings[-1]}")
     if ending == "parquet" and find_spec("pyarrow") is None:
         raise MissingExtraError("a Parquet file", "table")
     return ending
