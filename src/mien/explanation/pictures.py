@@ -99,7 +99,7 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 2rem auto;
   max-width: 76rem; padding: 0 1rem } h1 { font-size: 1.4rem; margin: 0 }
 .note { color: var(--dim); max-width: 46rem; margin-bottom: 1.2rem }
-main { display: grid; grid-template-columns: repeat(auto-fill, minmax(19rem, 1fr)); gap: 1rem }
+main { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); gap: 1rem }
 article { background: var(--card); border: 1px solid var(--line); border-radius: .75rem; padding: .9rem 1rem }
 h2 { font-size: 1rem; margin: 0 0 .6rem }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: .5rem }
@@ -131,11 +131,11 @@ def _curves(curves: Faithfulness) -> str:
     said = (
         "means something: faster than chance both ways"
         if curves.to_dict()["means_something"]
-        else "no better than chance one way or both: do not read much into it"
+        else "is no better than chance one way or both: do not read much into it"
     )
     return (
         f'<svg viewBox="0 0 270 82" role="img" aria-label="deletion and insertion, {said}">{"".join(parts)}</svg>'
-        f"<p>Map {said} (dashed: random maps).</p>"
+        f"<p>The map {said} (dashed: random maps).</p>"
     )
 
 

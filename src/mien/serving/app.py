@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -37,7 +38,6 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": schemas.ErrorModel, "description": TYPES[status].replace("_", " ")}
     for status in (400, 401, 408, 413, 415, 422, 429, 503)
 }
-_VIEWS = Query("", description="A view that the model was calibrated for; by default `one`.", max_length=40)
 
 
 def from_environment() -> FastAPI:
@@ -77,6 +77,14 @@ def create_app(config: ServiceConfig | None = None, recognizer: Recognizer | Non
         content, headers = error_content(error, request.state.request_id)
         return JSONResponse(content, error.status, headers)
 
+    @app.exception_handler(RequestValidationError)
+    async def misfit(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:]) or "the request"
+        told = ServiceError(400, "bad_request", f"{where}: {first['msg']}; see /openapi.json")
+        content, headers = error_content(told, request.state.request_id)
+        return JSONResponse(content, told.status, headers)
+
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> JSONResponse:
         told = ServiceError(
@@ -113,15 +121,21 @@ def create_app(config: ServiceConfig | None = None, recognizer: Recognizer | Non
         request.state.log = {"images": len(images), "faces": faces}
         return {"model": engine.recognizer.card.name, "images": images}
 
+    described = Query(
+        "",
+        description="A view that the model was calibrated for; by default `one`.",
+        json_schema_extra={"enum": ["", *engine.recognizer.card.temperatures]},
+    )
+
     @app.post("/v1/predict", response_model=schemas.AnswerModel, responses=_ERRORS, openapi_extra=schemas.BODY,
               response_model_exclude_unset=True, tags=["recognise"])  # fmt: skip
-    async def predict(request: Request, views: str = _VIEWS) -> dict[str, Any]:
+    async def predict(request: Request, views: str = described) -> dict[str, Any]:
         """The faces of one or more images and their expressions."""
         return await answer(request, views, crop=False)
 
     @app.post("/v1/classify", response_model=schemas.AnswerModel, responses=_ERRORS, openapi_extra=schemas.BODY,
               response_model_exclude_unset=True, tags=["recognise"])  # fmt: skip
-    async def classify(request: Request, views: str = _VIEWS) -> dict[str, Any]:
+    async def classify(request: Request, views: str = described) -> dict[str, Any]:
         """Images that are one face each already; no detector runs."""
         return await answer(request, views, crop=True)
 

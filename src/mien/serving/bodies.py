@@ -95,8 +95,8 @@ async def _from_form(request: Request, config: ServiceConfig) -> list[Sent]:
                 raise too_large(config)
             yield part
 
+    parser = InMemory(request.headers, bounded(), max_files=config.max_images + 1, max_fields=16)
     try:
-        parser = InMemory(request.headers, bounded(), max_files=config.max_images + 1, max_fields=16)
         form = await parser.parse()
     except (MultiPartException, KeyError, ValueError, UnicodeDecodeError) as error:
         said = getattr(error, "message", "") or "its parts cannot be told apart"
@@ -107,7 +107,8 @@ async def _from_form(request: Request, config: ServiceConfig) -> list[Sent]:
             if isinstance(value, UploadFile):
                 images.append(Sent(_shown(value.filename, number), await value.read()))
     finally:
-        await form.close()
+        for file in parser._files_to_close_on_error:  # a file that breaks off is no item of the form
+            file.close()
     return images
 
 

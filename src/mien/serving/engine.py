@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _WAIT = 0.002
 """Seconds that the first faces of a batch wait for others."""
+_PATIENCE = 0.5
+"""Share of a request's seconds that may go by before it is begun; whoever would wait longer is told so at once, rather
+than to be answered too late."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +77,18 @@ class Engine:
         on_batch: Callable[[int], None] = lambda faces: None,
     ) -> None:
         self.config, self._on_batch = config, on_batch
-        cores = max(1, cpu_count() // config.workers)
+        self._cores = max(1, cpu_count() // config.workers)
         self.recognizer = recognizer or Recognizer(config.model or None, detector=config.detector, threads=1)
         self._limits = Limits(bytes=config.max_bytes, pixels=config.max_pixels)
-        self._looking = ThreadPoolExecutor(cores, thread_name_prefix="mien-look")
+        self._looking = ThreadPoolExecutor(self._cores, thread_name_prefix="mien-look")
         self._waiting: queue.Queue[_Faces | None] = queue.Queue()
         self._classifier = threading.Thread(target=self._classify, name="mien-classify", daemon=True)
         self._classifier.start()
         self._held = HeldPixels(HELD_PIXELS)
         self._lock = threading.Lock()
         self._pending = 0
+        self._closed = False
+        self._spent = 0.0  # seconds that an image has taken lately, from decoding to its answer
         self.ready = False
 
     def warm_up(self) -> None:
@@ -100,14 +105,18 @@ class Engine:
         """The faces of each image, or what is wrong with it.
 
         Raises:
-            ServiceError: 429 if too many images are waiting, 503 if it takes too long.
+            ServiceError: 429 if more images are waiting than can be answered in time, 503 if it takes too long.
         """
         if len(asks) > self.config.queue:
             raise ServiceError(
                 413, "too_large", f"a request has at most {self.config.queue} images here; send fewer at once"
             )
         with self._lock:
-            if self._pending + len(asks) > self.config.queue:
+            if self._closed:
+                raise ServiceError(
+                    503, "stopping", "the service is being stopped; ask again in a moment", retry_after=1
+                )
+            if self._pending + len(asks) > self.config.queue or self._wait() > _PATIENCE * self.config.seconds:
                 raise overloaded()
             self._pending += len(asks)
         futures = [self._begin(ask) for ask in asks]
@@ -127,25 +136,35 @@ class Engine:
     def close(self) -> None:
         """Finish what was begun."""
         self.ready = False
+        with self._lock:
+            self._closed = True
         self._looking.shutdown(wait=True)
         self._waiting.put(None)
         self._classifier.join()
 
     def _begin(self, ask: Ask) -> Future[Expressions]:
         answer: Future[Expressions] = Future()
+        begun: list[float] = []
 
         def done(_: Future[Expressions]) -> None:
             with self._lock:
                 self._pending -= 1
+                if begun:
+                    self._spent += 0.1 * (time.monotonic() - begun[0] - self._spent)
 
         answer.add_done_callback(done)
-        self._looking.submit(self._look, ask, answer)
+        self._looking.submit(self._look, ask, answer, begun)
         return answer
 
-    def _look(self, ask: Ask, answer: Future[Expressions]) -> None:
+    def _wait(self) -> float:
+        """Seconds until an image that came now would be begun."""
+        return self._pending * self._spent / self._cores
+
+    def _look(self, ask: Ask, answer: Future[Expressions], begun: list[float]) -> None:
         """Decode and detect, in one of the threads; the faces then wait for the network."""
         if not answer.set_running_or_notify_cancel():
             return
+        begun.append(time.monotonic())
         holding = contextlib.ExitStack()
         answer.add_done_callback(lambda _: holding.close())
         try:

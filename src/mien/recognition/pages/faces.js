@@ -62,13 +62,13 @@ function bars(face) {
   return list;
 }
 
-function card(face, picture) {
+function card(face, picture, scale = 1) {
   const item = document.createElement("li");
   item.className = "face";
   const crop = document.createElement("canvas");
   crop.width = crop.height = 144;
   if (face.box && picture) {
-    const [x1, y1, x2, y2] = face.box;
+    const [x1, y1, x2, y2] = face.box.map((value) => value * scale);
     const side = 1.25 * Math.max(x2 - x1, y2 - y1);
     crop.getContext("2d").drawImage(picture, (x1 + x2 - side) / 2, (y1 + y2 - side) / 2, side, side, 0, 0, 144, 144);
   }

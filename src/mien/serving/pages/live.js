@@ -1,14 +1,18 @@
 // One frame is on its way at a time: the next one is taken when the answer to the last has come, so nothing queues up.
+// It is on its way before the last one is painted, so that browser and service work at the same time.
 "use strict";
 
 const id = (name) => document.getElementById(name);
 const video = id("video");
 const canvas = id("picture");
 const pen = canvas.getContext("2d");
-const sent = document.createElement("canvas"); // the frame that the answer will be about, as the camera gave it
-const small = document.createElement("canvas"); // the same, as it was sent
+let sent = document.createElement("canvas"); // the frame that the next answer will be about, as the camera gave it
+let seen = document.createElement("canvas"); // the frame that the last answer was about
+const small = document.createElement("canvas"); // as it was sent
+small.getContext("2d", { willReadFrequently: true }); // encoding reads it
 const HISTORY = 12000; // milliseconds
 const GOAL = 66; // milliseconds per answer: 15 frames per second
+const LISTED = 100; // milliseconds between two changes of the cards, which nobody reads faster
 
 let socket = null;
 let stream = null;
@@ -18,7 +22,10 @@ let faces = [];
 let scale = 1;
 let side = 640;
 let sentAt = 0;
-let waiting = false;
+let waiting = false; // for an answer
+let fresh = false; // whether the camera has given a frame that was not looked at
+let seenScale = 1;
+let listed = 0;
 let latency = 0;
 const answers = [];
 const history = [];
@@ -54,7 +61,7 @@ function connect() {
   const scheme = location.protocol === "https:" ? "wss" : "ws";
   socket = new WebSocket(`${scheme}://${location.host}/v1/live`, token ? ["mien", `token.${token}`] : ["mien"]);
   socket.binaryType = "arraybuffer";
-  socket.onopen = () => { complain(""); waiting = false; };
+  socket.onopen = () => { complain(""); waiting = false; send(); };
   socket.onmessage = (event) => receive(JSON.parse(event.data));
   socket.onclose = (event) => {
     waiting = false;
@@ -67,20 +74,25 @@ function connect() {
 
 function receive(answer) {
   waiting = false;
-  latency = performance.now() - sentAt;
-  answers.push(performance.now());
-  while (answers.length && answers[0] < performance.now() - 2000) answers.shift();
+  const now = performance.now();
+  latency = now - sentAt;
+  answers.push(now);
+  while (answers.length && answers[0] < now - 2000) answers.shift();
   // Slow machines get smaller frames, fast ones larger, so that the picture stays live.
   if (latency > GOAL * 1.2) side = Math.max(320, side - 32);
   else if (latency < GOAL * 0.6) side = Math.min(960, side + 16);
+  [sent, seen, seenScale] = [seen, sent, scale];
+  send();
   if (answer.error) return complain(answer.error.message);
   complain("");
   faces = answer.faces;
   paint();
   remember();
-  id("faces").replaceChildren(...faces.slice(0, 12).map((face) => card(face, small)));
   canvas.dataset.faces = faces.length;
   canvas.dataset.rate = (answers.length / 2).toFixed(1);
+  if (now - listed < LISTED) return;
+  listed = now;
+  id("faces").replaceChildren(...faces.slice(0, 12).map((face) => card(face, seen, seenScale)));
   id("note").textContent = `${(answers.length / 2).toFixed(0)} frames/s · ${Math.round(latency)} ms`;
 }
 
@@ -114,11 +126,17 @@ function remember() {
   }
 }
 
+// Calls `send` whenever the camera has given a frame.
+function watch() {
+  const come = () => { fresh = true; send(); watch(); };
+  if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(come);
+  else requestAnimationFrame(come);
+}
+
 async function send() {
-  if (!running) return;
-  requestAnimationFrame(send);
-  if (waiting || socket?.readyState !== WebSocket.OPEN || !video.videoWidth) return;
+  if (!running || !fresh || waiting || socket?.readyState !== WebSocket.OPEN || !video.videoWidth) return;
   waiting = true;
+  fresh = false;
   sent.width = video.videoWidth;
   sent.height = video.videoHeight;
   sent.getContext("2d").drawImage(video, 0, 0);
@@ -128,19 +146,19 @@ async function send() {
   small.getContext("2d").drawImage(sent, 0, 0, small.width, small.height);
   scale = 1 / shrink;
   const blob = await new Promise((done) => small.toBlob(done, "image/jpeg", 0.8));
-  if (!blob || socket.readyState !== WebSocket.OPEN) { waiting = false; return; }
+  if (!blob || !running || socket.readyState !== WebSocket.OPEN) { waiting = false; return; }
   sentAt = performance.now();
   socket.send(await blob.arrayBuffer());
 }
 
 // The frame that was looked at is shown, not a newer one: boxes lie where the faces are, however slow the machine.
 function paint() {
-  if (canvas.width !== sent.width || canvas.height !== sent.height) { canvas.width = sent.width; canvas.height = sent.height; }
+  if (canvas.width !== seen.width || canvas.height !== seen.height) { canvas.width = seen.width; canvas.height = seen.height; }
   pen.save();
   if (mirrored) { pen.translate(canvas.width, 0); pen.scale(-1, 1); }
-  pen.drawImage(sent, 0, 0);
+  pen.drawImage(seen, 0, 0);
   pen.restore();
-  drawFaces(pen, faces, scale, { mirrored, width: canvas.width });
+  drawFaces(pen, faces, seenScale, { mirrored, width: canvas.width });
 }
 
 id("start").addEventListener("click", async () => {
@@ -149,7 +167,7 @@ id("start").addEventListener("click", async () => {
   canvas.hidden = id("controls").hidden = id("history").hidden = false;
   running = true;
   connect();
-  send();
+  watch();
 });
 id("camera").addEventListener("change", (event) => openCamera(event.target.value));
 id("mirror").addEventListener("click", (event) => {
@@ -160,7 +178,6 @@ id("pause").addEventListener("click", (event) => {
   running = !running;
   event.target.textContent = running ? "Pause" : "Go on";
   stream.getVideoTracks()[0].enabled = running;
-  if (running) send();
 });
 id("snapshot").addEventListener("click", () => {
   const link = document.createElement("a");
