@@ -13,6 +13,7 @@ from mien.store import write_text
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "benchmarks" / "recorded" / "recognition.json"
 PACKAGED = ROOT / "src" / "mien" / "bench" / "recorded.json"
+SERVICE = RECORD.with_name("service.json")
 PAGE = ROOT / "docs" / "reference" / "benchmarks.md"
 
 HEAD = """\
@@ -36,7 +37,8 @@ def write(*, check: bool) -> int:
         sys.exit(f"{RECORD.relative_to(ROOT)} is not there yet; measure with: python benchmarks/run.py --record")
     record = json.loads(RECORD.read_text(encoding="utf-8"))
     stale = False
-    for path, text in ((PAGE, HEAD + tables(record)), (PACKAGED, packaged(record))):
+    service = json.loads(SERVICE.read_text(encoding="utf-8")) if SERVICE.is_file() else {}
+    for path, text in ((PAGE, HEAD + tables(record) + service_tables(service)), (PACKAGED, packaged(record))):
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             continue
         stale = True
@@ -141,6 +143,42 @@ def video_table(found: dict[str, Any]) -> str:
         + "\n\nEach step by itself; in a call they overlap on the cores.\n\n"
         + markdown(["step", "ms per frame"], steps)
     )
+
+
+def service_tables(found: dict[str, Any]) -> str:
+    """What service.py recorded: each part by itself, as each was measured on its own."""
+    parts = []
+    if load := found.get("load"):
+        rows = [
+            [str(row["clients"]), number(row["requests_per_second"]), number(row["p50_ms"]), number(row["p99_ms"])]
+            for row in load["rows"]
+        ]
+        told = f"`mien serve`, {load['photos']} in turn; clients that ask without a pause share the cores with it."
+        parts += [f"{told} deepface's server could not be measured beside it: its weights cannot be had here."]
+        parts += [markdown(["clients", "requests/s", "median ms", "99th percentile ms"], rows)]
+    if live := found.get("live"):
+        width, height = live["camera"]
+        parts += [
+            f"`mien live` with a camera of {width} × {height}, in Chromium without a graphics card on the same cores: "
+            f"{live['frames_per_second']:.0f} frames/s, {live['service_ms_per_frame']:.0f} ms of the service "
+            "per frame. The budget: 15 frames/s."
+        ]
+    if web := found.get("web"):
+        parts += [
+            f"The page of `mien export default --web`: {web['bytes'] / 2**20:.1f} MiB, ready after "
+            f"{web['ready_ms']} ms, the portrait answered in {web['first_answer_ms']} ms at first and "
+            f"{web['later_answers_ms']} ms later."
+        ]
+    if over := found.get("overload"):
+        memory, statuses = over["memory_mib"], over["statuses"]
+        parts += [
+            f"Overload: {over['clients']} clients for {over['seconds']} seconds, at a low priority beside other work "
+            f"({over['others_running']:.0f} other processes wanted the cores). {statuses.get('200', 0)} answers, "
+            f"{statuses.get('429', 0)} requests shed with 429, {statuses.get('503', 0)} accepted ones too late (503), "
+            f"{over['connections_broken']} connections broken; peak memory {memory['first_third_peak']:.0f} MiB in the "
+            f"first third of the time and {memory['last_third_peak']:.0f} MiB in the last."
+        ]
+    return "\n## The service and the pages\n\n" + "\n\n".join(parts) + "\n" if parts else ""
 
 
 def bench_table(rows: list[dict[str, Any]]) -> str:

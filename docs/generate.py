@@ -38,7 +38,7 @@ API = {
     "mien.systems": ["names", "card", "create", "Card", "Paper"],
     "mien.results": ["Ledger", "Opening", "verify", "difference"],
     "mien.bundle": ["read_bundle", "write_bundle", "Bundle", "BundleCard", "InputSpec", "Framing"],
-    "mien.export": ["export_run", "add_results", "Export"],
+    "mien.export": ["export_run", "add_results", "Export", "export_web", "WebPage"],
     "mien.labels": ["LabelSet"],
     "mien.testing": ["check_system", "check_dataset"],
     "mien.errors": [],
