@@ -23,6 +23,9 @@ TRIES = 4
 """Attempts at an object, with growing pauses, before the store counts as out of reach."""
 PAUSE = 0.5
 
+# Three layers that try again multiply; the lowest one is kept short, so that a wrong address is known within a minute.
+_S3: dict[str, Any] = {"config_kwargs": {"retries": {"max_attempts": 1}, "connect_timeout": 10, "read_timeout": 60}}
+
 _Answer = TypeVar("_Answer")
 
 _LOGIN = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the role of this machine"
@@ -195,7 +198,7 @@ def _system(scheme: str) -> Any:
     if scheme in ("http", "https"):
         raise InputError(f"{scheme}:// is no folder that can be listed; download the images first")
     try:
-        return fsspec.filesystem(scheme, use_listings_cache=False)
+        return fsspec.filesystem(scheme, use_listings_cache=False, **(_S3 if scheme in ("s3", "s3a") else {}))
     except ImportError:
         if scheme in ("s3", "s3a"):
             raise MissingExtraError(f"{scheme}://…", "scale") from None
