@@ -116,8 +116,9 @@ def test_pictures_of_other_faces_are_not_shown(board: Board, faces: object) -> N
 
 def test_a_badge_says_rank_and_accuracy(board: Board) -> None:
     row = next(row for row in board.rows if row.system == "vggnet")
-    said = badge_text(row)
-    assert re.fullmatch(r"#\d(–\d)? · \d\d\.\d %", said)
+    said = badge_text(row, 3)
+    assert re.fullmatch(r"#\d(–\d)? of 3 · \d\d\.\d %", said)
+    assert re.fullmatch(r"\d\d\.\d %", badge_text(row, 1)), "nobody is first among one"
     drawn = ET.fromstring(badge(said))
     assert drawn.get("aria-label") == f"FER2013: {said}"
     assert invented_results.HOSTILE not in badge(invented_results.HOSTILE)

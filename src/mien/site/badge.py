@@ -10,18 +10,22 @@ _CHARACTER = 6.6
 _HEIGHT = 20
 
 
-def badge_text(row: Row) -> str:
-    """What the badge says.
+def badge_text(row: Row, of: int) -> str:
+    """What the badge says. A place needs somebody to be compared with: alone, it is left out.
+
+    Args:
+        row: of the system.
+        of: how many systems are measured on its board.
 
     Example:
         >>> from mien.systems.claims import claims
-        >>> badge_text(Row("vggnet", "VGGNet", "vggnet", None, claims(system="vggnet")[0], None))
+        >>> badge_text(Row("vggnet", "VGGNet", "vggnet", None, claims(system="vggnet")[0], None), of=3)
         'not measured yet'
     """
     if row.measured is None:
         return "not measured yet"
     said = f"{100 * row.measured.accuracy.value:.1f} %"
-    return f"#{rank_text(row.measured.rank)} · {said}" if row.measured.rank else said
+    return f"#{rank_text(row.measured.rank)} of {of} · {said}" if row.measured.rank and of > 1 else said
 
 
 def badge_width(said: str, label: str = "FER2013") -> int:

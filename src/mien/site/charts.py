@@ -168,13 +168,23 @@ def frontier(points: Sequence[tuple[float, float]], *, more_is_better: bool = Fa
     return sorted(found)
 
 
+STRIP_BASE = "strip-base"
+
+
+def strip_base(low: float, high: float, *, width: int = 224, height: int = 26) -> Markup:
+    """The line that all strips of a board refer to: it stands on the page once, and not in every row."""
+    x = Axis(low, high, 7, width - 7)
+    middle = height / 2
+    ticks = "".join(f"M{number(x(tick))} {number(middle - 4)}v8" for tick in x.ticks(5))
+    line = element("path", d=f"M7 {number(middle)}H{width - 7}{ticks}", class_="base", id=STRIP_BASE)
+    return Markup(element("svg", element("defs", line), width=0, height=0, class_="strip", aria_hidden="true"))
+
+
 def strip(row: Row, low: float, high: float, *, width: int = 224, height: int = 26) -> Markup:
     """Claim and measurement of one row on a line that all rows share; the cells beside it say the same in figures."""
     x = Axis(low, high, 7, width - 7)
     middle = height / 2
-    parts = [element("line", x1=7, x2=width - 7, y1=middle, y2=middle, class_="base")]
-    ticks = "".join(f"M{number(x(tick))} {number(middle - 4)}v8" for tick in x.ticks(5))
-    parts.append(element("path", d=ticks, class_="base"))
+    parts = [element("use", href=f"#{STRIP_BASE}")]
     claimed = row.claim.value if row.claim else None
     if row.measured is not None:
         share = row.measured.accuracy

@@ -23,7 +23,7 @@ from mien.site.mistakes import mistakes
 from mien.site.plain import csv_text, script_values, system_rows
 from mien.site.rendering import decimal, large, render, script_json
 from mien.systems.claims import Claim, claims, publications
-from mien.systems.described import described
+from mien.systems.described import Described, described
 
 if TYPE_CHECKING:
     from mien.datasets import FaceSet
@@ -131,7 +131,7 @@ class _Site:
         for system in self.systems:
             made[f"systems/{system}.html"] = self._system(system).encode()
             if head := self._head(system):
-                made[f"badges/{system}.svg"] = badge(badge_text(head)).encode()
+                made[f"badges/{system}.svg"] = badge(badge_text(head, len(self.boards[0].measured))).encode()
         for paper in publications():
             made[f"papers/{paper.id}.html"] = self._paper(paper.id).encode()
         for dataset in datasets():
@@ -160,7 +160,8 @@ class _Site:
         root = "" if main else "../"
         low, high = charts.shared_range(board)
         payload = script_values(board)
-        keys = [values["key"] for values in payload["rows"]]
+        key_at = payload["fields"].index("key") if payload["rows"] else 0
+        keys = [values[key_at] for values in payload["rows"]]
         rows = [
             self._row(row, key, root, (low, high), further=at >= len(board.rows))
             for at, (row, key) in enumerate(zip((*board.rows, *board.further), keys, strict=True))
@@ -199,6 +200,7 @@ class _Site:
             ],
             low=low,
             high=high,
+            strip_base=charts.strip_base(low, high),
             labels=board.labels,
             quality=QUALITY,
             costs_named=("Parameters", "MACs per face", "Faces per second", "Input", "Training", "Measured on"),
@@ -300,7 +302,7 @@ class _Site:
         name = about.title if about else claim.model if claim else head.name if head else system
         result = head.measured.first if head and head.measured else None
         log = self.source.logs.get((result.recipe_hash, result.seed or 0)) if result else None
-        said = badge_text(head) if head else ""
+        said = badge_text(head, len(self.boards[0].measured)) if head else ""
         return self._page(
             "system.html.j2",
             "../",
@@ -323,6 +325,7 @@ class _Site:
             reliability=charts.reliability(result) if result else "",
             training=charts.training(log[0], log[1]) if log else "",
             mistakes=mistakes(result, self.source.faces) if result and self.source.faces is not None else [],
+            commands=_commands(system, about, result),
             badge=said,
             badge_width=badge_width(said) if said else 0,
             base=self.source.url.rstrip("/") + "/" if self.source.url else "",
@@ -455,6 +458,25 @@ def _audit_cell(value: Any) -> str:
     if value is None:
         return "–"
     return f"{value:,}" if isinstance(value, int) else percent(value) if isinstance(value, float) else str(value)
+
+
+def _commands(system: str, about: Described | None, result: Result | None) -> str:
+    """What makes the headline result again, up to the test split; without one, what the source reports."""
+    if about is None:
+        return ""
+    network = bool(about.input)
+    views = result.views if result else about.views[0] if about.views else "one"
+    recipe = str(result.recipe.get("name", "mien")) if result and result.recipe else "mien"
+    named = f" --recipe {recipe}" if recipe != "mien" and recipe in about.recipes else ""
+    seed = result.seed if result and result.seed is not None else 0
+    folder = f"runs/{system}-{recipe}-*-s{seed}"
+    lines = [f"mien train {system}{named} --seed {seed}"]
+    if result and result.kind == "bundle" and network:
+        precision = str(result.environment.get("precision", "fp32"))
+        flag = f" --{precision}" if precision != "fp32" else ""
+        lines.append(f"mien export {folder} --onnx {system}.onnx{flag}")
+        folder = f"{system}.onnx"
+    return "\n".join([*lines, f"mien evaluate {folder} --views {views}"])
 
 
 def _scatter(board: Board, cost: charts.Cost, href: Callable[[Row], str]) -> Callable[..., Any]:

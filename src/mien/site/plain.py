@@ -9,6 +9,7 @@ from typing import Any
 
 from mien.results.tables import Table, percent
 from mien.site.board import Board, Row
+from mien.store.cells import text_cell
 
 COLUMNS = (
     "name", "system", "listed_rank", "claimed", "measured", "low", "high", "spread", "seeds", "rank_low", "rank_high",
@@ -96,36 +97,44 @@ def cell(value: Any) -> str:
     if value is None:
         return ""
     text = "; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    dangerous = not isinstance(value, int | float) and text[:1] in ("=", "+", "-", "@", "\t", "\r")
-    return f"'{text}" if dangerous else text
+    return text if isinstance(value, int | float) else text_cell(text)
 
 
 def script_values(board: Board) -> dict[str, Any]:
-    """Everything the page's script needs: rows, tested pairs, expressions."""
+    """Everything the page's script needs: rows, tested pairs, expressions.
+
+    Rows are lists in the order of ``fields``, pairs are (better, worse, difference, low, high, adjusted, test) with
+    systems and tests as places in ``systems`` and ``tests``: of many systems there are very many pairs.
+    """
     rows = []
     for row in (*board.rows, *board.further):
         values = row_values(row, board)
-        words = [
-            row.name,
-            row.system or "",
-            values["paper"],
-            *values["authors"],
-            *values["extra_data"],
-            str(row.year or ""),
-        ]
         further = any(row is other for other in board.further)
         key = f"{row.key}-{values['result'][:6]}" if further else row.key
-        rows.append({**values, "key": key, "further": further, "text": " ".join(words).lower()})
-    pairs = [
-        {
-            "better": board.names.get(pair.better, pair.better),
-            "worse": board.names.get(pair.worse, pair.worse),
-            **{name: _short(getattr(pair, name)) for name in ("difference", "low", "high", "adjusted")},
-            "test": pair.test,
-        }
-        for pair in board.pairs
+        rows.append({**values, "key": key, "further": further})
+    named = [
+        (board.names.get(pair.better, pair.better), board.names.get(pair.worse, pair.worse)) for pair in board.pairs
     ]
-    return {"columns": columns(board), "rows": rows, "pairs": pairs, "labels": list(board.labels), "file": board.slug}
+    systems = list(dict.fromkeys(name for both in named for name in both))
+    tests = list(dict.fromkeys(pair.test for pair in board.pairs))
+    at = {name: place for place, name in enumerate(systems)}
+    pairs = [
+        [at[better], at[worse]]
+        + [round(float(getattr(pair, name)), 4) for name in ("difference", "low", "high", "adjusted")]
+        + [tests.index(pair.test)]
+        for pair, (better, worse) in zip(board.pairs, named, strict=True)
+    ]
+    fields = list(rows[0]) if rows else []
+    return {
+        "columns": columns(board),
+        "fields": fields,
+        "rows": [[row[name] for name in fields] for row in rows],
+        "systems": systems,
+        "tests": tests,
+        "pairs": pairs,
+        "labels": list(board.labels),
+        "file": board.slug,
+    }
 
 
 def board_table(board: Board) -> Table:

@@ -39,7 +39,12 @@
   const table = document.querySelector("table.board");
   const source = document.getElementById("board-data");
   if (!table || !source) return;
-  const { rows: data, pairs, labels, file } = JSON.parse(source.textContent);
+  const sent = JSON.parse(source.textContent);
+  const { columns, labels, file } = sent;
+  const data = sent.rows.map((values) => Object.fromEntries(sent.fields.map((name, at) => [name, values[at]])));
+  for (const row of data) row.text = [row.name, row.system, row.paper, ...row.authors, ...row.extra_data, row.year].filter(Boolean).join(" ").toLowerCase();
+  const pairs = sent.pairs.map(([better, worse, difference, low, high, adjusted, test]) =>
+    ({ better: sent.systems[better], worse: sent.systems[worse], difference, low, high, adjusted, test: sent.tests[test] }));
   const byKey = new Map(data.map((row) => [row.key, row]));
   const body = table.tBodies[0];
   const lines = [...body.rows].filter((line) => line.dataset.key);
@@ -119,7 +124,6 @@
     return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   document.getElementById("csv").addEventListener("click", () => {
-    const columns = JSON.parse(source.textContent).columns;
     const chosen = update().map((line) => byKey.get(line.dataset.key));
     const value = (row, column) => (column.startsWith("recall_") ? row.recall?.[column.slice(7)] : row[column]);
     const text = [columns, ...chosen.map((row) => columns.map((column) => value(row, column)))].map((line) => line.map(cell).join(",")).join("\r\n");
