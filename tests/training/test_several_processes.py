@@ -238,7 +238,7 @@ def test_a_lost_process_ends_the_job(drawn: FaceSet, tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGSTOP")
 def test_a_process_that_hangs_ends_the_job(tmp_path: Path) -> None:
     started = time.monotonic()
-    status, said = together(2, tmp_path / "run", *ALIKE, timeout=15, kill=[1, 0, 1, signal.SIGSTOP])
+    status, said = together(2, tmp_path / "run", *ALIKE, timeout=60, kill=[1, 0, 1, signal.SIGSTOP])
     assert status != 0
     assert time.monotonic() - started < 300
     assert "the process of rank 1 (2 in all) no longer answers" in said

@@ -26,8 +26,8 @@ T = TypeVar("T")
 TIMEOUT = 600.0
 """Seconds that one process waits for another, unless the caller says something else."""
 
-_ROLL_CALL = 5.0
-"""Seconds in which those who are still there have to say so."""
+_ROLL_CALL = 15.0
+"""Seconds in which those who are still there have to say so; torchrun leaves 30 before it kills."""
 
 _meeting: dict[str, Any] = {}
 """The store where the processes of this job meet, under ``store``; empty until they have met."""

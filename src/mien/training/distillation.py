@@ -92,9 +92,7 @@ class Teacher:
         """What a run notes of it."""
         return [{"name": _name(source), "weights_sha256": _weights(source)} for source in self.sources]
 
-    def on_faces(
-        self, images: NDArray[np.uint8], temperature: float, processes: Processes | None = None
-    ) -> Tensor:
+    def on_faces(self, images: NDArray[np.uint8], temperature: float, processes: Processes | None = None) -> Tensor:
         """Softened answers about plain faces.
 
         Args:

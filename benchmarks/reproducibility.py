@@ -1,0 +1,132 @@
+"""What changes the outcome of one training: the same seed with other threads, processes, precision, on drawn faces.
+
+    python benchmarks/reproducibility.py            # measure, write benchmarks/recorded/reproducibility.json
+    python benchmarks/reproducibility.py --rounds 2 # fewer epochs
+
+docs/guides/several-processes.md quotes the record; ``mien results docs`` puts it there. No accuracy of a data set is
+measured: drawn faces are for trying things. Figures are about the sameness of outcomes, not about speed, so a busy
+machine does no harm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).parent
+RECORDED = HERE / "recorded" / "reproducibility.json"
+FACES = 350
+PLAIN = [
+    "compile=false", "precision=fp32", "system.widths=[8, 16]", "system.depths=[1, 1]", "system.dropout=0",
+    "batch_size=32", "sync_batch_norm=true", "optim.name=adamw", "optim.lr=0.003", "schedule.warmup=0.5",
+]  # fmt: skip
+# What is varied → threads, processes, changes of the recipe.
+VARIANTS: dict[str, tuple[int, int, list[str]]] = {
+    "reference": (1, 1, []),
+    "again": (1, 1, []),
+    "threads": (2, 1, []),
+    "processes_2": (1, 2, []),
+    "processes_3": (1, 3, []),
+    "bf16": (1, 1, ["precision=bf16"]),
+    "unsynchronised": (1, 2, ["sync_batch_norm=false"]),
+    "seed": (1, 1, []),
+}
+
+
+def train_one(folder: str, seed: str, *changes: str) -> None:
+    """In a process of its own, or in several."""
+    from mien.datasets import load_dataset
+    from mien.systems import card
+    from mien.training import Recipe, train
+
+    data = load_dataset("drawn", count=FACES, seed=0)
+    recipe = Recipe.of(card("compact")).set([*PLAIN, *changes])
+    train("compact", data.train, data.selection, recipe=recipe, seed=int(seed), out=folder, device="cpu")
+
+
+def trained(name: str, folder: Path, epochs: int) -> Any:
+    from mien.training import Run
+
+    threads, processes, changes = VARIANTS[name]
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    seed = "1" if name == "seed" else "0"
+    subprocess.run(
+        [sys.executable, *launcher, __file__, "--one", str(folder / name), seed, f"epochs={epochs}", *changes],
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        check=True,
+    )
+    (path,) = (folder / name).iterdir()
+    return Run.open(path)
+
+
+def scores(run: Any) -> np.ndarray:
+    from mien.datasets import load_dataset
+    from mien.evaluation import score
+    from mien.evaluation.scorers import torch_logits
+
+    faces = load_dataset("drawn", count=FACES, seed=0).selection.images
+    return score(faces, run.recipe.input, torch_logits(run.module()))
+
+
+def table(found: dict[str, Any]) -> dict[str, Any]:
+    """The figures as the guide shows them, all beside those of the first row."""
+    words = {
+        "reference": "one process, one thread, fp32", "again": "the same again", "threads": "two threads",
+        "processes_2": "two processes, `sync_batch_norm`", "processes_3": "three processes, `sync_batch_norm`",
+        "bf16": "bf16", "unsynchronised": "two processes, statistics of the shares", "seed": "another seed",
+    }  # fmt: skip
+    rows = [
+        [words[name], "yes" if one["same_weights"] else "no", *(one[key] for key in ("loss_first", "loss_last")),
+         one["logits"], str(one["other_answers"])]
+        for name, one in found.items() if name != "reference"
+    ]  # fmt: skip
+    columns = ["changed", "same weights", "loss, first epoch", "loss, last epoch", "logits", "other answers"]
+    return {"columns": columns, "rows": rows}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=4, help="epochs of each training")
+    parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        train_one(*given.one)
+        return
+    import torch
+
+    from mien.evaluation.environment import environment
+
+    torch.set_num_threads(1)
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        runs = {name: trained(name, Path(folder), given.rounds) for name in VARIANTS}
+        answers = {name: scores(run) for name, run in runs.items()}
+    reference, logits = runs["reference"], answers["reference"]
+    for name, run in runs.items():
+        losses = [entry["loss"] for entry in run.log]
+        found[name] = {
+            "same_weights": run.info["weights_sha256"] == reference.info["weights_sha256"],
+            "loss_first": f"{abs(losses[0] / reference.log[0]['loss'] - 1):.0e}",
+            "loss_last": f"{abs(losses[-1] / reference.log[-1]['loss'] - 1):.0e}",
+            "logits": f"{np.abs(answers[name] - logits).max() / np.abs(logits).max():.0e}",
+            "other_answers": int((answers[name].argmax(1) != logits.argmax(1)).sum()),
+        }
+    record: dict[str, Any] = {
+        "about": {"faces": FACES, "epochs": given.rounds, "selection": len(logits), **environment("cpu", "fp32", 1)},
+        "found": found,
+        "table": table(found),
+    }
+    RECORDED.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
