@@ -175,25 +175,29 @@ def exported(folder: Path) -> Any:
 
 
 TRAIN = ["train", "compact", *FACES, *SET, "--set", "epochs=3", "--set", "batch_size=32", "--device", "cpu"]
+IMPORT = ["data", "import", "folder", "../../faces"]
 SHORT = [*TRAIN, "--set", "epochs=1"]
 PREDICT = ["predict", "../../photos", "--recursive", "--crops", "--out"]
 DRAWS = ["--pruner", "none", "--sampler", "random"]
 SCENARIOS = {
-    "import": Scenario(["data", "import", "folder", "../../faces"], all_files, steps=6, times=3),
-    "train": Scenario(TRAIN, trained, again=["--resume"], steps=8, times=4),
+    "import": Scenario(IMPORT, all_files, steps=6, times=3),
+    "train": Scenario(TRAIN, trained, prepare=[IMPORT], again=["--resume"], steps=8, times=4),
     "csv": Scenario([*PREDICT, "t.csv", "--draw", "drawn"], all_files, steps=8, times=3),
     "jsonl": Scenario([*PREDICT, "t.jsonl"], all_files, steps=5, times=2),
     "parquet": Scenario([*PREDICT, "t.parquet"], all_files, steps=5, times=2),
     "search": Scenario(
         ["search", "--space", "compact", *FACES, *SET, *DRAWS, "--trials", "2", "--epochs", "1", "--device", "cpu"],
         searched,
+        prepare=[IMPORT],
         steps=7,
         times=2,
     ),
     "evaluate": Scenario(
         ["evaluate", "RUN", *FACES, "--split", "selection"], measured, prepare=[SHORT], steps=6, times=2
     ),
-    "export": Scenario(["export", "RUN", "--onnx", "out.onnx", "--data", "none"], exported, prepare=[SHORT], times=2),
+    "export": Scenario(
+        ["export", "RUN", "--onnx", "out.onnx", "--data", "none"], exported, prepare=[SHORT], steps=3, times=1
+    ),
     "ensemble": Scenario(
         ["ensemble", "one.onnx", "two.onnx", *FACES, "--onnx", "both.onnx"],
         measured,

@@ -8,6 +8,7 @@ worker died is made again with the same values, and goes on inside its run where
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import shutil
 import socket
@@ -292,7 +293,8 @@ class _Crew:
                 _fail(study, trial)
         # While the storage was away nobody could say that they live.
         if self.storage.beats and now - max(self._since, self.storage.away) > self.storage.patience.dead:
-            optuna().storages.fail_stale_trials(study)
+            with quiet() as module:
+                module.storages.fail_stale_trials(study)
         self._sweep({trial.user_attrs.get("lock") for trial in running})
         _queue_again(study)
 
@@ -320,8 +322,9 @@ def _queue_again(study: Any) -> None:
     """Each trial whose worker died waits once more, whoever found it dead and however far they came."""
     trials = study.get_trials(deepcopy=False)
     again = {trial.system_attrs["retry_history"][-1] for trial in trials if trial.system_attrs.get("retry_history")}
-    retry = optuna().storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES, inherit_intermediate_values=True)
+    with quiet() as module:
+        retry = module.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES, inherit_intermediate_values=True)
     for trial in trials:
         lost = trial.state.name == "FAIL" and reason(trial) is None and not _void(trial)
         if lost and trial.number not in again:
-            retry(study, trial)
+            retry(study, copy.deepcopy(trial))  # it adds to the history that it is given
