@@ -135,6 +135,10 @@ def import_dataset(
     if entry.derive is not None:
         if entry.add is None:
             raise InputError(f"{name} is made from {entry.derive[0]}: run `mien data import {entry.derive[0]} PATH`")
+        if shards:
+            raise InputError(
+                f"{name} shows the images of {entry.derive[0]}: run `mien data import {entry.derive[0]} PATH --shards`"
+            )
         if not imported(entry.derive[0]):
             raise InputError(
                 f"{name} is joined to {entry.derive[0]}, which is not imported yet: run `mien data import "

@@ -19,6 +19,7 @@ from typing import IO, Any, cast
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from mien.errors import DataError
 from mien.store.cpu import cpu_count
@@ -47,7 +48,7 @@ class ShardedImages:
     def __init__(self, folder: Path, rows: npt.NDArray[np.int64] | None = None) -> None:
         try:
             meta = json.loads((folder / "shards.json").read_text(encoding="utf-8"))
-            index = np.load(folder / "index.npy", mmap_mode="r", allow_pickle=False)
+            index = np.load(folder / "index.npy", allow_pickle=False)
             side, names = tuple(int(x) for x in meta["shape"]), [str(name) for name in meta["shards"]]
             if index.shape != (int(meta["images"]), 3) or len(side) not in (2, 3):
                 raise ValueError("another index")
@@ -57,6 +58,7 @@ class ShardedImages:
         self._rows = np.arange(len(index), dtype=np.int64) if rows is None else rows
         self._files = _Files(folder, names)
         self.shape = (len(self._rows), *side)
+        self._mode = "RGB" if len(side) == 3 else "L"
 
     @property
     def ndim(self) -> int:
@@ -95,12 +97,10 @@ class ShardedImages:
         shard, start, size = self._index[row].tolist()
         data = self._files.read(shard, start, size)
         try:
-            with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
-                if (picture.height, picture.width) != self.shape[1:3]:
-                    raise ValueError(f"{picture.width} x {picture.height} px")
-                face = np.asarray(picture)
-            if face.shape != self.shape[1:] or face.dtype != np.uint8:
-                raise ValueError(f"{face.dtype} {face.shape}")
+            with PngImageFile(io.BytesIO(data)) as picture:  # its own class: guessing the format takes time
+                if (picture.height, picture.width) != self.shape[1:3] or picture.mode != self._mode:
+                    raise ValueError(f"{picture.width} x {picture.height} px, {picture.mode}")
+                face = np.frombuffer(picture.tobytes(), np.uint8).reshape(self.shape[1:])
         except (OSError, ValueError, SyntaxError) as error:
             raise DataError(
                 f"face {row} cannot be decoded ({error}); import the data set again", file=self._files.path(shard)
