@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from mien import __version__, systems
+import mien
+from mien import systems
 from mien.errors import InputError, SealedSplitError
 from mien.evaluation.processes import joined
 from mien.store import write_text
@@ -128,7 +129,7 @@ def train(
     processes.check_same(
         "recipes, seeds or faces",
         lambda: " ".join(
-            [recipe.hash, str(seed), train.fingerprint, train.rows_hash, selection.rows_hash, __version__]
+            [recipe.hash, str(seed), train.fingerprint, train.rows_hash, selection.rows_hash, mien.__version__]
         ),
     )
     systems.check_options(card, recipe.system)
