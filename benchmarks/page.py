@@ -172,8 +172,7 @@ def service_tables(found: dict[str, Any]) -> str:
     if over := found.get("overload"):
         memory, statuses = over["memory_mib"], over["statuses"]
         parts += [
-            f"Overload: {over['clients']} clients for {over['seconds']} seconds, at a low priority beside other work "
-            f"({over['others_running']:.0f} other processes wanted the cores). {statuses.get('200', 0)} answers, "
+            f"Overload: {over['clients']} clients for {over['seconds']} seconds. {statuses.get('200', 0)} answers, "
             f"{statuses.get('429', 0)} requests shed with 429, {statuses.get('503', 0)} accepted ones too late (503), "
             f"{over['connections_broken']} connections broken; peak memory {memory['first_third_peak']:.0f} MiB in the "
             f"first third of the time and {memory['last_third_peak']:.0f} MiB in the last."
