@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from mien.datasets import FaceSet, draw_face, load_dataset
+from mien.datasets import FaceSet, draw_face, load_dataset, read_manifest
 from mien.errors import DataError, InputError, RecipeError, RunError
 from mien.labels import LabelSet
 from mien.systems import card
@@ -147,6 +147,24 @@ def test_extra_images(drawn: FaceSet, tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(DataError):
         tiny.run(drawn, tmp_path / "none", extra_images=bad)
     assert not (tmp_path / "none").exists()
+
+
+def test_images_without_a_label_need_a_teacher(first: Run, drawn: FaceSet, tmp_path: Path) -> None:
+    path = manifest(tmp_path / "extra", int(drawn.train.rows[3]))
+    labelled = tiny.run(drawn, tmp_path / "labelled", "epochs=1", teacher=first.folder, extra_images=path)
+    path.write_text(path.read_text().replace("0.png,disgust", "0.png,"))
+    with pytest.raises(DataError, match="line 2: label is empty; give the expression, or let a teacher tell it"):
+        tiny.run(drawn, tmp_path / "alone", "epochs=1", extra_images=path)
+    read = read_manifest(path, drawn, unlabelled=True)
+    with pytest.raises(InputError, match="1 extra images have no label, so only a teacher"):
+        tiny.run(drawn, tmp_path / "alone", "epochs=1", extra_images=read)
+    assert not (tmp_path / "alone").exists()
+    for changes in ((), ("loss.class_weights=balanced", "sampling=balanced", "distill.targets=face")):
+        run = tiny.run(drawn, tmp_path, "epochs=1", *changes, teacher=first.folder, extra_images=path)
+        assert run.info["extra_data"] == ["Drawn disgust (unlabelled)", "Drawn disgust"]
+        assert run.info["extra_images"]["unlabelled"] == 1
+        assert run.info["extra_images"]["counts"]["disgust"] == 2
+        assert run.info["weights_sha256"] != labelled.info["weights_sha256"]
 
 
 def test_recipes_that_need_something(drawn: FaceSet, tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ def test_smoothing_keeps_the_sum() -> None:
     soft = soft_targets(torch.tensor([2, 0]), 4, 0.3)
     torch.testing.assert_close(soft, torch.tensor([[0.1, 0.1, 0.7, 0.1], [0.7, 0.1, 0.1, 0.1]]))
     torch.testing.assert_close(soft_targets(torch.tensor([1]), 3, 0.0), torch.tensor([[0.0, 1.0, 0.0]]))
+    assert not soft_targets(torch.tensor([255]), 3, 0.3).any(), "a face without a label adds nothing to a loss"
 
 
 def test_cross_entropy_is_that_of_torch() -> None:

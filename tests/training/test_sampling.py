@@ -27,6 +27,13 @@ def test_balanced_shows_each_class_as_often_as_the_largest() -> None:
     assert LABELS[rows].tolist() != sorted(LABELS[rows].tolist())
 
 
+def test_faces_without_a_label_are_no_class() -> None:
+    labels = torch.cat([LABELS, torch.tensor([255, 255])])
+    rows = epoch_rows(labels, "balanced", generator())
+    assert sorted(rows[rows >= 15].tolist()) == [15, 16]
+    assert len(rows) == 30 + 2
+
+
 def test_each_epoch_draws_anew() -> None:
     first, again = (epoch_rows(LABELS, "balanced", generator(seed)) for seed in (0, 0))
     assert torch.equal(first, again)

@@ -103,6 +103,7 @@ def run_trainings(
                 options["extra_images"] = read_manifest(
                     extra_images,
                     face_set,
+                    unlabelled=options.get("teacher") is not None,
                     progress=lambda done, total: bar.update(
                         task, description="Reading extra images", completed=done, total=total
                     ),

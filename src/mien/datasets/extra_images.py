@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.datasets.extra_manifest import ExtraImage, image_path, read_entries
-from mien.datasets.faceset import FaceSet
+from mien.datasets.faceset import UNLABELLED, FaceSet
 from mien.datasets.readers.table import Progress
 from mien.errors import DataError, InputError
 from mien.faces.decode import Limits, decode
@@ -39,9 +39,10 @@ class ExtraImages:
     Attributes:
         path: the manifest.
         images: uint8 (N, H, W) grey or (N, H, W, 3) RGB, as the faces of the face set.
-        labels: uint8 (N,), positions in ``label_set``.
+        labels: uint8 (N,), positions in ``label_set``; `UNLABELLED` for those that only a teacher can tell.
         label_set: the expressions of the face set.
-        names: what the extra data is called, each name once; a result lists them in ``extra_data``.
+        names: what the extra data is called, each name once, with "(unlabelled)" where it has no labels; a result
+            lists them in ``extra_data``.
         fingerprint: SHA-256 (hex) of images, labels and names.
         entries: the lines of the manifest, in the same order.
         data_fingerprint: of the face set that they were compared with; they are good for no other.
@@ -64,8 +65,13 @@ class ExtraImages:
         """int64 (N,): the row that each image was made from, -1 for none."""
         return np.array([-1 if entry.source_id is None else entry.source_id for entry in self.entries], np.int64)
 
+    @property
+    def unlabelled(self) -> int:
+        """Images without a label."""
+        return int((self.labels == UNLABELLED).sum())
+
     def counts(self) -> dict[str, int]:
-        """Images per expression."""
+        """Images per expression; those without a label are not counted."""
         counts = np.bincount(self.labels, minlength=len(self.label_set))
         return {label: int(counts[index]) for index, label in enumerate(self.label_set.labels)}
 
@@ -85,13 +91,16 @@ class ExtraImages:
             "names": list(self.names),
             "images": len(self),
             "counts": self.counts(),
+            **({"unlabelled": self.unlabelled} if self.unlabelled else {}),
             "without_source": int((self.sources < 0).sum()),
             "generators": dict(Counter(entry.generator or "not stated" for entry in self.entries)),
             "licences": dict(Counter(entry.licence or "not stated" for entry in self.entries)),
         }
 
 
-def read_manifest(path: str | Path, face_set: FaceSet, *, progress: Progress | None = None) -> ExtraImages:
+def read_manifest(
+    path: str | Path, face_set: FaceSet, *, unlabelled: bool = False, progress: Progress | None = None
+) -> ExtraImages:
     """Read a manifest and its images, ready to be learned from beside ``face_set.train``.
 
     Images are decoded by `mien.faces.decode` and brought to the size and colour of the face set's faces. They have to
@@ -100,6 +109,7 @@ def read_manifest(path: str | Path, face_set: FaceSet, *, progress: Progress | N
     Args:
         path: the manifest; `mien.datasets.extra_manifest` has its columns.
         face_set: the face set that will be trained on, with all its splits.
+        unlabelled: whether images may be without a label, for a training with a teacher.
         progress: told how many images are read.
 
     Raises:
@@ -120,12 +130,13 @@ def read_manifest(path: str | Path, face_set: FaceSet, *, progress: Progress | N
         ((1, 48, 48), [1], ('Drawn',))
     """
     path = Path(path)
-    entries = read_entries(path, face_set.label_set)
+    entries = read_entries(path, face_set.label_set, unlabelled=unlabelled)
     check_sources(path, entries, face_set)
     images = _read_images(path, entries, face_set, progress)
     _refuse_copies(path, entries, images, face_set)
-    labels = np.array([face_set.label_set.id(entry.label) for entry in entries], np.uint8)
-    names = tuple(dict.fromkeys(entry.data for entry in entries))
+    known = face_set.label_set
+    labels = np.array([known.id(entry.label) if entry.label else UNLABELLED for entry in entries], np.uint8)
+    names = tuple(dict.fromkeys(entry.data if entry.label else f"{entry.data} (unlabelled)" for entry in entries))
     digest = hashlib.sha256("\n".join(("mien extra images 1", *face_set.label_set.labels, "", *names)).encode())
     for array in (np.array(images.shape, "<i8"), images, labels):
         digest.update(array.data)

@@ -4,7 +4,8 @@
 column         needed    what it holds
 =============  ========  ==========================================================================================
 ``file``       yes       path of the image, relative to the manifest's folder and inside it
-``label``      yes       the expression, by name: orders of label numbers disagree between copies of FER2013
+``label``      yes       the expression, by name: orders of label numbers disagree between copies of FER2013; empty
+                         where only a teacher tells it (``mien distill``)
 ``data``       yes       what the extra data is called in recipes and results, e.g. ``Stable Diffusion 2.1 edits``
 ``source_id``            row number of the face that the image was made from; empty if it was made from none
 ``generator``            what made it, e.g. a program, its version and its settings
@@ -59,12 +60,13 @@ COLUMNS = tuple(field.name for field in fields(ExtraImage) if field.name != "lin
 _NEEDED = COLUMNS[:3]
 
 
-def read_entries(path: str | Path, label_set: LabelSet) -> list[ExtraImage]:
+def read_entries(path: str | Path, label_set: LabelSet, *, unlabelled: bool = False) -> list[ExtraImage]:
     """Read a manifest, not its images.
 
     Args:
         path: the csv, or the file of JSON lines; told apart by their first character.
         label_set: what a label may be.
+        unlabelled: whether a label may be empty.
 
     Returns:
         Its lines, in order.
@@ -82,6 +84,12 @@ def read_entries(path: str | Path, label_set: LabelSet) -> list[ExtraImage]:
         if len(entries) == MAX_IMAGES:
             raise DataError(f"it names more than {MAX_IMAGES:,} images; split it", file=path, line=line)
         entry = _entry(row, label_set, path, line)
+        if not entry.label and not unlabelled:
+            raise DataError(
+                "label is empty; give the expression, or let a teacher tell it: `mien distill --extra-images`",
+                file=path,
+                line=line,
+            )
         if seen.setdefault(entry.file, line) != line:
             raise DataError(
                 f"{entry.file} stands in line {seen[entry.file]} already; name each image once", file=path, line=line
@@ -207,7 +215,7 @@ def _entry(row: dict[str, Any], label_set: LabelSet, path: Path, line: int) -> E
             raise broken(f"{name} is {str(value)[:40]!r}; write a number from {low:g} to {high:g}, or leave it empty")
         return found
 
-    for name in _NEEDED:
+    for name in ("file", "data"):
         if not text(name):
             raise broken(f"{name} is empty; every image has one")
     for name in ("label", "clip_label"):

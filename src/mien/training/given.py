@@ -118,6 +118,8 @@ def resolve(
         )
     if extra_images is not None:
         given = _illustrated(given, extra_images, train)
+        if given.extra is not None and given.extra.unlabelled and recipe.loss.targets != "majority":
+            raise InputError("images without a label have no votes either; --set loss.targets=majority")
     elif recipe.extra_images:
         raise InputError("the recipe learns from extra images; give their manifest with --extra-images")
     given = _rated(given, voted(train, recipe, votes))
@@ -210,7 +212,13 @@ def _taught(given: Given, source: Any, train: Split, device: str) -> Given:
 
 
 def _illustrated(given: Given, source: str | Path | ExtraImages, train: Split) -> Given:
-    extra = source if isinstance(source, ExtraImages) else read_manifest(source, train.face_set)
+    taught = all(stage.distill.weight for stage in given.recipe.staged)
+    extra = source if isinstance(source, ExtraImages) else read_manifest(source, train.face_set, unlabelled=taught)
+    if extra.unlabelled and not taught:
+        raise InputError(
+            f"{extra.unlabelled} extra images have no label, so only a teacher can tell what they show, in every "
+            "stage: `mien distill --teacher RUN|BUNDLE --extra-images`"
+        )
     if extra.label_set != train.label_set or extra.images.shape[1:] != train.images.shape[1:]:
         raise InputError("the extra images were read for another face set; read the manifest with that of the training")
     outside = extra.sources[(extra.sources >= 0) & ~np.isin(extra.sources, train.rows)]

@@ -95,8 +95,9 @@ def make_criterion(recipe: Loss, labels: Tensor, classes: int) -> Criterion:
     """
     weights = torch.ones(classes, device=labels.device)
     if recipe.class_weights == "balanced":
-        counts = torch.bincount(labels.long(), minlength=classes).clamp(min=1)
-        weights = labels.numel() / (classes * counts.float())
+        known = labels[labels < classes]
+        counts = torch.bincount(known.long(), minlength=classes).clamp(min=1)
+        weights = known.numel() / (classes * counts.float())
 
     if recipe.targets == "multi-target":
         return any_allowed
@@ -128,13 +129,15 @@ def any_allowed(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def soft_targets(labels: Tensor, classes: int, smoothing: float) -> Tensor:
-    """Labels (N,) → float (N, classes), rows sum to 1.
+    """Labels (N,) → float (N, classes), rows sum to 1; zeros for a face without a label, which no loss then counts.
 
     The right class keeps ``1 - smoothing`` and the others share ``smoothing``, as in both public codes that use it
     on FER2013; PyTorch's own smoothing gives the right class a share of it as well.
     """
     off = smoothing / (classes - 1)
-    return functional.one_hot(labels.long(), classes).float() * (1 - smoothing - off) + off
+    known = labels < classes
+    hot = functional.one_hot(torch.where(known, labels, 0).long(), classes).float()
+    return (hot * (1 - smoothing - off) + off) * known[:, None]
 
 
 class MovingAverage:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mien.datasets.faceset import UNLABELLED
+
 
 def epoch_rows(labels: Tensor, sampling: str, generator: torch.Generator) -> Tensor:
     """The rows of one epoch in their order.
 
     Args:
-        labels: int64 (N,).
+        labels: int64 (N,); a face without a label (`UNLABELLED`) is shown once.
         sampling: ``none``: each row once. ``balanced``: each class as often as the largest one; all its faces as many
             times as fit, and for the rest some of them, drawn without repetition.
         generator: the only source of randomness, on the CPU.
@@ -27,9 +29,10 @@ def epoch_rows(labels: Tensor, sampling: str, generator: torch.Generator) -> Ten
     if sampling == "none":
         return torch.randperm(len(labels), generator=generator).to(labels.device)
     known = labels.cpu()
-    largest = int(torch.bincount(known).max())
-    parts = []
-    for label in torch.bincount(known).nonzero()[:, 0]:
+    counts = torch.bincount(known[known != UNLABELLED])
+    largest = int(counts.max())
+    parts = [(known == UNLABELLED).nonzero()[:, 0]]
+    for label in counts.nonzero()[:, 0]:
         rows = (known == label).nonzero()[:, 0]
         whole, rest = divmod(largest, len(rows))
         parts += [rows.repeat(whole), rows[torch.randperm(len(rows), generator=generator)[:rest]]]
