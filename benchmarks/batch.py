@@ -1,9 +1,7 @@
 """What a photograph costs in processor time, alone, in shards and with Ray; and what a million and a billion would.
 
     python benchmarks/batch.py                 # measure and print
-    python benchmarks/batch.py --record        # keep the figures and write them into docs/guides/many.md
-    python benchmarks/batch.py --docs [--check]
-
+    python benchmarks/batch.py --record        # keep the figures, which `make docs` brings to docs/guides/many.md
 Each way runs `mien predict` as a user would, on drawn photographs of 640 × 480 pixels with one face each. Processor
 time of all processes of the run is added up, so that what else the machine does hardly matters; the ways take turns.
 A small and a large folder tell what a photograph costs and what starting and ending does.
@@ -17,7 +15,6 @@ import datetime
 import importlib.metadata
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -41,8 +38,6 @@ from mien.store.cpu import cpu_count
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "benchmarks" / "recorded" / "batch.json"
-PAGE = ROOT / "docs" / "guides" / "many.md"
-_BLOCK = re.compile(r"(<!-- mien:batch -->\n).*?(<!-- /mien:batch -->)", re.DOTALL)
 SIZE = (640, 480)
 FACE = 220
 BUDGET = 1.10
@@ -60,22 +55,13 @@ def main() -> None:
         "--photographs", type=int, default=600, help="that the large folder has more than the small one"
     )
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--record", action="store_true", help="keep the figures and write them into the guide")
-    parser.add_argument("--docs", action="store_true", help="measure nothing, write the guide from the kept figures")
-    parser.add_argument("--check", action="store_true", help="change nothing, exit 1 if the guide is stale")
+    parser.add_argument("--record", action="store_true", help="keep the figures; `make docs` brings them to the guide")
     arguments = parser.parse_args()
-    if not (arguments.docs or arguments.check):
-        record = measure(arguments.photographs, arguments.rounds)
-        print("\n".join(block(record)))
-        if not arguments.record:
-            return
+    record = measure(arguments.photographs, arguments.rounds)
+    record["shown"] = shown(record)
+    print(json.dumps(record["shown"], indent=1, ensure_ascii=False))
+    if arguments.record:
         write_text(RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    text = PAGE.read_text(encoding="utf-8")
-    wanted = filled(text)
-    if arguments.check and text != wanted:
-        sys.exit(f"{PAGE.relative_to(ROOT)} is stale; run: python benchmarks/batch.py --docs")
-    if not arguments.check:
-        write_text(PAGE, wanted)
 
 
 def measure(photographs: int, rounds: int) -> dict[str, Any]:
@@ -192,50 +178,42 @@ class Meter:
                     self._ticks[key] = int(fields[11]) + int(fields[12])
 
 
-def filled(text: str) -> str:
-    """The guide with what was recorded between its marks."""
-    record = json.loads(RECORD.read_text(encoding="utf-8"))
-    return _BLOCK.sub(lambda found: found[1] + "\n".join(block(record)) + "\n" + found[2], text)
-
-
-def block(record: dict[str, Any]) -> list[str]:
-    """Markdown: what was measured, and what follows from it for many photographs."""
+def shown(record: dict[str, Any]) -> dict[str, Any]:
+    """What the guide quotes: what was measured, and what follows from it for many photographs."""
     machine, ways = record["machine"], record["ways"]
     small, large = record["photographs"]
     width, height = record["size"]
-    lines = [
-        f"Measured on {record['date']} with mien {record['mien']}, bundle `{record['bundle']['name']}` "
-        f"({record['bundle']['precision']}), Ray {record['ray']}, {machine['processor']}, {record['cores']} cores: "
-        f"{small:,} and {large:,} drawn photographs of {width} × {height} pixels with one face, "
-        f"{record['rounds']} {'round' if record['rounds'] == 1 else 'rounds'} in turn; medians. Processor time of all "
-        "processes of a run, Ray's own among them.",
-        "",
-        "| | processor time per photograph | against one process | start and end |",
-        "|---|---:|---:|---:|",
-    ]
-    for way, found in ways.items():
-        lines.append(
-            f"| {way} | {median(found['milliseconds']):.1f} ms | {median(found['ratio']):.2f} × | "
-            f"{median(found['start_seconds']):.1f} s |"
-        )
     kept = median(ways["Ray Data"]["ratio"]) <= BUDGET
-    lines += [
-        "",
-        f"The budget for Ray Data is {BUDGET:.2f} ×: {'kept' if kept else '**missed**'}. What that makes for many "
-        "photographs, if they are like these, every core is as fast as one here, and reading them is not what takes "
-        "longest; starting is left out:",
-        "",
-        "| photographs | | core hours | on 16 cores | on 1,000 cores | photographs to read | Parquet |",
-        "|---:|---|---:|---:|---:|---:|---:|",
-    ]
+    rows = []
     for count in (10**6, 10**9):
         for way in ("one process", "Ray Data"):
             seconds = count * median(ways[way]["milliseconds"]) / 1e3
-            lines.append(
-                f"| {count:,} | {way} | {seconds / 3600:,.1f} | {span(seconds / 16)} | {span(seconds / 1000)} | "
-                f"{volume(count * record['photo_bytes'])} | {volume(count * record['table_bytes'])} |"
-            )
-    return lines
+            read, written = volume(count * record["photo_bytes"]), volume(count * record["table_bytes"])
+            hours = f"{seconds / 3600:,.1f}"
+            rows.append([f"{count:,}, {way}", hours, span(seconds / 16), span(seconds / 1000), read, written])
+    return {
+        "measured": f"Measured on {record['date']} with mien {record['mien']}, bundle `{record['bundle']['name']}` "
+        f"({record['bundle']['precision']}), Ray {record['ray']}, {machine['processor']}, {record['cores']} cores: "
+        f"{small:,} and {large:,} drawn photographs of {width} × {height} pixels with one face, "
+        f"{record['rounds']} {'round' if record['rounds'] == 1 else 'rounds'} in turn; medians.",
+        "cost": {
+            "columns": ["way", "processor time per photograph", "against one process", "start and end"],
+            "rows": [
+                [
+                    way,
+                    f"{median(found['milliseconds']):.1f} ms",
+                    f"{median(found['ratio']):.2f} ×",
+                    f"{median(found['start_seconds']):.1f} s",
+                ]
+                for way, found in ways.items()
+            ],
+        },
+        "budget": f"The budget for Ray Data is {BUDGET:.2f} ×: {'kept' if kept else '**missed**'}.",
+        "extrapolated": {
+            "columns": ["photographs", "core hours", "on 16 cores", "on 1,000 cores", "to read", "Parquet"],
+            "rows": rows,
+        },
+    }
 
 
 def span(seconds: float) -> str:
