@@ -2,6 +2,7 @@
 
     python benchmarks/batch.py                 # measure and print
     python benchmarks/batch.py --record        # keep the figures, which `make docs` brings to docs/guides/many.md
+
 Each way runs `mien predict` as a user would, on drawn photographs of 640 × 480 pixels with one face each. Processor
 time of all processes of the run is added up, so that what else the machine does hardly matters; the ways take turns.
 A small and a large folder tell what a photograph costs and what starting and ending does.
