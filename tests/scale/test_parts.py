@@ -15,10 +15,10 @@ from mien.errors import InputError, MissingExtraError
 from mien.recognition import Recognizer
 from mien.recognition.batch import Summary, model_facts, recognize_to_table
 from mien.recognition.listing import Plan, plan
-from mien.scale import batch, parts, worker
+from mien.scale import batch, parts, places, worker
 from mien.scale.batch import recognize_with_ray
 from mien.scale.parts import MODEL, PartedTable, Stretch
-from mien.scale.places import list_address
+from mien.scale.places import StoreError, list_address
 from mien.scale.worker import Task, Worker
 
 parquet = pytest.importorskip("pyarrow.parquet", reason="Parquet needs the extra table")
@@ -120,6 +120,28 @@ def test_every_input_has_its_rows_once_after_a_stop(recognizer: Recognizer, phot
     assert (again.finished.files, again.finished.faces, again.finished.resumed) == (COUNT, COUNT - 1, COUNT)
     Image.new("L", (60, 60)).save(photos / "zz.png")
     with pytest.raises(InputError, match=r"finished table of 12 images, and now there are others \(13\)"):
+        job()
+
+
+def test_a_finished_table_that_lost_a_part_is_not_finished(
+    recognizer: Recognizer, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "many.parquet"
+
+    def job() -> Job:
+        return Job(recognizer, plan(["photos"], recursive=True), str(out))
+
+    first = job()
+    first.run()
+    first.finish()
+    before = read(out)
+    (out / "part-000000000002-000000000004.parquet").unlink()
+    second = job()
+    assert second.finished is None
+    assert not (out / "_SUCCESS").exists()  # readers would believe it
+    assert (second.run(), second.finish().files, read(out)) == (1, COUNT, before)
+    (out / "other.parquet").touch()
+    with pytest.raises(InputError, match=r"holds other\.parquet, which is none of its parts; move that file away"):
         job()
 
 
@@ -238,3 +260,55 @@ def test_what_is_missing_or_impossible_is_said_before_any_work(
         assert said in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
     assert json.loads(json.dumps(wanted.settings))["files"] == ["photos"]
+
+
+def test_a_table_that_may_not_be_read_is_not_begun_again(
+    recognizer: Recognizer, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = places._system("memory")
+    wanted = plan(["photos"], recursive=True)
+    Job(recognizer, wanted, "memory://kept/many.parquet").run(2)
+    before = {path: store.cat_file(path) for path in store.find("/kept")}
+
+    def forbidden(*_: object, **__: object) -> bytes:
+        raise PermissionError from ClientError()
+
+    for name in ("cat_file", "ls"):
+        table = PartedTable("memory://kept/many.parquet", wanted.settings)
+        with monkeypatch.context() as patch:
+            patch.setattr(store, name, forbidden)
+            with pytest.raises(StoreError, match="may not be read or written"):
+                table.open(wanted.jobs, 2)
+        assert {path: store.cat_file(path) for path in store.find("/kept")} == before
+    store.rm("/kept", recursive=True)
+
+
+def test_an_image_that_may_not_be_read_is_a_row_and_a_note_that_may_not_stops_the_job(
+    recognizer: Recognizer, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = places._system("memory")
+    for path in photos.iterdir():
+        store.pipe_file(f"/seen/{path.name}", path.read_bytes())
+    job = Job(recognizer, plan(["memory://seen"], recursive=True, expand=list_address), "memory://told/many.parquet")
+    real, closed = store.cat_file, "03.png"
+
+    def cat_file(path: str, *arguments: object, **options: object) -> bytes:
+        if closed in path:
+            raise PermissionError from ClientError()
+        return bytes(real(path, *arguments, **options))
+
+    monkeypatch.setattr(store, "cat_file", cat_file)
+    stretches = [stretch for several in job.table.lists() for stretch in several]
+    _, counts, fault = job.worker.do(next(s for s in stretches if s.start <= 3 < s.end))
+    assert (fault, counts["errors"]) == ("", 1)
+    closed = "_mien/tries"
+    store.pipe_file(f"/told/many.parquet/{parts.tries_name(stretches[0])}", b"3")
+    assert "may not be read or written" in job.worker.do(stretches[0])[2]
+    store.rm("/seen", recursive=True)
+    store.rm("/told", recursive=True)
+
+
+class ClientError(Exception):
+    """As botocore's, which s3fs hands on as the cause."""
+
+    response = {"Error": {"Code": "AccessDenied"}}  # noqa: RUF012

@@ -9,7 +9,7 @@ import pytest
 from mien.errors import InputError, MissingExtraError
 from mien.recognition.listing import Job, plan
 from mien.scale import places
-from mien.scale.places import GoneError, Place, StoreError, list_address, read_address
+from mien.scale.places import ForbiddenError, GoneError, Place, StoreError, list_address, read_address
 
 fsspec = pytest.importorskip("fsspec", reason="object stores need the extra scale")
 
@@ -20,7 +20,7 @@ ADDRESS = "memory://bucket/photos"
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A store in memory with images and other things; no pauses."""
     monkeypatch.setattr(places, "PAUSE", 0.0)
-    system = fsspec.filesystem("memory")
+    system = places._system("memory")
     for name in ("z.jpg", "a/2.PNG", "a/10.webp", "notes.txt", ".hidden.jpg", "a/x.faces.png"):
         system.pipe_file(f"/bucket/photos/{name}", name.encode())
     yield system
@@ -105,7 +105,7 @@ class NoCredentialsError(Exception):
     [
         (translated(PermissionError, "InvalidAccessKeyId"), StoreError, r"does not accept the credentials \(Inv", 1),
         (translated(PermissionError, "ExpiredToken"), StoreError, "ExpiredToken", 1),
-        (translated(PermissionError, "AccessDenied"), GoneError, "may not be read or written with these", 1),
+        (translated(PermissionError, "AccessDenied"), ForbiddenError, "may not be read or written with these", 1),
         (translated(FileNotFoundError, "NoSuchBucket"), StoreError, "there is no bucket s3://bucket; check", 1),
         (translated(FileNotFoundError, "NoSuchKey"), GoneError, "nothing at s3://bucket/a.jpg", 1),
         (NoCredentialsError("hunter2"), StoreError, "there are no credentials for s3://bucket; check AWS_ACCESS", 1),
@@ -133,6 +133,20 @@ def test_errors_become_sentences_without_secrets(
     assert caught.value.__cause__ is None
 
 
+@pytest.mark.parametrize("code", ["AccessDenied", "403", "Forbidden", "InvalidObjectState"])
+def test_what_is_forbidden_is_not_absent(code: str, store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise translated(PermissionError, code)
+
+    place = Place("memory://bucket/table")
+    asks = {"ls": place.names, "cat_file": lambda: place.read("_mien/job.json"), "rm_file": lambda: place.remove("a")}
+    for name, ask in asks.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(store, name, forbidden)
+            with pytest.raises(StoreError, match="may not be read or written with these"):
+                ask()
+
+
 def test_a_store_that_stumbles_is_asked_again(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     job, real, asked = next(list_address(ADDRESS)), store.cat_file, 0
 
@@ -145,6 +159,7 @@ def test_a_store_that_stumbles_is_asked_again(store: Any, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(store, "cat_file", cat_file)
     assert read_address(job, 100) == b"z.jpg"
+    assert asked == places.TRIES
 
 
 def test_credentials_in_an_address_are_refused_and_not_repeated() -> None:

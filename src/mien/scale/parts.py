@@ -93,7 +93,7 @@ class PartedTable:
             workers: that will share the work.
 
         Returns:
-            What the table holds if it is finished already.
+            What the table holds if it is finished already, and none of its files was lost since.
 
         Raises:
             InputError: other settings, other inputs than those of a finished table, something else lies there.
@@ -126,6 +126,9 @@ class PartedTable:
                 f"{self.place.address} is a finished table of {self.inputs:,} images, and now there are others "
                 f"({listing.inputs:,}); choose another path, or remove that folder"
             )
+        if self._lacking(names):
+            self.place.remove(_DONE)  # readers take it for a promise
+            return None
         made = json.loads(self.place.read(_DONE))
         return Summary(**{**made, "out": self.place.address, "resumed": self.inputs})
 
@@ -160,18 +163,10 @@ class PartedTable:
         Raises:
             InputError: a file is missing, does not hold what its name says, or belongs to something else.
         """
-        expected = {
-            self._name(first, start + count)
-            for start, count in zip(_sums(self._lists), self._lists, strict=True)
-            for first in range(start, start + count, self.part)
-        }
-        found = {name for name in self.place.names() if name.endswith(".parquet")}
-        if found != expected:
-            lost, strange = sorted(expected - found), sorted(found - expected)
-            said = f"lacks {lost[0]}" if lost else f"holds {strange[0]:.60}, which is none of its parts"
-            raise InputError(f"{self.place.address} {said}; {'start it again' if lost else 'move that file away'}")
+        if lost := self._lacking(self.place.names()):
+            raise InputError(f"{self.place.address} lacks {lost}; start it again")
         counts: Counter[str] = Counter()
-        for name, footer in in_order(self._footer, sorted(expected - {*answered}), 8):
+        for name, footer in in_order(self._footer, sorted(self._expected() - {*answered}), 8):
             start, end = _range(name)
             if footer is None or footer["files"] != end - start:
                 raise InputError(f"{self.place.address}/{name} is damaged; remove it and start the same command again")
@@ -185,6 +180,24 @@ class PartedTable:
         self.place.sweep(_TRIES, "_mien", "")
         self.place.write(_DONE, json.dumps(kept, indent=1).encode() + b"\n")
         return made
+
+    def _expected(self) -> set[str]:
+        return {
+            self._name(first, start + count)
+            for start, count in zip(_sums(self._lists), self._lists, strict=True)
+            for first in range(start, start + count, self.part)
+        }
+
+    def _lacking(self, names: Iterable[str]) -> str | None:
+        """The first of our files that is not among what lies there; a table that lies there as well is refused."""
+        expected, found = self._expected(), {name for name in names if name.endswith(".parquet")}
+        if lost := expected - found:
+            return min(lost)
+        if strange := found - expected:
+            raise InputError(
+                f"{self.place.address} holds {min(strange):.60}, which is none of its parts; move that file away"
+            )
+        return None
 
     def _begun(self) -> dict[str, Any] | None:
         try:
@@ -225,8 +238,9 @@ class PartedTable:
     def _footer(self, name: str) -> tuple[str, dict[str, Any] | None]:
         from pyarrow import ArrowException, parquet
 
+        data = self.place.read(name)  # what a store says of itself is no damage to the file
         try:
-            metadata = parquet.read_schema(io.BytesIO(self.place.read(name))).metadata
+            metadata = parquet.read_schema(io.BytesIO(data)).metadata
             return name, json.loads(metadata[b"mien"])
         except (ArrowException, KeyError, TypeError, ValueError):
             return name, None

@@ -35,8 +35,12 @@ class StoreError(InputError):
     """An object store does not answer or lets nobody in; nothing is wrong with the single image."""
 
 
+class ForbiddenError(StoreError):
+    """One object may not be read or written, or a folder not listed. That says nothing of what is there."""
+
+
 class GoneError(InputError):
-    """One object cannot be had: it is not there, or its own rights forbid it."""
+    """One object is not there, or not the whole of it."""
 
 
 class Place:
@@ -82,6 +86,7 @@ class Place:
 
         Raises:
             GoneError: there is none.
+            StoreError: nobody knows, for it is forbidden or the store does not answer.
         """
         if self._system is None:
             try:
@@ -93,12 +98,19 @@ class Place:
         return bytes(_patiently(lambda: self._system.cat_file(f"{self._root}/{name}"), self.address))
 
     def names(self, folder: str = "") -> list[str]:
-        """What lies directly in a folder; nothing where there is none."""
+        """What lies directly in a folder; nothing where there is none.
+
+        Raises:
+            StoreError: the folder may not be listed, or the store does not answer.
+        """
         if self._system is None:
             path = Path(self.address, folder)
             if path.exists() and not path.is_dir():
                 raise InputError(f"{path} is a file; choose another path, which becomes a folder")
-            return [entry.name for entry in path.iterdir()] if path.is_dir() else []
+            try:
+                return [entry.name for entry in path.iterdir()] if path.is_dir() else []
+            except OSError as error:
+                raise StoreError(f"{path} cannot be listed: {error.strerror or error}; choose another path") from None
         where = f"{self._root}/{folder}".rstrip("/")
         try:
             entries = _patiently(lambda: self._system.ls(where, detail=False, refresh=True), self.address)
@@ -160,7 +172,8 @@ def read_address(job: Job, most: int) -> bytes:
     """One object, at most ``most`` bytes and one more, in one request.
 
     Raises:
-        GoneError: there is no such object, its rights forbid it, or fewer bytes came than it has.
+        GoneError: there is no such object, or fewer bytes came than it has.
+        ForbiddenError: its rights forbid it.
         StoreError: the store does not answer, or the credentials are no longer good.
     """
     system, path = _open(job.file)
@@ -250,7 +263,7 @@ def _said(error: Exception, address: str) -> InputError:
         return StoreError(f"there are no credentials for {bucket}; {_LOGIN}")
     if isinstance(error, PermissionError):
         if code in ("AccessDenied", "403", "Forbidden", "AllAccessDisabled", "InvalidObjectState"):
-            return GoneError(f"{address} may not be read or written with these credentials; {_LOGIN}")
+            return ForbiddenError(f"{address} may not be read or written with these credentials; {_LOGIN}")
         return StoreError(f"{bucket} does not accept the credentials ({code or 'PermissionError'}); {_LOGIN}")
     if isinstance(error, (IsADirectoryError, NotADirectoryError)):
         return GoneError(f"{address} is no object; check the address")

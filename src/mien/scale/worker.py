@@ -18,7 +18,7 @@ from mien.recognition.listing import Job, is_address
 from mien.recognition.recognizer import Recognizer
 from mien.recognition.tables import Row, rows
 from mien.scale.parts import MODEL, Stretch, tries_name, write_part
-from mien.scale.places import GoneError, Place, read_address
+from mien.scale.places import ForbiddenError, GoneError, Place, read_address
 
 AHEAD = 4
 """Objects that a worker fetches at a time while it looks at another; twice as many are held at most."""
@@ -113,9 +113,10 @@ class Worker:
     def _begin(self, stretch: Stretch) -> int:
         """Note that somebody is at it; how often somebody was before and did not come back."""
         try:
-            before = int(self._place.read(tries_name(stretch)))
-        except (GoneError, ValueError):
-            before = 0
+            noted = self._place.read(tries_name(stretch))
+        except GoneError:
+            noted = b""
+        before = int(noted) if noted.isdigit() else 0
         self._place.write(tries_name(stretch), str(before + 1).encode())
         return before
 
@@ -125,7 +126,7 @@ class Worker:
             return job, str(Path(self._task.folder, os.fspath(job.file)))
         try:
             return job, read_address(job, Limits().bytes)
-        except GoneError as error:
+        except (GoneError, ForbiddenError) as error:  # about this one image; what else a store says ends the job
             return job, FileRecord(job.shown, "error", message=str(error))
 
 
