@@ -84,7 +84,7 @@ def measure(system: str, recipe_name: str, steps: int, device: str) -> dict[str,
             loop._step(rows, 1e-6, step, generator, draw)
         inputs, whole = [], []
         for step in range(steps):
-            inputs.append(clock(lambda: loop._batch(rows, generator, draw)))
+            inputs.append(clock(lambda: loop.batches.made(rows, None, generator, draw)))
             whole.append(clock(lambda step=step: loop._step(rows, 1e-6, step + 2, generator, draw)))  # type: ignore[misc]
     given, total = float(np.median(inputs)), float(np.median(whole))
     return {

@@ -96,9 +96,9 @@ def speed(system: str, recipe_name: str, steps: int) -> dict[str, Any]:
                         None)  # fmt: skip
             loop.trainable.train()
             order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
-            batches = [order[: recipe.batch_size].roll(k) for k in range(steps + 2 + 16)]  # a plan that lasts
-            loop.faces.plan(batches)
-            loops[name] = loop, batches, torch.Generator().manual_seed(0), random.Random(0)
+            planned = [order[: recipe.batch_size].roll(k) for k in range(steps + 2 + 16)]  # a plan that lasts
+            loop.batches.plan(planned)
+            loops[name] = loop, planned, torch.Generator().manual_seed(0), random.Random(0)
         for step in range(steps + 2):
             for name, (loop, batches, generator, draw) in loops.items():
                 started = time.perf_counter()  # readers that run ahead take their part of the same cores

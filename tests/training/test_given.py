@@ -129,10 +129,12 @@ def manifest(folder: Path, source: int) -> Path:
 def test_extra_images(drawn: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = manifest(tmp_path / "extra", int(drawn.train.rows[3]))
     shown: list[int] = []
-    from mien.training import loop
+    from mien.training import batches
 
-    real = loop.epoch_rows
-    monkeypatch.setattr(loop, "epoch_rows", lambda labels, *rest: (shown.append(len(labels)), real(labels, *rest))[1])
+    real = batches.epoch_rows
+    monkeypatch.setattr(
+        batches, "epoch_rows", lambda labels, *rest: (shown.append(len(labels)), real(labels, *rest))[1]
+    )
     run = tiny.run(drawn, tmp_path, "epochs=1", extra_images=path)
     assert set(shown) == {len(drawn.train) + 3}
     assert run.info["extra_data"] == ["Drawn disgust"]

@@ -16,7 +16,7 @@ from mien.datasets import FaceSet
 from mien.datasets.disk import write_face_set
 from mien.datasets.shards import ShardedImages
 from mien.errors import DataError
-from mien.training import loop, streaming
+from mien.training import batches, loop, streaming
 from mien.training.streaming import Faces, StreamedFaces, faces_of
 
 SPEC = InputSpec(48, 1, "grey", (0.5,), (0.25,), 0)
@@ -27,8 +27,8 @@ def test_mapped_and_sharded_faces_give_the_same_weights(
     drawn: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Faces] = []
-    real = loop.faces_of
-    monkeypatch.setattr(loop, "faces_of", lambda *given: made.append(real(*given)) or made[-1])
+    real = batches.faces_of
+    monkeypatch.setattr(batches, "faces_of", lambda *given: made.append(real(*given)) or made[-1])
     weights = {tiny.run(drawn, tmp_path / "memory").info["weights_sha256"]}
     mapped, sharded = (write_face_set(drawn, tmp_path / name, shards=name == "shards") for name in ("map", "shards"))
     assert sharded.fingerprint == mapped.fingerprint == drawn.fingerprint

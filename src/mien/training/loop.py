@@ -32,22 +32,18 @@ from mien.store import write_text
 from mien.systems.base import System, count_macs, count_parameters
 from mien.training.activations import Recomputed
 from mien.training.batch_norm import synchronised
+from mien.training.batches import Batches
 from mien.training.checkpoints import Checkpoint, optimizer_tensors, restore_optimizer
 from mien.training.distillation import Distilled
-from mien.training.optimisation import MovingAverage, learning_rate, make_criterion, make_optimizer, soft_targets
+from mien.training.optimisation import MovingAverage, learning_rate, make_criterion, make_optimizer
 from mien.training.parallel import Together, fabric_of
 from mien.training.run import Run
-from mien.training.sampling import epoch_rows
 from mien.training.stopping import Place, listening
-from mien.training.streaming import faces_of
 from mien.training.trainable import Trainable
-from mien.training.variants import Varied
-from mien.training.votes import vote_targets
-from mien.training.weights import hash_weights, load_strictly, load_tensors, save_tensors
+from mien.training.weights import hash_weights, load_strictly, save_tensors
 
 if TYPE_CHECKING:
     from mien.datasets import Split
-    from mien.training.augmentation import Share
     from mien.training.given import Given
 
 
@@ -102,7 +98,7 @@ class Loop:
         processes: Processes | None = None,
     ) -> None:
         self.processes = processes or Processes()
-        self.run, self.teacher, self.selection = run, given.teacher, selection
+        self.run, self.selection = run, selection
         self.stages = run.recipe.staged
         self.classes = len(train.label_set)
         self.notify = on_progress or (lambda progress: None)
@@ -135,13 +131,7 @@ class Loop:
         self.together = Together(self.fabric, self.processes, self.module, synchronised=together)
         self.trainable = Trainable(self.module)
         self.recomputed = Recomputed([])
-        self.plain_faces, labels = given.faces(train)
-        self.faces = faces_of(self.plain_faces, run.recipe.input, self.device)
-        self.labels = torch.from_numpy(labels).long().to(self.device)
-        self.shares = given.shares(labels, self.classes)
-        if self.shares is not None:
-            self.shares = self.shares.to(self.device)
-        self.plain_answers: dict[float, Tensor] = {}
+        self.batches = Batches(run, given, train, self.together)
         self.saved = time.monotonic()
         self.place: Place | None = None
         self.log: list[dict[str, Any]] = []
@@ -188,13 +178,11 @@ class Loop:
         if recipe.checkpoint_activations:
             self.recomputed = Recomputed(self.module.recomputable())
         self.optimizer = make_optimizer(self.module, recipe.optim)
-        self.criterion = make_criterion(recipe.loss, self.labels, self.classes)
+        self.criterion = make_criterion(recipe.loss, self.batches.labels, self.classes)
         if recipe.distill.weight:
             self.criterion = Distilled(self.criterion, recipe.distill)
-        self.targets = soft_targets(self.labels, self.classes, recipe.loss.smoothing)
-        shown = len(epoch_rows(self.labels, recipe.sampling, torch.Generator().manual_seed(0)))
-        self.steps = math.ceil(shown / recipe.batch_size)
-        self.together.check_batches(shown, self.steps)
+        self.batches.begin_stage(recipe, self.criterion)
+        self.steps = self.batches.count
         self.forward: Any = None  # what went before lets the parameters go
         self.forward = self.together.wrapped(
             torch.compile(self.module.loss, dynamic=False) if recipe.compile else self.module.loss
@@ -224,13 +212,10 @@ class Loop:
     def _epoch(self, epoch: int, asked: Callable[[], bool]) -> dict[str, Any]:
         started = time.perf_counter()
         words = np.random.SeedSequence([self.run.seed, epoch]).generate_state(5)
-        order_generator = torch.Generator().manual_seed(int(words[0]))
         generator = torch.Generator(self.device).manual_seed(int(words[1]))
         draw = random.Random(int(words[2]))
-        order = epoch_rows(self.labels, self.recipe.sampling, order_generator)
-        if self.shares is not None:
-            drawer = torch.Generator().manual_seed(int(words[4]))
-            self.targets = vote_targets(self.shares, self.recipe.loss, drawer)
+        batches = self.batches.drawn(int(words[0]), votes=int(words[4]))
+        faces = sum(map(len, batches))
         history = self._figures()
         total = torch.zeros((), device=self.device)
         rate = 0.0
@@ -243,10 +228,8 @@ class Loop:
                 place.restore(generator, draw, self.processes)
                 total += place.loss if self.processes.first else 0.0
                 started -= place.seconds
-            # Batches of nearly equal size: no face is left out and no batch is too small for its statistics.
-            batches = list(order.tensor_split(self.steps))
             begin = 0 if place is None else place.step
-            self.faces.plan([self._own(rows) for rows in batches[begin:]])
+            self.batches.plan(batches[begin:])
             for step, rows in enumerate(batches[begin:], begin):
                 done = (epoch - self.first) * self.steps + step
                 now = done / self.steps
@@ -262,7 +245,7 @@ class Loop:
                     self._save(here)
                     if stops:
                         self._stop(here, epoch)
-        loss = float(self.together.total(total)) / len(order)
+        loss = float(self.together.total(total)) / faces
         if not math.isfinite(loss):
             raise RunError(f"the loss became {loss} in epoch {epoch}; lower optim.lr or set clip, and train again")
         trained = time.perf_counter() - started
@@ -283,7 +266,7 @@ class Loop:
             "selection_accuracy": metrics.accuracy(scores.argmax(axis=1), labels),
             "selection_nll": float(metrics.nll(metrics.softmax(scores), labels)),
             "seconds": round(time.perf_counter() - started, 3),
-            "faces_per_second": round(len(order) / trained, 1),
+            "faces_per_second": round(faces / trained, 1),
         }
 
     def _stops(self, asked: Callable[[], bool], step: int) -> bool:
@@ -309,7 +292,7 @@ class Loop:
         recipe, share = self.recipe, self.together.share(rows)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        images, targets = self._batch(rows, share, generator, draw)
+        images, targets = self.batches.made(rows, share, generator, draw)
         with self.fabric.autocast():
             loss = torch.stack(list(self.forward(images, targets, self.criterion).values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
@@ -321,56 +304,6 @@ class Loop:
         if self.average and (step + 1) % recipe.ema_every == 0:
             self.average.update(self.module, step // recipe.ema_every)
         return loss.detach() * (len(rows) if share is None else len(share.rows))
-
-    def _own(self, rows: Tensor) -> Tensor:
-        """The rows of a batch whose faces this process shows."""
-        share = self.together.share(rows)
-        return rows if share is None else rows[share.rows]
-
-    @torch.no_grad()
-    def _batch(
-        self, rows: Tensor, share: Share | None, generator: torch.Generator, draw: random.Random
-    ) -> tuple[Tensor, Tensor]:
-        """Augmented and mixed faces and their targets; the teacher is asked on the way."""
-        recipe, distilled = self.recipe, isinstance(self.criterion, Distilled)
-        varied = Varied(self.faces, rows, recipe, generator, share)
-        images = varied.images
-        targets = self.targets[rows]
-        asked_before = distilled and recipe.distill.targets == "face"
-        if asked_before:  # its answers are mixed as the faces are
-            targets = torch.cat([targets, self._plain_answers(recipe.distill.temperature)[rows]], 1)
-        targets = targets.repeat(varied.crops, 1)
-        if recipe.augment.mixup or recipe.augment.cutmix:
-            with self.fabric.autocast():
-                self.module.before_mixing(images)
-        images, targets = varied.mixed(targets, draw)
-        if recipe.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        if distilled:
-            assert isinstance(self.criterion, Distilled)
-            assert self.teacher is not None
-            if asked_before:
-                targets, self.criterion.soft = targets[:, : self.classes], targets[:, self.classes :]
-            else:
-                with self.fabric.autocast():
-                    soft = self.teacher.on_views(images, recipe.input, recipe.distill.temperature)
-                self.criterion.soft = soft
-        return images, targets
-
-    def _plain_answers(self, temperature: float) -> Tensor:
-        """The teacher's answers about the plain faces, asked once and kept beside the checkpoint."""
-        if temperature not in self.plain_answers:
-            assert self.teacher is not None
-            path = self.run.folder / f"teacher-{temperature:g}.safetensors"
-            if not self.processes.on_first(path.exists):
-                # As they are: a teacher may take larger faces than the student.
-                plain = np.concatenate(self.plain_faces) if len(self.plain_faces) > 1 else self.plain_faces[0]
-                answers = self.teacher.on_faces(plain, temperature, self.processes)
-                if self.processes.first:
-                    save_tensors(path, {"answers": answers}, {"teacher": self.teacher.hash})
-            told = self.processes.on_first(lambda: load_tensors(path)[0]["answers"])
-            self.plain_answers[temperature] = told.to(self.device)
-        return self.plain_answers[temperature]
 
     def _save(self, place: Place | None = None) -> None:
         self.saved = time.monotonic()

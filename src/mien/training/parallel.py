@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mien.errors import InputError
 from mien.evaluation.processes import Processes
 from mien.store.launch import processes_here
-from mien.systems.base import Criterion
+from mien.systems.base import Criterion, System
 from mien.training.augmentation import Share
 from mien.training.quiet import quietly
 
@@ -81,7 +81,7 @@ class Together:
         synchronised: whether its statistics are those of whole batches already.
     """
 
-    def __init__(self, fabric: Fabric, processes: Processes, module: nn.Module, *, synchronised: bool) -> None:
+    def __init__(self, fabric: Fabric, processes: Processes, module: System, *, synchronised: bool) -> None:
         self.fabric, self.processes, self.module = fabric, processes, module
         self.norms: list[Any] = []
         if processes.count > 1 and not synchronised:
@@ -131,8 +131,9 @@ class Together:
         return value if self.processes.count == 1 else self._summed(value)
 
     def _summed(self, value: Tensor) -> Tensor:
-        torch.distributed.all_reduce(value)
-        return value
+        whole = value.clone()  # the caller goes on adding to its own
+        torch.distributed.all_reduce(whole)
+        return whole
 
 
 class _Forward(nn.Module):
