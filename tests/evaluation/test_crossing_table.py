@@ -47,10 +47,10 @@ def test_cross_results_are_one_table(tmp_path: Path, capsys: pytest.CaptureFixtu
         ("rafdb", "one", 7),
     ]
     table = crossing_table(kept)
-    assert table.columns[3:] == ("trained on", "ckplus, all", "rafdb, test")
+    assert table.columns[3:] == ("weights", "trained on", "ckplus, all", "rafdb, test")
     assert len(table.rows) == 1
-    assert table.rows[0][4].startswith("100.0 % [")
-    assert "(6 expressions, 48 faces)" in table.rows[0][4]
+    assert table.rows[0][5].startswith("100.0 % [")
+    assert "(6 expressions, 48 faces)" in table.rows[0][5]
 
     def command(*arguments: str) -> int:
         with pytest.raises(SystemExit) as stop:
@@ -63,6 +63,22 @@ def test_cross_results_are_one_table(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "no cross results yet" in capsys.readouterr().out
     assert command("compare") == 2
     assert "or --across" in capsys.readouterr().err
+
+
+def test_two_runs_of_a_system_are_two_rows_of_the_table(tmp_path: Path) -> None:
+    network, ckplus = subject(FER2013, "ee", hit=CKPLUS_PEAK), pool("ckplus", CKPLUS_PEAK, 4)
+    kept = [
+        evaluate(network, ckplus.train, results=tmp_path),
+        evaluate(network, ckplus.train, results=tmp_path),
+        evaluate(network, split("rafdb", RAFDB).test, results=tmp_path),
+    ]
+    assert len({(result.system, result.kind, result.seed) for result in kept}) == 1
+    for result, weights in zip(kept, ("a" * 64, "b" * 64, "b" * 64), strict=True):
+        object.__setattr__(result, "weights_sha256", weights)
+    table = crossing_table(kept)
+    assert [(row[3], row[4]) for row in table.rows] == [("aaaaaaaa", "fer2013"), ("bbbbbbbb", "fer2013")]
+    assert [row[6] == "–" for row in table.rows] == [True, False]
+    assert {row["weights_sha256"][:1] for row in crossed(kept)} == {"a", "b"}
 
 
 def test_only_cross_results_name_their_data(tmp_path: Path) -> None:

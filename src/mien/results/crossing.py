@@ -1,4 +1,4 @@
-"""Trained here, tested there: cross results as one table, a row per system and its data, a column per data set."""
+"""Trained here, tested there: cross results as one table, a row per network and its data, a column per data set."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def crossed(results: Sequence[Result]) -> list[dict[str, Any]]:
                 "system": best.system,
                 "kind": best.kind,
                 "seed": best.seed,
+                "weights_sha256": best.weights_sha256,
                 "views": best.views,
                 **best.across,
                 "labels": list(best.labels),
@@ -50,7 +51,7 @@ def crossing_table(results: Sequence[Result]) -> Table:
     lines: dict[tuple[str, ...], dict[tuple[str, str], str]] = {}
     for row in rows:
         seed = "–" if row["seed"] is None else str(row["seed"])
-        line = lines.setdefault((row["system"], row["kind"], seed, row["trained_on"]), {})
+        line = lines.setdefault((row["system"], row["kind"], seed, row["weights_sha256"], row["trained_on"]), {})
         low, high = row["accuracy_ci95"]
         cell = (
             f"{percent(row['accuracy'])} [{100 * low:.1f}, {100 * high:.1f}], classes {percent(row['class_mean'])} "
@@ -59,6 +60,9 @@ def crossing_table(results: Sequence[Result]) -> Table:
         line.setdefault((row["tested_on"], row["split"]), cell)
     heads = [f"{name}, {split}" for name, split in columns]
     return Table(
-        ("system", "kind", "seed", "trained on", *heads),
-        tuple((*key, *(line.get(column, "–") for column in columns)) for key, line in lines.items()),
+        ("system", "kind", "seed", "weights", "trained on", *heads),
+        tuple(
+            (system, kind, seed, weights[:8] or "–", trained_on, *(line.get(column, "–") for column in columns))
+            for (system, kind, seed, weights, trained_on), line in lines.items()
+        ),
     )
