@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 
 from mien.datasets import import_dataset, library, load_dataset, shards
 from mien.datasets.disk import open_face_set, write_face_set
+from mien.datasets.faceset import fingerprint
 from mien.datasets.report import check
 from mien.datasets.shards import ShardedImages, write_shards
 from mien.errors import DataError
+from mien.labels import FER2013
 
 
 @pytest.mark.parametrize("shape", [(9, 7), (8, 8, 3)])
@@ -49,6 +52,19 @@ def test_a_face_set_in_shards_is_the_same_face_set(tmp_path: Path) -> None:
     (tmp_path / "stored" / "shards" / "shards.json").write_text("{}")
     with pytest.raises(DataError, match="no shards of faces"):
         open_face_set(tmp_path / "stored")
+
+
+def test_a_fingerprint_holds_few_faces_at_a_time(tmp_path: Path) -> None:
+    write_shards(np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8), tmp_path)
+    many = ShardedImages(tmp_path).taken(np.arange(5 * shards.CHUNK) % 8)
+    zeros = np.zeros(len(many), np.uint8)
+    tracemalloc.start()
+    try:
+        fingerprint(shards.as_images(many), zeros, zeros, FER2013, ("train",))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * many.nbytes / 5  # two pieces, for one is there while the next is decoded
 
 
 def test_large_imports_go_into_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
 
@@ -394,7 +395,7 @@ def fingerprint(images: UInt8, labels: UInt8, splits: UInt8, label_set: LabelSet
     digest = hashlib.sha256()
     names = "\n".join((*label_set.labels, "", *split_names))
     digest.update(f"mien face set 1\n{names}\n{images.shape}\n".encode())
-    for array in (*pieces(images), labels, splits):
+    for array in chain(pieces(images), (labels, splits)):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
