@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import standin
-from mien.bundle import BundleCard, Framing, InputSpec, read_bundle, write_bundle
+from mien.bundle import MAX_CARD_BYTES, BundleCard, Framing, InputSpec, read_bundle, write_bundle
 from mien.errors import BundleError
 from mien.labels import FER2013
 
@@ -27,6 +27,19 @@ def test_a_bundle_survives_the_disk(tmp_path: Path) -> None:
     again = write_bundle(tmp_path / "b.onnx", read.model, replace(card, threshold=0.25))
     assert again.card.sha256 == read.card.sha256
     assert len(again.model) - len(read.model) < 10, "the old card was kept beside the new one"
+
+
+def test_a_card_that_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.onnx"
+    whole = write_bundle(path, standin.graph(), standin.card())
+    for text in ("x" * MAX_CARD_BYTES, "ö" * (MAX_CARD_BYTES * 5 // 8)):  # the bound is of bytes, not of letters
+        with pytest.raises(
+            BundleError, match=r"its card would have 1,\d+ KiB, and at most 1,024 KiB can be read again"
+        ):
+            write_bundle(path, whole.model, replace(whole.card, notes={"groups": text}))
+        assert path.read_bytes() == whole.model
+    write_bundle(path, whole.model, replace(whole.card, notes={"groups": "x" * (MAX_CARD_BYTES - 4096)}))
+    assert len(read_bundle(path).card.notes["groups"]) == MAX_CARD_BYTES - 4096
 
 
 def test_onnx_reads_it_as_an_ordinary_model(tmp_path: Path) -> None:

@@ -218,7 +218,7 @@ def read_bundle(source: str | Path | bytes) -> Bundle:
     check_graph(data, where)
     if _KEY not in metadata:
         raise BundleError(f"{where} is an ONNX file but no bundle: it has no card; export it with `mien export`")
-    if len(metadata[_KEY]) > MAX_CARD_BYTES:
+    if len(metadata[_KEY].encode()) > MAX_CARD_BYTES:
         raise BundleError(f"{where}: the card is larger than {MAX_CARD_BYTES >> 10} KiB")
     try:
         card = BundleCard.from_json(json.loads(metadata[_KEY]))
@@ -236,13 +236,23 @@ def write_bundle(path: str | Path, model: bytes, card: BundleCard) -> Bundle:
 
     Returns:
         The bundle as written, its card with ``sha256`` filled in.
+
+    Raises:
+        BundleError: it could not be read again, for its graph, the length of its card or its size; nothing was written.
     """
     body, metadata = _split(model, "the model")
     check_graph(model, "the model")
     card = replace(card, sha256=hashlib.sha256(body).hexdigest())
     kept = {key: value for key, value in metadata.items() if not key.startswith("mien.")}
     kept[_KEY] = json.dumps(card.to_json(), ensure_ascii=False, sort_keys=True)
+    if (size := len(kept[_KEY].encode())) > MAX_CARD_BYTES:
+        raise BundleError(
+            f"{path}: its card would have {-(-size >> 10):,} KiB, and at most {MAX_CARD_BYTES >> 10:,} KiB can be read "
+            "again; give it less in its notes, such as fewer groups of faces"
+        )
     data = body + b"".join(_entry(key, value) for key, value in sorted(kept.items()))
+    if len(data) > MAX_BYTES:
+        raise BundleError(f"{path} would be larger than an ONNX file can be (2 GiB)")
     with atomic_file(path) as out:
         out.write(data)
     return Bundle(card, data)

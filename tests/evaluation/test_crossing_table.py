@@ -138,3 +138,7 @@ def test_groups_go_into_the_card_of_the_bundle(tmp_path: Path, bundle_path: Path
     entry = card.notes["groups"][result.id]
     assert (entry["tested_on"], [group["value"] for group in entry["groups"]]) == ("rafdb", ["left", "right"])
     assert {"accuracy", "accuracy_ci95", "faces", "recall_gap"} <= set(entry["groups"][0])
+    many, whole = by_attribute(across, data, "side") * 4000, copy.read_bytes()
+    with pytest.raises(InputError, match="such as fewer groups of faces"):
+        add_groups(copy, result, many)
+    assert copy.read_bytes() == whole

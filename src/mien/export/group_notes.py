@@ -19,7 +19,8 @@ def add_groups(path: str | Path, result: Result, groups: Sequence[Group]) -> Bun
     """Write how a result of a bundle differs between groups of faces into its card, beside the result's id.
 
     Raises:
-        InputError: the result is not of this bundle.
+        InputError: the result is not of this bundle, or so many groups make its card too long; the bundle stays as it
+            is.
     """
     bundle = read_bundle(path)
     if result.weights_sha256 != bundle.card.sha256:
