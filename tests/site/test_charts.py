@@ -28,9 +28,9 @@ def parsed(svg: object) -> ET.Element:
 
 def test_the_time_chart_marks_every_dated_row_and_the_records(board: Board) -> None:
     drawn = parsed(charts.over_time(board, lambda row: f"#{row.key}", width=760, height=400))
-    marks = [mark.get("class") for mark in drawn.iter("circle")]
+    marks = [str(mark.get("class")) for mark in drawn.iter("circle")]
     assert sum("record" in str(name) for name in marks) == 5
-    assert marks.count("measured") == len(board.measured)
+    assert marks.count("None") == len(board.measured)
     links = [link.get("href") for link in drawn.iter("a")]
     assert len(links) == len(set(links)) == sum(bool(row.date or row.year) for row in board.rows)
     assert all(link[0].tag == "title" and link[0].text for link in drawn.iter("a")), "a mark has a name"
@@ -39,7 +39,7 @@ def test_the_time_chart_marks_every_dated_row_and_the_records(board: Board) -> N
 def test_the_frontier_holds_measured_systems_only(board: Board) -> None:
     drawn = parsed(charts.against_cost(board, charts.COSTS[0], lambda row: "#", width=760, height=400))
     marks = [str(mark.get("class")) for mark in drawn.iter("circle")]
-    assert marks.count("measured") == sum(bool(row.measured and row.macs) for row in board.rows)
+    assert marks.count("None") == sum(bool(row.measured and row.macs) for row in board.rows)
 
 
 def test_a_cost_that_nobody_measured_gives_no_chart(board: Board) -> None:
@@ -80,11 +80,27 @@ def test_texts_are_escaped() -> None:
 
 
 def test_a_strip_shows_claim_and_measurement(board: Board) -> None:
-    ends = charts.shared_range(board)
+    low, high = charts.shared_range(board)
     both = next(row for row in board.rows if row.measured and row.claim)
-    drawn = parsed(charts.strip(both, *ends))
-    assert [mark.get("class") for mark in drawn.iter("circle")] == ["measured", "claim"]
-    assert drawn.get("aria-hidden") == "true"
+    assert both.measured is not None
+    places = dict(part.split(":") for part in charts.strip(both, low, high).split(";"))
+    assert list(places) == ["--c", "--m", "--l", "--h"]
+    assert float(places["--l"]) < float(places["--m"]) < float(places["--h"])
+    assert float(places["--m"]) == pytest.approx(
+        100 * (100 * both.measured.accuracy.value - low) / (high - low), abs=0.06
+    )
+    stated = next(row for row in board.rows if row.claim and not row.measured)
+    assert set(charts.strip(stated, low, high)) <= set("-c:0123456789.")
+
+
+def test_a_narrow_chart_is_a_picture_without_links(board: Board) -> None:
+    drawn = parsed(charts.over_time(board, None, width=380, height=400, class_="chart narrow"))
+    assert drawn.get("role") == "img"
+    assert drawn.get("aria-label")
+    assert list(drawn.iter("a")) == []
+    paths = {path.get("class"): str(path.get("d")) for path in drawn.iter("path")}
+    assert paths["dots"].count("M") == len(board.measured)
+    assert paths["rings record"].count("M") == 5
 
 
 def test_reliability_and_training_curves(board: Board) -> None:

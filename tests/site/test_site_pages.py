@@ -6,7 +6,10 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 from posixpath import dirname, join, normpath
 
@@ -18,10 +21,14 @@ import invented_results
 from mien.errors import InputError, UnknownNameError
 from mien.results import Ledger, load_all
 from mien.site import build_site
-from mien.site.datasets import class_counts, dataset, findings
-from mien.site.pages import Source, audit_tables, pages
+from mien.site.audited import audit_tables
+from mien.site.board import Board, Speed
+from mien.site.board_page import board_page
+from mien.site.datasets import class_counts, dataset, datasets, findings
+from mien.site.frame import Frame, Source
+from mien.site.pages import pages
 from mien.site.rendering import script_json
-from mien.systems.claims import claims, publications
+from mien.systems.claims import Publication, claims, publications
 from mien.systems.described import described
 
 KILOBYTES_PER_PAGE = 300
@@ -86,15 +93,46 @@ def test_there_is_a_page_for_everything(site: dict[str, bytes]) -> None:
 
 
 def test_pages_are_small_balanced_and_have_one_heading(site: dict[str, bytes]) -> None:
-    shared = len(site["assets/site.css"]) + len(site["assets/site.js"])
     for name, text in html(site).items():
         page = _Page(text)
         assert page.open == [], name
         assert page.headings.count("h1") == 1, name
         assert len(set(page.ids)) == len(page.ids), name
         assert page.handlers == [], f"{name} has a script in an attribute"
-        without_data = re.sub(r'<script type="application/json".*?</script>', "", text, flags=re.DOTALL)
-        assert len(without_data.encode()) + shared < KILOBYTES_PER_PAGE * 1000, name
+        assert _bytes_without_data(text) + _shared_bytes() < KILOBYTES_PER_PAGE * 1000, name
+
+
+def test_a_board_of_sixty_measured_systems_is_small_too(made: list[Board], results_folder: Path) -> None:
+    # Compared for real they would take minutes; here the systems of the small board stand for all of them.
+    small = made[0]
+    measured = [row for row in small.rows if row.measured and row.claim is None and "<" not in row.name]
+    stated = [row for row in small.rows if row.claim]
+    own = measured[0].measured
+    assert own is not None
+    rows = []
+    for at in range(98):
+        base = stated[at] if at < len(stated) else replace(measured[0], name=f"Invented network {at}", key=f"n-{at}")
+        value = 0.78 - 0.002 * at
+        its = replace(
+            own, rank=(1 + at // 2, 2 + at), accuracy=replace(own.accuracy, value=value, low=value - 0.01, high=0.79),
+            speed=Speed("", "one", 100.0 * (1 + at), "here"),
+        )  # fmt: skip
+        rows.append(replace(base, measured=its if at < 60 else None, claim=base.claim or stated[at % 20].claim))
+    board = replace(small, rows=tuple(rows), further=())
+    frame = Frame(Source([], Ledger(results_folder / "ledger.jsonl")), [board])
+    text = board_page(frame, board).decode()
+    assert text.count("<tr id=") == 98
+    assert _bytes_without_data(text) < 250_000, "the page alone"
+    assert _bytes_without_data(text) + _shared_bytes() < KILOBYTES_PER_PAGE * 1000, "with style and script"
+
+
+def _bytes_without_data(text: str) -> int:
+    return len(re.sub(r'<script type="application/json".*?</script>', "", text, flags=re.DOTALL).encode())
+
+
+def _shared_bytes() -> int:
+    assets = files("mien.site").joinpath("assets")
+    return sum(len(assets.joinpath(name).read_bytes()) for name in ("site.css", "site.js"))
 
 
 def test_links_between_pages_lead_somewhere(site: dict[str, bytes]) -> None:
@@ -194,6 +232,40 @@ def test_a_paper_page_lists_its_claims_over_data_sets(site: dict[str, bytes]) ->
     ):
         assert wanted in text
     assert "unofficial" in site["papers/deepemotion.html"].decode()
+
+
+def test_a_paper_page_says_what_was_reproduced(site: dict[str, bytes]) -> None:
+    text = site["papers/vggnet.html"].decode()
+    reproduced = text[text.index("Our reproduction") : text.index("Cite")]
+    assert re.search(r"<b>[+−]\d\.\d</b> <span class=\"soft\">points", reproduced), "the gap to the claim"
+    assert "systems/vggnet.html" in reproduced
+    assert "not measured yet" in site["papers/resemotenet.html"].decode()
+
+
+@pytest.mark.parametrize("paper", publications(), ids=lambda paper: paper.id)
+def test_every_paper_page_has_all_its_parts(site: dict[str, bytes], paper: Publication) -> None:
+    text = unescape(site[f"papers/{paper.id}.html"].decode())
+    repositories = {c.url for c in paper.code} | {c.url for k in claims() if k.paper is paper for c in k.code}
+    for wanted in (*paper.authors, paper.date, *paper.tasks, paper.url, paper.pdf, *repositories, paper.bibtex()):
+        assert wanted in text, wanted
+    for claim in claims():
+        if claim.paper is paper and claim.value is not None:
+            assert f"{claim.value:.2f} %" in text
+
+
+@pytest.mark.parametrize("name", datasets())
+def test_every_data_set_page_has_all_its_parts(site: dict[str, bytes], name: str) -> None:
+    data, text = datasets()[name], unescape(site[f"datasets/{name}.html"].decode())
+    assert data.homepage
+    assert data.licence
+    assert data.year
+    assert data.size or name == "fer2013"
+    given = [v["text"] for v in data.variants] + [c["said"] for c in data.corrections]
+    for wanted in (data.modality, str(data.year), data.licence, data.homepage, data.size, data.get, *given):
+        assert wanted in text, wanted
+    stated = [claim for claim in claims() if claim.dataset == name]
+    assert all(claim.model in text for claim in stated)
+    assert ("Latest results over all tasks" in text) == bool(stated)
 
 
 def test_the_data_set_page_corrects_the_usual_description(site: dict[str, bytes]) -> None:

@@ -13,8 +13,10 @@ from mien.recognition.default import default_bundle
 from mien.results import Ledger, documents, load_all
 from mien.results.documents import DEFAULT_PROTOCOL
 from mien.results.schema import LEDGER
+from mien.site.audited import AuditTable, audit_tables
 from mien.site.board import Board, Speed, boards
-from mien.site.pages import AuditTable, Source, audit_tables, pages
+from mien.site.frame import Source
+from mien.site.pages import pages
 from mien.site.plain import board_table, csv_text
 from mien.site.report import report, resolve
 from mien.store import atomic_directory, write_text

@@ -13,7 +13,8 @@ from markupsafe import Markup
 from mien.results import Result
 from mien.results import metrics as m
 from mien.site.board import Board, Row, day
-from mien.site.svg import Axis, Box, around, drawing, element, link, number, place, polyline, text, title
+from mien.site.marks import Marks
+from mien.site.svg import Axis, Box, around, drawing, element, number, place, polyline, text, title
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,14 @@ COSTS = (
 )
 
 
-def over_time(board: Board, href: Callable[[Row], str], *, width: int, height: int) -> Markup:
-    """Claims and measurements by date, with the line of the highest claim so far."""
+LABELS = 24
+"""Names in a chart at most."""
+
+
+def over_time(
+    board: Board, href: Callable[[Row], str] | None, *, width: int, height: int, class_: str = "chart"
+) -> Markup:
+    """Claims and measurements by date, with the line of the highest claim so far; without ``href`` a plain picture."""
     rows = [(row, at) for row in board.rows if (at := _when(row)) is not None]
     values = _values(board)
     if not rows or not values:
@@ -82,30 +89,30 @@ def over_time(board: Board, href: Callable[[Row], str], *, width: int, height: i
     ]  # fmt: skip
     parts.append(_steps(record, width - right))
     marks += _step_boxes(record, width - right)
+    drawn = Marks(href)
     for row, at in sorted(rows, key=lambda r: (r[0].measured is not None, r[0].record)):
-        where = x(at)
-        drawn: list[str] = []
-        if row.claim is not None and row.claim.value is not None:
-            up = y(row.claim.value)
-            style = "claim record" if row.record else "claim" if row.claim.date else "claim loose"
-            if row.measured is not None:
-                drawn.append(element("line", x1=where, x2=where, y1=up, y2=y(_percent(row)), class_="gap"))
-            drawn.append(element("circle", cx=where, cy=up, r=5.0 if row.record else 4.5, class_=style))
-            marks.append(around(where, up, 6))
+        where, claimed = x(at), row.claim.value if row.claim else None
+        if claimed is not None:
+            style = "record" if row.record else "" if row.claim and row.claim.date else "loose"
+            drawn.claim(where, y(claimed), style, gap=(where, y(_percent(row))) if row.measured else None)
+            marks.append(around(where, y(claimed), 6))
             if row.record:
-                labels.append((where, up, f"{row.name} {row.claim.value:.1f}"))
+                labels.append((where, y(claimed), f"{row.name} {claimed:.1f}"))
         if row.measured is not None:
-            drawn.append(_dot(row, where, y))
+            drawn.dot(row, where, y)
             marks.append(around(where, y(_percent(row)), 6))
             if row.preferred or row.claim is None:
                 labels.append((where, y(_percent(row)), f"{row.name} {_percent(row):.1f}"))
-        parts.append(link(href(row), title(describe(row)), *drawn))
-    parts += _labels(labels, marks, (left, 2, width - 4, height - bottom))
+        drawn.end(row, describe(row))
+    # Records and the headline before the many; a chart full of names shows none.
+    parts += [*drawn.parts(), *_labels(labels[::-1][:LABELS], marks, (left, 2, width - 4, height - bottom))]
     about = f"Accuracy over time: {len(board.claimed)} claims, {len(board.measured)} measured systems"
-    return Markup(drawing(width, height, *parts, label=about, class_="chart"))
+    return Markup(drawing(width, height, *parts, label=about, class_=class_, role="group" if href else "img"))
 
 
-def against_cost(board: Board, cost: Cost, href: Callable[[Row], str], *, width: int, height: int) -> Markup:
+def against_cost(
+    board: Board, cost: Cost, href: Callable[[Row], str] | None, *, width: int, height: int, class_: str = "chart"
+) -> Markup:
     """Accuracy against cost: measured systems solid with their frontier, claims as rings."""
     done = [(row, float(cost.of(row) or 0)) for row in board.measured if cost.of(row)]
     stated = [(row, float(cost.claimed(row) or 0)) for row in board.claimed if cost.claimed(row)]
@@ -128,28 +135,26 @@ def against_cost(board: Board, cost: Cost, href: Callable[[Row], str], *, width:
     marks: list[Box] = []
     labels: list[tuple[float, float, str]] = []
     at = {row.key: value for row, value in done}
+    drawn = Marks(href)
     for row, value in stated:
-        assert row.claim is not None
-        assert row.claim.value is not None
-        where, up = x(value), y(row.claim.value)
-        drawn = []
-        if row.key in at:
-            ends = {"x1": where, "y1": up, "x2": x(at[row.key]), "y2": y(_percent(row))}
-            drawn.append(element("line", **ends, class_="gap"))
-        else:
+        where, up = x(value), y(row.claim.value if row.claim and row.claim.value is not None else math.nan)
+        own = (x(at[row.key]), y(_percent(row))) if row.key in at else None
+        if own is None:
             labels.append((where, up, row.name))
-        drawn.append(element("circle", cx=where, cy=up, r=4.5, class_="claim"))
+        drawn.claim(where, up, gap=own)
         marks.append(around(where, up, 6))
-        parts.append(link(href(row), title(describe(row)), *drawn))
+        drawn.end(row, f"{row.name}, claimed")
     ends_of_front = {value for value, _ in front}
     for row, value in done:
-        where = x(value)
-        marks.append(around(where, y(_percent(row)), 6))
+        marks.append(around(x(value), y(_percent(row)), 6))
         if value in ends_of_front:
-            labels.insert(0, (where, y(_percent(row)), row.name))
-        parts.append(link(href(row), title(f"{describe(row)}, measured"), _dot(row, where, y)))
-    parts += _labels(labels[:24], marks, (left, 2, width - 4, height - bottom), size=11)
-    return Markup(drawing(width, height, *parts, label=f"Accuracy against {cost.name}", class_="chart"))
+            labels.insert(0, (x(value), y(_percent(row)), row.name))
+        drawn.dot(row, x(value), y)
+        drawn.end(row, f"{row.name}, {_percent(row):.1f} % measured")
+    parts += drawn.parts()
+    parts += _labels(labels[:LABELS], marks, (left, 2, width - 4, height - bottom), size=11)
+    about = f"Accuracy against {cost.name}: {len(done)} measured systems, {len(stated)} claims"
+    return Markup(drawing(width, height, *parts, label=about, class_=class_, role="group" if href else "img"))
 
 
 def frontier(points: Sequence[tuple[float, float]], *, more_is_better: bool = False) -> list[tuple[float, float]]:
@@ -168,39 +173,25 @@ def frontier(points: Sequence[tuple[float, float]], *, more_is_better: bool = Fa
     return sorted(found)
 
 
-STRIP_BASE = "strip-base"
+def strip(row: Row, low: float, high: float) -> str:
+    """Claim and measurement of one row on a line that all rows share, as values that the style sheet draws.
 
+    A drawing per row would be most of the page, and the cells beside it say the same in figures.
 
-def strip_base(low: float, high: float, *, width: int = 224, height: int = 26) -> Markup:
-    """The line that all strips of a board refer to: it stands on the page once, and not in every row."""
-    x = Axis(low, high, 7, width - 7)
-    middle = height / 2
-    ticks = "".join(f"M{number(x(tick))} {number(middle - 4)}v8" for tick in x.ticks(5))
-    line = element("path", d=f"M7 {number(middle)}H{width - 7}{ticks}", class_="base", id=STRIP_BASE)
-    return Markup(element("svg", element("defs", line), width=0, height=0, class_="strip", aria_hidden="true"))
+    Args:
+        row: of the board.
+        low: left end of the line, per cent.
+        high: its right end.
 
-
-def strip(row: Row, low: float, high: float, *, width: int = 224, height: int = 26) -> Markup:
-    """Claim and measurement of one row on a line that all rows share; the cells beside it say the same in figures."""
-    x = Axis(low, high, 7, width - 7)
-    middle = height / 2
-    parts = [element("use", href=f"#{STRIP_BASE}")]
-    claimed = row.claim.value if row.claim else None
+    Returns:
+        Places on the line from 0 to 100: ``--c`` of the claim, ``--m`` measured, ``--l`` and ``--h`` its interval.
+    """
+    at = Axis(low, high, 0, 100)
+    places = {"c": row.claim.value} if row.claim and row.claim.value is not None else {}
     if row.measured is not None:
         share = row.measured.accuracy
-        ends = x(100 * share.low), x(100 * share.high)
-        if claimed is not None:
-            parts.append(element("line", x1=x(claimed), x2=x(100 * share.value), y1=middle, y2=middle, class_="gap"))
-        parts.append(
-            element("rect", x=ends[0], y=middle - 5, width=ends[1] - ends[0], height=10, rx=5, class_="interval")
-        )
-        parts.append(element("circle", cx=x(100 * share.value), cy=middle, r=4.5, class_="measured"))
-    if claimed is not None:
-        parts.append(element("circle", cx=x(claimed), cy=middle, r=4.5, class_="claim"))
-    svg = element(
-        "svg", *parts, viewBox=f"0 0 {width} {height}", width=width, height=height, class_="strip", aria_hidden="true"
-    )
-    return Markup(svg)
+        places |= {"m": 100 * share.value, "l": 100 * share.low, "h": 100 * share.high}
+    return ";".join(f"--{name}:{at(value):.1f}" for name, value in places.items())
 
 
 def reliability(result: Result, *, width: int = 380, height: int = 380) -> Markup:
@@ -314,13 +305,6 @@ def _span(values: Sequence[float]) -> tuple[float, float]:
     low, high = float(np.min(values)), float(np.max(values))
     room = max(1.5, 0.07 * (high - low))
     return max(0.0, low - room), min(100.0, high + room)
-
-
-def _dot(row: Row, x: float, y: Axis) -> str:
-    assert row.measured is not None
-    share = row.measured.accuracy
-    whisker = element("line", x1=x, x2=x, y1=y(100 * share.low), y2=y(100 * share.high), class_="whisker")
-    return whisker + element("circle", cx=x, cy=y(100 * share.value), r=5.5, class_="measured")
 
 
 def _grid_y(y: Axis, left: float, right: float, about: int = 5) -> str:

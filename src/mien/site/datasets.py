@@ -32,6 +32,8 @@ class DataSet:
         licence: of its images.
         homepage: where it comes from.
         paper: id of the publication that introduced it, where claims know it.
+        introduced: ``title`` and ``link`` of that publication, where claims do not know it.
+        size: how many images or sequences it has, as its authors say.
         about: a sentence or two.
         classes: its expressions.
         get: how to get it.
@@ -48,6 +50,8 @@ class DataSet:
     licence: str = ""
     homepage: str = ""
     paper: str = ""
+    introduced: Mapping[str, str] = field(default_factory=dict)
+    size: str = ""
     about: str = ""
     classes: tuple[str, ...] = ()
     get: str = ""

@@ -50,11 +50,11 @@ def link(href: str, *children: str) -> str:
     return element("a", *children, href=href)
 
 
-def drawing(width: float, height: float, *children: str, label: str, class_: str) -> str:
-    """The whole picture. ``label`` says what it shows."""
+def drawing(width: float, height: float, *children: str, label: str, class_: str, role: str = "group") -> str:
+    """The whole picture. ``label`` says what it shows; ``role`` is ``img`` where nothing in it can be reached."""
     return element(
         "svg", *children, viewBox=f"0 0 {number(width)} {number(height)}", width=number(width), height=number(height),
-        role="group", aria_label=label, class_=class_,
+        role=role, aria_label=label, class_=class_,
     )  # fmt: skip
 
 

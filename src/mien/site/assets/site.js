@@ -47,7 +47,13 @@
     ({ better: sent.systems[better], worse: sent.systems[worse], difference, low, high, adjusted, test: sent.tests[test] }));
   const byKey = new Map(data.map((row) => [row.key, row]));
   const body = table.tBodies[0];
-  const lines = [...body.rows].filter((line) => line.dataset.key);
+  const lines = [...body.rows];
+  for (const line of lines) {
+    line.dataset.key = line.id.slice(4);
+    const box = Object.assign(document.createElement("input"), { type: "checkbox", ariaLabel: `Compare ${byKey.get(line.dataset.key).name}` });
+    line.cells[0].className = "pick";
+    line.cells[0].append(box);
+  }
   const tools = document.querySelector(".tools");
   const count = document.querySelector(".count");
   const empty = document.querySelector(".empty");
@@ -216,7 +222,6 @@
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   dialog.addEventListener("close", () => history.replaceState(null, "", location.pathname + location.search));
 
-  for (const box of body.querySelectorAll(".pick input")) box.disabled = false;
   choose([]);
   update();
   if (location.hash.startsWith("#compare=")) {
