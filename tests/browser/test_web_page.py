@@ -18,13 +18,13 @@ from PIL import Image
 
 import mien
 from mien.errors import FetchError
+from real_data import real_data
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.full
 EXAMPLE = Path(__file__).parents[2] / "examples" / "astronaut.jpg"
-PHOTOS = next(iter(Path(__file__).parents[2].glob("../shared/data/photos")), Path("absent"))
 ASK = "text => ask(new Blob([Uint8Array.from(atob(text), letter => letter.charCodeAt(0))]))"
 Open = Callable[..., "Page"]
 
@@ -139,12 +139,11 @@ def test_what_is_transparent_lies_on_white(open_web: Open, address: str) -> None
     assert_same(ask(page, data), data, "alpha", within=0.02)  # browsers blend with a rounding of their own
 
 
-@pytest.mark.skipif(not PHOTOS.is_dir(), reason="the photographs are not on this machine")
 def test_photographs_get_the_same_answers_as_in_python(open_web: Open, address: str) -> None:
+    found = sorted(real_data("photos").glob("*.jpg"))
+    assert found
     page = open_web(address)
-    photos = sorted(PHOTOS.glob("*.jpg"))
-    assert photos
-    for photo in photos:
+    for photo in found:
         assert_same(ask(page, photo.read_bytes()), photo.read_bytes(), photo.name)
 
 

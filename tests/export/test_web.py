@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,21 @@ def test_a_page_holds_everything_and_lets_nothing_out(tmp_path: Path) -> None:
     assert (settings["long_side"], settings["min_face"]) == (320, 10.0)
     again = export_web(default_bundle(), tmp_path / "again", runtime=tmp_path / "runtime")
     assert again.path.read_bytes() == written.path.read_bytes()
+
+
+@pytest.mark.usefixtures("pinned")
+def test_no_label_is_read_as_a_part_of_the_page(tmp_path: Path) -> None:
+    runtime, bundle = runtime_folder(tmp_path / "runtime"), default_bundle()
+    labels = ("<!--<script>", "</script><b>", *bundle.card.labels[2:])
+    strange = replace(bundle, card=replace(bundle.card, name="<!--", labels=labels))
+    text = export_web(strange, tmp_path / "site", runtime=runtime).path.read_text(encoding="utf-8")
+    block = re.search(r'id="mien-settings">(.*?)</script>', text, re.DOTALL)
+    assert block is not None
+    assert "<" not in block[1]
+    assert tuple(json.loads(block[1])["card"]["labels"]) == labels
+    plain = export_web(bundle, tmp_path / "plain", runtime=runtime).path.read_text(encoding="utf-8")
+    for tag in ("<!--", "<script", "</script"):
+        assert text.count(tag) == plain.count(tag)
 
 
 @pytest.mark.usefixtures("pinned")

@@ -1,24 +1,15 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from real_data import real_data
+
 ROOT = Path(__file__).parents[2]
-
-
-def real_data(part: str) -> Path:
-    """A file or folder of the real data beside the checkout, or where MIEN_DATA points; else the test is skipped."""
-    roots = [Path(os.environ["MIEN_DATA"])] if "MIEN_DATA" in os.environ else [ROOT.parent / "shared"]
-    for root in roots:
-        for path in (root / part, root / "data" / part):
-            if path.exists():
-                return path
-    pytest.skip(f"{part} is not here: set MIEN_DATA to the folder that holds it")
 
 
 @pytest.fixture(scope="session")

@@ -137,8 +137,13 @@ def _integrity(text: str) -> str:
 
 
 def _block(name: str, kind: str, content: str) -> str:
-    """Data in the page, which no browser runs."""
-    return f'<script type="{kind}" id="mien-{name}">{content.replace("</", "<" + chr(92) + "/")}</script>'
+    """Data in the page, which no browser runs.
+
+    JSON holds what the bundle's author wrote, and more than its own end tag may end a script or keep it open: ``<!--``
+    with ``<script`` swallows all that follows. Without a single ``<`` in it nothing of it is read as HTML.
+    """
+    before, after = ("<", "\\u003c") if kind == "application/json" else ("</", "<\\/")
+    return f'<script type="{kind}" id="mien-{name}">{content.replace(before, after)}</script>'
 
 
 def _about(bundle: Bundle) -> str:
