@@ -1,7 +1,8 @@
 """Trains and measures on several processes: ``torchrun several.py '[{"runs": FOLDER, "recipe": FILE, …}]'``.
 
-``kill`` = [rank, epoch, step, signal] lets one process send itself a signal there; ``evaluate`` measures the run on the
-test split afterwards and records the result in that folder.
+Several jobs run one after the other. ``kill`` = [rank, epoch, step, signal] lets one process send itself a signal
+there; ``save`` saves after each step; ``evaluate`` measures the run on the test split afterwards and records the result
+in that folder.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import Any
 from mien.cli import main
 from mien.datasets import DATASETS, DataSet, drawn_faces
 from mien.store.launch import rank
+from mien.training import loop as module
 from mien.training.loop import Loop
+from mien.training.stopping import Place
 
 
 def verb(*arguments: str) -> None:
@@ -36,13 +39,31 @@ def kill_at(where: int, epoch: int, step: int, signal: int) -> None:
     Loop._stops = stops  # type: ignore[method-assign]
 
 
-def act(runs: str, recipe: str, timeout: float = 60, kill: list[int] | None = None, evaluate: str = "") -> None:
+def save_each_step() -> list[Place]:
+    """What is saved from now on."""
+    module.SAVE_EVERY, module.STEPS_BETWEEN = -1.0, 1
+    places: list[Place] = []
+    real = Loop._save
+
+    def save(loop: Loop, place: Place | None = None) -> None:
+        places.extend([place] if place else [])
+        real(loop, place)
+
+    Loop._save = save  # type: ignore[method-assign]
+    return places
+
+
+def act(
+    runs: str, recipe: str, timeout: float = 60, kill: list[int] | None = None, save: bool = False, evaluate: str = ""
+) -> None:
     DATASETS._entries["drawn"] = DataSet("drawn", "few", make=lambda: drawn_faces(140))
     if kill:
         kill_at(*kill)
+    places = save_each_step() if save else None
     wait = ["--timeout", str(timeout)]
     common = ["--data", "drawn", "--device", "cpu", *wait]
     verb("train", "compact", "--recipe", recipe, "--out", runs, "--resume", *common)
+    assert places is None or len(places) > 2, "nothing was saved within an epoch"
     if evaluate:
         (run,) = (entry.path for entry in os.scandir(runs))
         verb("evaluate", run, "--split", "test", "--results", evaluate, *common)

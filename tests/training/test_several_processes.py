@@ -32,27 +32,26 @@ from mien.training.weights import load_tensors
 ALIKE = ("system.dropout=0", "sync_batch_norm=true", "epochs=2", "batch_size=25", "augment.mixup=0.3")
 
 
-def start(count: int, folder: Path, *changes: str, **job: Any) -> subprocess.Popen[str]:
-    """Train in ``folder / 'runs'`` on processes of one thread."""
-    recipe = folder / "recipe.toml"
+def job(folder: Path, *changes: str, **options: Any) -> dict[str, Any]:
+    """A training in ``folder / 'runs'``; options as of `several.act`."""
     folder.mkdir(exist_ok=True)
+    recipe = folder / "recipe.toml"
     recipe.write_text(tiny.recipe(*changes).to_toml(), encoding="utf-8")
-    job = {"runs": str(folder / "runs"), "recipe": str(recipe), **job}
+    return {"runs": str(folder / "runs"), "recipe": str(recipe), **options}
+
+
+def together(count: int, *jobs: dict[str, Any]) -> tuple[int, str]:
+    """Exit status and standard error of jobs on processes of one thread."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-    return subprocess.Popen(
-        [*launcher, several.__file__, json.dumps([job])],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+    done = subprocess.run(
+        [*launcher, several.__file__, json.dumps(jobs)],
+        check=False,
+        capture_output=True,
         text=True,
+        timeout=500,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-
-
-def together(count: int, folder: Path, *changes: str, **job: Any) -> tuple[int, str]:
-    """Exit status and standard error of such a training."""
-    process = start(count, folder, *changes, **job)
-    _, said = process.communicate(timeout=500)
-    return process.returncode, said
+    return done.returncode, done.stderr
 
 
 def the_run(folder: Path) -> Run:
@@ -178,13 +177,21 @@ def test_sigterm_saves_within_an_epoch(drawn: FaceSet, tmp_path: Path, changes: 
 
 
 def test_two_processes_do_what_one_does(drawn: FaceSet, tmp_path: Path) -> None:
-    status, said = together(2, tmp_path / "two", *ALIKE, evaluate=str(tmp_path / "results"))
+    status, said = together(
+        2,
+        job(tmp_path / "two", *ALIKE, evaluate=str(tmp_path / "results")),
+        job(tmp_path / "saved", *ALIKE, save=True),
+    )
     assert status == 0, said
     run = the_run(tmp_path / "two")
     assert run.info["environment"]["processes"] == 2
-    assert said.count("epoch   1") == 1, "more than one process speaks"
+    assert said.count("epoch   1") == 2, "more than one process speaks"
     assert_alike(tiny.run(drawn, tmp_path / "one", *ALIKE), run)
     _check_result(run, drawn, tmp_path)
+    # Saves within an epoch change nothing, neither in the weights nor in the log.
+    saved = the_run(tmp_path / "saved")
+    assert saved.info["weights_sha256"] == run.info["weights_sha256"]
+    assert [entry["loss"] for entry in saved.log] == [entry["loss"] for entry in run.log]
 
 
 def _check_result(run: Run, drawn: FaceSet, folder: Path) -> None:
@@ -199,7 +206,7 @@ def _check_result(run: Run, drawn: FaceSet, folder: Path) -> None:
 @pytest.mark.full
 @pytest.mark.parametrize("changes", [(), ("augment.crops=ten", "input.resize=56"), ("checkpoint_activations=true",)])
 def test_three_processes_do_what_one_does(drawn: FaceSet, tmp_path: Path, changes: tuple[str, ...]) -> None:
-    status, said = together(3, tmp_path / "three", *ALIKE, *changes, evaluate=str(tmp_path / "results"))
+    status, said = together(3, job(tmp_path / "three", *ALIKE, *changes, evaluate=str(tmp_path / "results")))
     assert status == 0, said
     assert_alike(tiny.run(drawn, tmp_path / "one", *ALIKE, *changes), the_run(tmp_path / "three"))
     _check_result(the_run(tmp_path / "three"), drawn, tmp_path)
@@ -208,7 +215,7 @@ def test_three_processes_do_what_one_does(drawn: FaceSet, tmp_path: Path, change
 @pytest.mark.full
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to catch")
 def test_sigterm_to_one_stops_all_and_others_go_on(drawn: FaceSet, tmp_path: Path) -> None:
-    status, said = together(3, tmp_path / "run", *ALIKE, kill=[1, 0, 1, signal.SIGTERM])
+    status, said = together(3, job(tmp_path / "run", *ALIKE, kill=[1, 0, 1, signal.SIGTERM]))
     assert status != 0
     assert said.count("stopped on request (SIGTERM) in epoch 1, after step 2 of 5") == 1
     assert "exitcode  : 143" in said
@@ -216,7 +223,7 @@ def test_sigterm_to_one_stops_all_and_others_go_on(drawn: FaceSet, tmp_path: Pat
     assert {path.name for path in folder.iterdir()} == {
         "run.json", "recipe.toml", "log.jsonl", "checkpoint.safetensors",
     }  # fmt: skip
-    status, said = together(2, tmp_path / "run", *ALIKE, kill=[0, 1, 2, signal.SIGTERM])
+    status, said = together(2, job(tmp_path / "run", *ALIKE, kill=[0, 1, 2, signal.SIGTERM]))
     assert "in epoch 2, after step 3 of 5" in said
     resumed = tiny.run(drawn, tmp_path / "run" / "runs", *ALIKE, resume=True)
     assert_alike(tiny.run(drawn, tmp_path / "one", *ALIKE), resumed)
@@ -226,7 +233,7 @@ def test_sigterm_to_one_stops_all_and_others_go_on(drawn: FaceSet, tmp_path: Pat
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_a_lost_process_ends_the_job(drawn: FaceSet, tmp_path: Path) -> None:
     started = time.monotonic()
-    status, said = together(3, tmp_path / "run", *ALIKE, kill=[2, 1, 1, signal.SIGKILL])
+    status, said = together(3, job(tmp_path / "run", *ALIKE, kill=[2, 1, 1, signal.SIGKILL]))
     assert status != 0
     assert time.monotonic() - started < 300
     assert "the process of rank 2 (3 in all) no longer answers" in said
@@ -238,7 +245,7 @@ def test_a_lost_process_ends_the_job(drawn: FaceSet, tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGSTOP")
 def test_a_process_that_hangs_ends_the_job(tmp_path: Path) -> None:
     started = time.monotonic()
-    status, said = together(2, tmp_path / "run", *ALIKE, timeout=60, kill=[1, 0, 1, signal.SIGSTOP])
+    status, said = together(2, job(tmp_path / "run", *ALIKE, timeout=60, kill=[1, 0, 1, signal.SIGSTOP]))
     assert status != 0
     assert time.monotonic() - started < 300
     assert "the process of rank 1 (2 in all) no longer answers" in said

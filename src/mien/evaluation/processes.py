@@ -26,11 +26,14 @@ T = TypeVar("T")
 TIMEOUT = 600.0
 """Seconds that one process waits for another, unless the caller says something else."""
 
-_ROLL_CALL = 15.0
+_ROLL_CALL = 10.0
 """Seconds in which those who are still there have to say so; torchrun leaves 30 before it kills."""
 
+_LISTENING = 1.0
+"""Seconds between two looks whether the roll is called."""
+
 _meeting: dict[str, Any] = {}
-"""The store where the processes of this job meet, under ``store``; empty until they have met."""
+"""The store where the processes of this job meet, under ``store``; ``noticed`` where this one knows of a loss."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,7 @@ class Processes:
                 raise
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun ends us soon: say first what happened
+            _meeting["noticed"] = True
             atexit.unregister(_leave)  # nobody is there to say goodbye to
             raise ProcessError(self._loss(error)) from error
 
@@ -152,10 +156,9 @@ class Processes:
         missing = list(range(self.count))
         with contextlib.suppress(RuntimeError):
             store, ends = _meeting["store"], time.monotonic() + _ROLL_CALL
-            place = f"mien/here/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-            store.set(f"{place}/{self.rank}", b"1")
+            store.set(f"{_roll()}/call", b"1")
             while missing and time.monotonic() < ends:
-                missing = [rank for rank in missing if not store.check([f"{place}/{rank}"])]
+                missing = [rank for rank in missing if not store.check([f"{_roll()}/{rank}"])]
                 time.sleep(0.05)
         if missing and len(missing) < self.count:
             ranks = f"rank {missing[0]}" if len(missing) == 1 else f"ranks {', '.join(map(str, missing))}"
@@ -200,6 +203,7 @@ def joined(timeout: float | None = None) -> Processes:
                 "check that torchrun runs on every machine with the same --rdzv-endpoint and --nnodes"
             ) from error
         _meeting["store"] = store
+        _Answering(store, rank).start()
         atexit.register(_leave)
     return Processes(distributed.get_rank(), distributed.get_world_size())
 
@@ -220,6 +224,38 @@ def first_to_say(sentence: str) -> bool:
         return bool(store.add(f"mien/said/{attempt}/{digest}", 1) == 1)
     except RuntimeError:
         return True
+
+
+class _Answering(threading.Thread):
+    """Says that this process lives when one that noticed a loss calls the roll, also while the process waits itself.
+
+    Gloo tells a loss only to those that exchange something with the lost one; the others go on waiting. They are ended
+    here, after the one that called has said whom it misses.
+    """
+
+    def __init__(self, store: Any, rank: int) -> None:
+        super().__init__(name="mien-answering", daemon=True)
+        self.store, self.rank, self.over = store.clone(), rank, threading.Event()
+        atexit.register(self.end)
+
+    def run(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the store is gone: so is the job
+            while not self.store.check([f"{_roll()}/call"]):
+                if self.over.wait(_LISTENING):
+                    return
+            self.store.set(f"{_roll()}/{self.rank}", b"1")
+            if not self.over.wait(_ROLL_CALL) and "noticed" not in _meeting:
+                os._exit(2)  # nothing else gets a thread out of Gloo; torchrun would kill it some seconds later
+
+    def end(self) -> None:
+        """Before Python ends."""
+        self.over.set()
+        self.join(_LISTENING)
+
+
+def _roll() -> str:
+    """Where in the store this attempt's roll is called."""
+    return f"mien/here/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
 
 
 def _leave() -> None:
