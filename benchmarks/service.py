@@ -9,7 +9,7 @@ Clients and service share the machine, as do browser and service: on two cores e
 
 deepface's server, the obvious peer, is not in here: it fetches its weights from the network at the first request, and
 where the recorded figures come from, those weights cannot be had, so it can be installed and started but answers
-nothing. Its time per photograph in one process stands among the budgets.
+nothing. The same holds for deepface in one process, so no time of its stands among the recorded figures.
 """
 
 from __future__ import annotations

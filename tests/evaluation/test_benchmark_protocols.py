@@ -18,7 +18,7 @@ from mien.datasets.faceset import Attribute
 from mien.datasets.relabel import ASIDE, relabelled
 from mien.errors import DataError, InputError, SealedSplitError
 from mien.evaluation import Subject, evaluate, parts
-from mien.evaluation.across import OPEN, TEST
+from mien.evaluation.across import OPEN, TEST, is_across
 from mien.labels import (
     AFFECTNET,
     AFFECTNET7,
@@ -237,6 +237,11 @@ def test_across_refuses_other_copies_and_what_nobody_knows(tmp_path: Path, of: s
             with pytest.raises(DataError, match=message):
                 evaluate(made, faces, protocol=protocol, results=tmp_path)
     assert not (tmp_path / "ledger.jsonl").exists()
+
+
+@pytest.mark.parametrize(("of", "across"), [("fer2013", False), ("ferplus", False), ("rafdb", True)])
+def test_the_same_labels_learnt_elsewhere_are_another_copy_only_of_fer2013(of: str, across: bool) -> None:
+    assert is_across(subject(RAFDB, "ee", data="folder"), split(of, RAFDB)) is across
 
 
 def test_probabilities_are_shared_out_anew() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,15 +12,24 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+
+def _first() -> bool:
+    from mien.store.launch import rank
+
+    return rank() == 0
+
+
 # Of several processes that torchrun started the first one speaks.
-_silent = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0"
+_silent = not _first()
 stdout = Console(quiet=_silent)
 stderr = Console(stderr=True, quiet=_silent)
 
 
 def complain(sentence: str) -> None:
     """One clear sentence to standard error, wrapped by the terminal and not by us; of several processes the first."""
-    if "TORCHELASTIC_RUN_ID" in os.environ:
+    from mien.store.launch import launched
+
+    if launched():
         from mien.evaluation.processes import first_to_say
 
         if not first_to_say(sentence):

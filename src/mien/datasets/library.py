@@ -34,7 +34,7 @@ class DataSet:
         make: makes it from options; None if it needs files.
         derive: another data set, and what makes this one from it; None if it stands alone.
         add: of a derived data set: keeps what its own files say beside that other one; None if it has none.
-        card: what is published about it; None for FER2013 and what is made from it, whose facts are packaged.
+        card: what is published about it; None for FER2013, whose facts are packaged, and for faces that are drawn.
     """
 
     name: str
