@@ -13,6 +13,7 @@ bytes of the faces.
 from __future__ import annotations
 
 import argparse
+import datetime
 import functools
 import json
 import os
@@ -35,7 +36,7 @@ SYSTEMS = {"compact": "mien", "resnet18-tricks": "mien"}
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=24, help="of each kind that are timed")
     parser.add_argument("--images", type=int, default=50_000, help="of the large set")
     parser.add_argument("--side", type=int, default=80, help="of the stored faces")
     parser.add_argument("--parts", default="speed,storage,memory")
@@ -46,19 +47,30 @@ def main() -> int:
         print(json.dumps(peak(Path(arguments.peak))))
         return 0
     from mien.evaluation.environment import environment
+    from mien.results.provenance import source_state
     from mien.store import write_text
 
     report: dict[str, Any] = {"budget": BUDGET, "environment": environment("cpu", "recipe", os.cpu_count() or 1)}
+    commit, dirty = source_state()
+    report["measured"] = {}
     for part in arguments.parts.split(","):
+        load = os.getloadavg()[0]
         if part == "speed":
             report["speed"] = [speed(name, recipe, arguments.steps) for name, recipe in SYSTEMS.items()]
         elif part == "storage":
             report["storage"] = storage(arguments.side)
         else:
             report["memory"] = memory(arguments.images, arguments.side)
+        report["measured"][part] = {
+            "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "commit": commit,
+            "dirty": dirty,
+            "load": [round(load, 2), round(os.getloadavg()[0], 2)],  # one minute's mean, before and after
+        }
         print(json.dumps(report[part], indent=1))
-    if arguments.record:
-        report = {**(json.loads(RECORDED.read_text()) if RECORDED.exists() else {}), **report}
+    if arguments.record:  # a part that was not measured now keeps its figures and its own date
+        before = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
+        report = {**before, **report, "measured": {**before.get("measured", {}), **report["measured"]}}
         write_text(RECORDED, json.dumps(report, indent=1) + "\n")
     return int(any(row["ratio"] < BUDGET for row in report.get("speed", ())))
 
@@ -105,9 +117,9 @@ def speed(system: str, recipe_name: str, steps: int) -> dict[str, Any]:
                 loop._step(batches[step], 1e-6, step, generator, draw)
                 if step > 1:
                     seconds[name].append(time.perf_counter() - started)
-        decoding = time.process_time()
+        decoding = time.thread_time()  # without the readers
         sharded.train.images[: recipe.batch_size]
-        decoding = (time.process_time() - decoding) / recipe.batch_size
+        decoding = (time.thread_time() - decoding) / recipe.batch_size
     held, read = (float(np.median(seconds[name])) for name in ("memory", "shards"))
     return {
         "system": system,
@@ -168,6 +180,10 @@ def storage(side: int, count: int = 8000) -> dict[str, Any]:
         started = time.process_time()
         sharded[rows]
         found["decode_us"] = round(1e6 * (time.process_time() - started) / count, 1)
+        started = time.process_time()
+        for row in rows.tolist():
+            sharded._decoded(row)
+        found["decode_pillow_us"] = round(1e6 * (time.process_time() - started) / count, 1)
     assert total == again == in_order
     return found
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mien.datasets import faceset, import_dataset, library, load_dataset, shards
 from mien.datasets.disk import open_face_set, write_face_set
@@ -39,6 +41,44 @@ def test_it_is_used_like_an_array(shape: tuple[int, ...], tmp_path: Path, monkey
     assert np.array_equal(np.asarray(part.taken(np.array([1]))), images[[2]])
 
 
+@pytest.mark.parametrize("shape", [(9, 7), (8, 6, 3)])
+def test_every_program_reads_a_face_and_faces_of_every_program_are_read(
+    shape: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (shards.TOGETHER + 6, *shape), dtype=np.uint8)
+    images[3] = 200
+    for image in images[:5]:
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(shards._encoded(image)))), image)
+
+    def mixed(image: np.ndarray) -> bytes:
+        """Some as another program writes them."""
+        if image.flat[0] % 2:
+            return real(image)
+        out = io.BytesIO()
+        Image.fromarray(image).save(out, "PNG")
+        return out.getvalue()
+
+    real = shards._encoded
+    monkeypatch.setattr(shards, "_encoded", mixed)
+    write_shards(images, tmp_path)
+    found = ShardedImages(tmp_path)
+    ours = [found._inflated(found._files.read(*place)) is not None for place in found._index.tolist()]
+    assert ours == (images.reshape(len(images), -1)[:, 0] % 2 == 1).tolist()
+    assert np.array_equal(found[:], images)
+    assert all(np.array_equal(found[row], images[row]) for row in range(5))
+
+
+def test_a_damaged_face_is_refused(tmp_path: Path) -> None:
+    write_shards(np.random.default_rng(0).integers(0, 256, (5, 8, 8), dtype=np.uint8), tmp_path)
+    found = ShardedImages(tmp_path)
+    _, start, size = found._index[2].tolist()
+    whole = (tmp_path / "00000.tar").read_bytes()
+    (tmp_path / "00000.tar").write_bytes(whole[: start + 43] + bytes(size - 60) + whole[start + size - 17 :])
+    assert found[[0, 1, 3]].shape == (3, 8, 8)
+    with pytest.raises(DataError, match="face 2 cannot be decoded"):
+        found[[1, 2]]
+
+
 def test_a_face_set_in_shards_is_the_same_face_set(tmp_path: Path) -> None:
     data = load_dataset("drawn", count=70)
     stored = write_face_set(data, tmp_path / "stored", shards=True)
@@ -68,8 +108,6 @@ def test_a_fingerprint_holds_few_faces_at_a_time(tmp_path: Path, monkeypatch: py
 
 
 def test_large_imports_go_into_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from PIL import Image
-
     monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "cache"))
     random = np.random.default_rng(0)
     for place in ("train/happy", "train/sad", "selection/happy", "test/sad"):

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import tarfile
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +20,6 @@ from typing import IO, Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from mien.errors import DataError
@@ -28,6 +29,14 @@ SHARD_BYTES = 128 << 20
 """A shard is closed when it holds this many bytes."""
 CHUNK = 2048
 """Faces that are held decoded while all of them are gone through."""
+
+TOGETHER = 64
+"""Faces that are decoded together; their lines stay in the processor's caches."""
+
+_UP = 2
+"""PNG's filter that keeps the difference to the line above (PNG specification, 9.2)."""
+_AROUND = 57
+"""Bytes of a PNG file with one IDAT chunk beside its data: signature 8, IHDR 25, IDAT 12, IEND 12."""
 
 UInt8 = npt.NDArray[np.uint8]
 
@@ -59,6 +68,8 @@ class ShardedImages:
         self._files = _Files(folder, names)
         self.shape = (len(self._rows), *side)
         self._mode = "RGB" if len(side) == 3 else "L"
+        self._line = int(np.prod(side[1:]))
+        self._head = _head(side)
 
     @property
     def ndim(self) -> int:
@@ -78,8 +89,8 @@ class ShardedImages:
         if rows.ndim == 0:
             return self._decoded(int(rows))
         out = np.empty((len(rows), *self.shape[1:]), np.uint8)
-        for place, row in enumerate(rows.tolist()):
-            out[place] = self._decoded(row)
+        for start in range(0, len(rows), TOGETHER):
+            self._fill(out[start : start + TOGETHER], rows[start : start + TOGETHER].tolist())
         return out
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
@@ -93,7 +104,37 @@ class ShardedImages:
         part._files = self._files
         return part
 
+    def _fill(self, out: UInt8, rows: list[int]) -> None:
+        """Decode together what `_encoded` wrote: the lines of many faces are summed up at once."""
+        plain: list[int] = []
+        lines = out.reshape(len(rows), self.shape[1], self._line)  # a view
+        for place, row in enumerate(rows):
+            inflated = self._inflated(self._files.read(*self._index[row].tolist()))
+            if inflated is None:
+                plain.append(place)
+            else:
+                lines[place] = inflated[:, 1:]
+        for line in range(1, self.shape[1]):
+            lines[:, line] += lines[:, line - 1]
+        for place in plain:
+            out[place] = self._decoded(rows[place])
+
+    def _inflated(self, data: bytes) -> UInt8 | None:
+        """The differences of lines in a PNG file of ours, uint8 (H, 1 + bytes of a line); None for any other file."""
+        size = len(data) - _AROUND
+        if data[: len(self._head)] != self._head or data[33:41] != size.to_bytes(4, "big") + b"IDAT":
+            return None
+        try:
+            inflated = zlib.decompress(memoryview(data)[41 : 41 + size], bufsize=self.shape[1] * (1 + self._line))
+        except zlib.error:
+            return None
+        height = self.shape[1]
+        if len(inflated) != height * (1 + self._line) or inflated[:: 1 + self._line] != bytes([_UP]) * height:
+            return None
+        return np.frombuffer(inflated, np.uint8).reshape(height, -1)
+
     def _decoded(self, row: int) -> UInt8:
+        """One PNG file, whoever wrote it."""
         shard, start, size = self._index[row].tolist()
         data = self._files.read(shard, start, size)
         try:
@@ -186,6 +227,25 @@ class _Files:
 
 
 def _encoded(image: UInt8) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(image).save(out, "PNG", compress_level=1)
-    return out.getvalue()
+    """A PNG file that any program reads, and that is read here faster than others.
+
+    Every line is kept as its difference to the line above, so that decoding adds whole lines of many faces at a time,
+    and compressed without a search for repetitions, which grainy faces hardly have.
+    """
+    lines = image.reshape(len(image), -1)
+    filtered = np.full((len(image), 1 + lines.shape[1]), _UP, np.uint8)
+    filtered[:, 1:] = lines
+    filtered[1:, 1:] -= lines[:-1]
+    deflate = zlib.compressobj(1, strategy=zlib.Z_RLE)
+    data = deflate.compress(filtered.tobytes()) + deflate.flush()
+    return _head(image.shape) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+
+
+def _head(shape: tuple[int, ...]) -> bytes:
+    """Signature and first chunk: 8 bits per sample, grey or RGB, not interlaced."""
+    colour = 2 if len(shape) == 3 else 0
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">IIBBBBB", shape[1], shape[0], 8, colour, 0, 0, 0))
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
