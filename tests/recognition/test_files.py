@@ -136,11 +136,11 @@ def test_what_a_killed_run_left_of_a_drawing_goes_when_it_is_drawn(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    (out / ".two.faces.png.abcd1234.part").touch()
-    (out / ".other.faces.png.abcd1234.part").touch()  # of somebody who is still at it, perhaps
+    (out / ".two.faces.png.0.part").write_bytes(b"half" * 9999)
+    (out / ".other.faces.png.0.part").touch()  # of somebody who is still at it, perhaps
     (record,) = recognize_files(recognizer, [photos["two.png"]])
     DrawingFolder(out, root=photos["two.png"].parent).save(record)
-    assert sorted(path.name for path in out.iterdir()) == [".other.faces.png.abcd1234.part", "two.faces.png"]
+    assert sorted(path.name for path in out.iterdir()) == [".other.faces.png.0.part", "two.faces.png"]
 
 
 def test_a_folder_that_cannot_be_written_is_named(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -93,6 +94,62 @@ def test_a_living_writer_is_left_alone(tmp_path: Path) -> None:
         end(two)
     assert len(tidy(tmp_path / "*")) == 2
     assert names(tmp_path) == ["a", "b"]
+
+
+@posix
+def test_who_fails_takes_nothing_from_who_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the worst moment, just before the failed one removes its part, another writer comes."""
+    unlink = Path.unlink
+    others: list[contextlib.ExitStack] = []
+
+    def late(path: Path, missing_ok: bool = False) -> None:
+        if not others:
+            others.append(contextlib.ExitStack())
+            others[0].enter_context(atomic_file(tmp_path / "a")).write(b"whole")
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", late)
+    with pytest.raises(ValueError, match="mine"):
+        fail_in_file(tmp_path / "a")
+    others[0].close()
+    assert (tmp_path / "a").read_text() == "whole"
+    assert names(tmp_path) == ["a"]
+
+
+@posix
+def test_many_fail_beside_one_who_writes(tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def fail() -> None:
+        while not stop.is_set():
+            with contextlib.suppress(ValueError):
+                fail_in_file(tmp_path / "a")
+
+    threads = [threading.Thread(target=fail) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(100):
+            write_text(tmp_path / "a", str(number))
+            assert (tmp_path / "a").read_text() == str(number)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert names(tmp_path) == ["a"]
+
+
+@posix
+def test_who_closes_the_file_keeps_the_lock(tmp_path: Path) -> None:
+    def fail() -> None:
+        with atomic_file(tmp_path / "a") as out:
+            out.close()  # as some writers of formats do when something goes wrong
+            assert tidy(tmp_path / "a") == []
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        fail()
+    assert names(tmp_path) == []
 
 
 @posix

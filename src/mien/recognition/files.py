@@ -241,7 +241,6 @@ class DrawingFolder:
         self._inputs = None if inputs is None else {_identity(path) for path in inputs if str(path) != STDIN}
         self._used: set[str] = set()
         self._beside: dict[str, Counter[str]] = {}
-        self._left: dict[Path, dict[str, list[Path]]] = {}
 
     def path_for(self, file: str | Path) -> Path:
         """The path that the next drawing of ``file`` gets; with ``inputs``, each call gives a new one."""
@@ -262,9 +261,6 @@ class DrawingFolder:
         if record.faces is None or record.faces.image is None:
             return None
         path = self.path_for(record.file)
-        # What a killed run left of this very drawing; others may be in the making.
-        for left in self._leftovers(path.parent).pop(path.name, []):
-            left.unlink(missing_ok=True)
         _write_png(record.faces.draw(), path)
         return path
 
@@ -293,15 +289,6 @@ class DrawingFolder:
             found = Counter(Path(name).stem.casefold() for name in names if is_image_name(name))
             self._beside = {folder: found}  # images come folder by folder; other threads keep what they have found
         return found
-
-    def _leftovers(self, folder: Path) -> dict[str, list[Path]]:
-        """Drawing → files that were in the making when a run was killed, looked up once per folder."""
-        if folder not in self._left:
-            found: dict[str, list[Path]] = {}
-            for part in folder.glob(f".*{DRAWING}.*.part"):
-                found.setdefault(part.name[1:].rpartition(DRAWING)[0] + DRAWING, []).append(part)
-            self._left[folder] = found
-        return self._left[folder]
 
 
 def _write_png(picture: Image.Image, path: Path) -> None:

@@ -22,7 +22,7 @@ from mien.errors import InputError
 from mien.recognition.listing import Job
 from mien.recognition.tables import Row
 from mien.store import atomic_file, write_text
-from mien.store.locking import lock_file
+from mien.store.locking import lock_path
 
 _JOB, _LIST, _LOCK, _PART = "job.json", "files.jsonl", "lock", "{:012d}-{:012d}.jsonl"
 _OURS = re.compile(r"lock|(files|\d{12,}-\d{12,})\.jsonl|\.(job\.json|files\.jsonl|\d{12,}-\d{12,}\.jsonl)\..*\.part")
@@ -61,13 +61,13 @@ class Unfinished:
         with contextlib.ExitStack() as stack:
             self._check_strangers()
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                lock = stack.enter_context((self.folder / _LOCK).open("ab"))
+                lock = lock_path(self.folder / _LOCK, wait=False)
             except OSError as error:
                 reason = error.strerror or error
                 raise InputError(f"{self.target} cannot be written: {reason}; choose another path") from None
-            if not lock_file(lock, wait=False):
+            if lock is None:
                 raise InputError(f"another process is writing {self.target}; wait for it, or choose another path")
+            stack.callback(os.close, lock)
             try:
                 self._begin()
             except BaseException:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from mien.errors import InputError, MissingExtraError
 from mien.recognition.listing import Job, is_address, is_image_name
 from mien.store import atomic_file
+from mien.store.atomic import tidy
 
 TRIES = 4
 """Attempts at an object, with growing pauses, before the store counts as out of reach."""
@@ -129,11 +130,10 @@ class Place:
                 _patiently(lambda: self._system.rm_file(f"{self._root}/{name}"), self.address)
 
     def sweep(self, *folders: str) -> None:
-        """Remove what killed writers left, and empty folders, once nobody writes any more; stores keep neither."""
+        """Remove what killed writers left, and empty folders, when all is written; stores keep neither."""
         if self._system is None:
             for folder in (Path(self.address, folder) for folder in folders):
-                for left in folder.glob(".*.part"):
-                    left.unlink(missing_ok=True)
+                tidy(folder / "*")
                 with contextlib.suppress(OSError):
                     folder.rmdir()
 

@@ -1,7 +1,8 @@
 """Files and folders that appear whole or not at all, also after kill -9 or a power cut; the next writer tidies up.
 
-What is being written lies beside its target, hidden and locked by its writer. A lock ends with its process, so what
-nobody holds is what a killed writer left: the next writer of the same target takes its place or removes it.
+What is being written lies beside its target, hidden, and locked by its writer: a file itself, a folder by a file with
+the same name but for the ending. A lock ends with its process, so what nobody holds is what a killed writer left: the
+next writer of the same target takes its place or removes it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
+import secrets
 import shutil
 import stat
 import sys
@@ -17,9 +20,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from mien.store.locking import lock_file, lock_folder
+from mien.store.locking import holding, lies_at, lock_path
 
-_PART, _OLD = ".part", ".old"
+_PART, _OLD, _LOCK = ".part", ".old", ".lock"
+_IS_LOCK = re.compile(r"\..+\.[0-9a-f]{8}\.lock")
 
 
 def sync_folder(folder: Path) -> None:
@@ -47,23 +51,33 @@ def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, part = _open_part(path)
+    whole = False
     try:
-        with os.fdopen(handle, "wb") as out:
+        # The number stays ours whatever the block closes, and with it the lock: all that is done to the part is done
+        # while nobody may take it for a leftover.
+        with os.fdopen(handle, "wb", closefd=False) as out:
             yield out
             out.flush()
-            os.fsync(out.fileno())
-            if os.name == "posix":
-                # Parts are private; a finished file has the rights any new file would have.
-                umask = os.umask(0)
-                os.umask(umask)
-                part.chmod(0o666 & ~umask)
-                part.replace(path)  # while it is ours: nobody may take it for a leftover in between
-        if os.name != "posix":  # pragma: no cover - Windows moves no open file
+            os.fsync(handle)
+        if os.name == "posix":
+            # Parts are private; a finished file has the rights any new file would have.
+            umask = os.umask(0)
+            os.umask(umask)
+            os.fchmod(handle, 0o666 & ~umask)
             part.replace(path)
-        sync_folder(path.parent)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+        whole = True
+    finally:
+        if os.name == "posix":
+            if not whole and lies_at(handle, part):
+                part.unlink()
+            os.close(handle)
+        else:  # pragma: no cover - Windows moves and removes no open file
+            os.close(handle)
+            if whole:
+                part.replace(path)
+            else:
+                part.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -81,8 +95,9 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tidy(path)
-    part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_PART, dir=path.parent))
-    with lock_folder(part):
+    with _marked(path) as begin:
+        part, old = Path(f"{begin}{_PART}"), Path(f"{begin}{_OLD}")
+        part.mkdir(mode=0o700)
         try:
             yield part
             part.chmod(0o755)
@@ -90,14 +105,30 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
             if not path.exists():
                 part.replace(path)
             elif not _exchange(part, path):
-                old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_OLD, dir=path.parent))
-                with lock_folder(old):
-                    path.replace(old / path.name)
-                    part.replace(path)
-                    shutil.rmtree(old, ignore_errors=True)
+                old.mkdir(mode=0o700)
+                path.replace(old / path.name)
+                part.replace(path)
+                shutil.rmtree(old, ignore_errors=True)
             sync_folder(path.parent)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+
+
+def remove_directory(path: str | Path) -> None:
+    """A folder is gone in one step: nobody finds half of it, and what a kill leaves of it, `tidy` removes.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> remove_directory(folder)
+        >>> folder.exists()
+        False
+    """
+    path = Path(path)
+    with _marked(path) as begin:
+        old = Path(f"{begin}{_OLD}")
+        path.replace(old)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def tidy(path: str | Path) -> list[Path]:
@@ -121,19 +152,15 @@ def tidy(path: str | Path) -> list[Path]:
     if not path.parent.is_dir():
         return removed
     start = "." if path.name == "*" else f".{path.name}."
-    for left in sorted(path.parent.iterdir()):
-        if not left.name.startswith(start) or not left.name.endswith((_PART, _OLD)) or left.is_symlink():
+    # Folders before the files that say whether their writers live.
+    for left in sorted(path.parent.iterdir(), key=lambda left: (left.suffix == _LOCK, left.name)):
+        if not left.name.startswith(start) or left.is_symlink():
             continue
-        target = path.parent / left.name[1:].rsplit(".", 2)[0]
         if left.is_dir():
-            with lock_folder(left, wait=False) as ours:
-                if not ours:
-                    continue
-                if left.name.endswith(_OLD) and (left / target.name).exists() and not target.exists():
-                    (left / target.name).replace(target)  # killed between two steps: the old one is still the one
-                shutil.rmtree(left, ignore_errors=True)
-                removed.append(left)
-        elif left.name.endswith(_PART) and _unlink_dead(left):
+            gone = left.suffix in (_PART, _OLD) and _remove_dead(left)
+        else:
+            gone = (left.suffix == _PART or _IS_LOCK.fullmatch(left.name) is not None) and _unlink_dead(left)
+        if gone:
             removed.append(left)
     return removed
 
@@ -141,26 +168,42 @@ def tidy(path: str | Path) -> list[Path]:
 def _open_part(path: Path) -> tuple[int, Path]:
     """A file to write to, locked. One name per target, so that a killed writer leaves at most one, for the next."""
     if os.name == "posix":
-        part = path.with_name(f".{path.name}.0{_PART}")
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        with contextlib.suppress(OSError):
-            while True:
-                handle = os.open(part, flags, 0o600)
-                try:
-                    if not _safe(handle) or not lock_file(handle, wait=False):
-                        os.close(handle)
-                        break
-                    if _same(handle, part):
-                        os.ftruncate(handle, 0)
-                        return handle, part
-                except BaseException:
-                    os.close(handle)
-                    raise
-                os.close(handle)  # its writer was just done with it, and moved it to its place
+        for token in ("0", secrets.token_hex(4)):
+            part = path.with_name(f".{path.name}.{token}{_PART}")
+            with contextlib.suppress(OSError):  # no locks here, or a trap at that name
+                handle = lock_path(part, wait=False, mode=0o600)
+                if handle is None:
+                    continue  # another writer is at the same target
+                if _safe(handle):
+                    os.ftruncate(handle, 0)
+                    return handle, part
+                os.close(handle)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PART, dir=path.parent)
-    with contextlib.suppress(OSError):
-        lock_file(handle, wait=False)
     return handle, Path(name)
+
+
+@contextlib.contextmanager
+def _marked(path: Path) -> Iterator[str]:
+    """How the folders in the making for a target begin; a locked file of that name says that their writer lives."""
+    begin = str(path.with_name(f".{path.name}.{secrets.token_hex(4)}"))
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # no locks here: then nobody takes the folders for left ones
+            stack.enter_context(holding(Path(f"{begin}{_LOCK}")))
+        yield begin
+
+
+def _remove_dead(folder: Path) -> bool:
+    """Remove a folder in the making if its writer does not live."""
+    with contextlib.suppress(OSError), holding(folder.with_suffix(_LOCK), wait=False) as ours:
+        if ours is None:
+            return False
+        target = folder.with_name(folder.name[1:].rsplit(".", 2)[0])
+        if folder.suffix == _OLD and (folder / target.name).exists() and not target.exists():
+            (folder / target.name).replace(target)  # killed between two steps: the old one is still the one
+        existed = folder.exists()
+        shutil.rmtree(folder, ignore_errors=True)
+        return existed and not folder.exists()
+    return False
 
 
 def _safe(handle: int) -> bool:
@@ -169,32 +212,22 @@ def _safe(handle: int) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid()
 
 
-def _same(handle: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), path.lstat())
-    except FileNotFoundError:
-        return False
-
-
 def _unlink_dead(part: Path) -> bool:
     if os.name != "posix":  # pragma: no cover - Windows: whoever has it open keeps it
         with contextlib.suppress(OSError):
             part.unlink()
             return True
         return False
-    try:
-        handle = os.open(part, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return False
-    try:
-        if not _safe(handle) or not lock_file(handle, wait=False) or not _same(handle, part):
-            return False
-        part.unlink()
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(handle)
+    with contextlib.suppress(OSError):
+        handle = lock_path(part, wait=False, make=False)
+        if handle is not None:
+            try:
+                if _safe(handle):
+                    part.unlink()
+                    return True
+            finally:
+                os.close(handle)
+    return False
 
 
 def _sync_files(folder: Path) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mien.errors import OccupiedError, RunError
-from mien.store.locking import lock_file
+from mien.store.locking import holding
 
 _LOCK = "lock"
 _FOR_GOING_ON = (_LOCK, "checkpoint.safetensors", "teacher-*.safetensors", ".*.part")
@@ -33,32 +32,19 @@ def occupied(folder: Path) -> Iterator[None]:
         >>> folder.exists()
         False
     """
-    path = folder / _LOCK
     with contextlib.ExitStack() as stack:
-        while True:
-            folder.mkdir(parents=True, exist_ok=True)
-            try:
-                lock = stack.enter_context(path.open("ab"))
-            except FileNotFoundError:
-                continue  # whoever had it took the folder away between our two steps
-            if not lock_file(lock, wait=False):
-                raise OccupiedError(
-                    f"another process trains in {folder}; wait for it (--resume then returns its run), or choose "
-                    "another seed or folder"
-                )
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
-                    break  # not the lock of a folder that was removed while we opened it
-            lock.close()
-        try:
-            yield
-        finally:
-            if os.name != "posix":  # pragma: no cover - Windows removes no file that is open
-                lock.close()
-            with contextlib.suppress(OSError):
-                path.unlink()
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # refused where anything lies in it
+        stack.callback(_remove_empty, folder)
+        if stack.enter_context(holding(folder / _LOCK, wait=False)) is None:
+            raise OccupiedError(
+                f"another process trains in {folder}; wait for it (--resume then returns its run), or choose another "
+                "seed or folder"
+            )
+        yield
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()  # refused where anything lies in it
 
 
 def clear_away(folder: Path) -> None:
