@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import searching
 
 from mien.datasets import FaceSet, load_dataset
 from mien.errors import InputError
-from mien.training import Run, search_worker
+from mien.training import Run, search_storage, search_worker
 from mien.training.search import Search, search
 from mien.training.search_storage import Patience, Storage, public
 from mien.training.search_worker import RETRIES
@@ -107,7 +108,23 @@ def test_two_workers_that_draw_the_same_do_not_take_the_run_from_each_other(
 ) -> None:
     """One is stopped early and removes its run, while the other one waits for it, or goes on in it already."""
     monkeypatch.setattr(search_worker, "_sampler", lambda plan, ordinal: optuna.samplers.RandomSampler(seed=0))
-    monkeypatch.setattr(optuna.Trial, "should_prune", lambda self: self.number == 0)
+    first_trains = threading.Event()
+
+    def should_prune(trial: optuna.Trial) -> bool:
+        if trial.number == 0:
+            first_trains.set()
+            time.sleep(0.2)
+        return trial.number == 0
+
+    monkeypatch.setattr(optuna.Trial, "should_prune", should_prune)
+    train_trial = search_worker._train
+
+    def one_after_the_other(trial: optuna.Trial, *given: Any) -> None:
+        if trial.number == 1:  # or the one that is stopped early would find a finished run
+            assert first_trains.wait(timeout=120)
+        train_trial(trial, *given)
+
+    monkeypatch.setattr(search_worker, "_train", one_after_the_other)
     both_ask = threading.Barrier(2)
     ask = search_worker._next
 
@@ -134,7 +151,7 @@ def test_two_workers_that_draw_the_same_do_not_take_the_run_from_each_other(
         thread.join(timeout=200)
     assert not failed, failed
     found = run(faces, tmp_path, trials=2, epochs=3, pruner="median")
-    assert sorted(t["state"] for t in found.trials) == ["complete", "pruned"]
+    assert sorted(t["state"] for t in found.trials) == ["complete", "pruned"], str(found.trials)
     [folder] = (found.folder / "trials").iterdir()
     [whole] = [t for t in found.trials if t["state"] == "complete"]
     assert Run.open(folder).finished
@@ -160,6 +177,43 @@ def test_an_address_that_is_none_is_not_repeated(faces: FaceSet, tmp_path: Path)
     assert "secret" not in str(caught.value)
 
 
+def test_an_answer_that_breaks_off_counts_as_away() -> None:
+    """Optuna takes it for too long a question and asks another one, in the same transaction."""
+    from sqlalchemy import exc
+
+    try:
+        try:
+            raise exc.OperationalError("SELECT", {}, Exception("server closed the connection"))
+        except exc.OperationalError:
+            raise exc.PendingRollbackError("roll back first")  # noqa: B904 - as there
+    except exc.PendingRollbackError as error:
+        told = optuna.exceptions.StorageInternalError("invalid data, perhaps")
+        told.__cause__ = error
+    assert search_storage._is_away(told)
+    assert not search_storage._is_away(optuna.exceptions.StorageInternalError("invalid data"))
+
+
 def test_patience_makes_sense() -> None:
     with pytest.raises(InputError, match="below dead"):
         Patience(beat=10, dead=10)
+
+
+def test_who_sweeps_takes_no_file_of_a_worker_that_just_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the two steps of one that opens its file and locks it."""
+    from mien.store import locking
+
+    storage = Storage(f"journal:{tmp_path / 'journal'}", tmp_path)
+    other, lock = search_worker._Crew(tmp_path / "workers", storage), locking.lock_file
+    swept: list[int] = []
+
+    def late(file: int, *, wait: bool = True) -> bool:
+        if not swept:
+            swept.append(1)
+            other._sweep(set())
+        return lock(file, wait=wait)
+
+    monkeypatch.setattr(locking, "lock_file", late)
+    with search_worker._Crew(tmp_path / "workers", storage) as crew:
+        assert swept
+        assert not other._gone(crew.token), "it lives, and is known to"
+    assert not list((tmp_path / "workers").iterdir())

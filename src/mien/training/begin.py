@@ -13,7 +13,7 @@ import torch
 
 import mien
 from mien import systems
-from mien.errors import InputError, SealedSplitError
+from mien.errors import InputError, RunError, SealedSplitError
 from mien.evaluation.processes import joined
 from mien.store import write_text
 from mien.store.launch import launched
@@ -203,7 +203,14 @@ def _fit(
 def _start(folder: Path, given: Given, train: Split, selection: Split, seed: int, resume: bool) -> Run:
     """The run that lies there, or one that is not written yet."""
     if (folder / "run.json").exists():
-        return Run.open(folder).continued(train, selection, resume=resume)
+        try:
+            found = Run.open(folder)
+        except RunError:
+            if (folder / "run.json").exists():
+                raise
+            # Another process removed it between our two steps.
+        else:
+            return found.continued(train, selection, resume=resume)
     info = beginning(given.recipe, train, selection, seed=seed)
     return Run(folder, given.recipe, {**info, "extra_data": given.extra_data, **given.notes})
 

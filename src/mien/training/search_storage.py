@@ -312,7 +312,8 @@ def _secrets(url: Any) -> set[str]:
 def _causes(error: BaseException | None) -> Iterator[Any]:
     while error is not None:
         yield error
-        error = error.__cause__
+        # Optuna asks again by itself while it handles an answer that broke off, and then tells of the second error.
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _is_away(error: BaseException) -> bool:

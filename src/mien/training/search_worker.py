@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-import shutil
 import socket
 import threading
 import time
@@ -18,10 +17,11 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from mien.errors import MienError, OccupiedError, RecipeError, RunError, StoppedError, StorageError
-from mien.store.locking import lock_file
+from mien.store.atomic import remove_directory, tidy
+from mien.store.locking import lock_path
 from mien.training.begin import train as train_run
 from mien.training.loop import Progress
 from mien.training.occupied import occupied
@@ -70,6 +70,7 @@ def work(plan: Plan, data: FaceSet, notify: Notify | None = None) -> None:
     storage = Storage(plan.storage, plan.folder, plan.patience)
     study = load(storage, plan)
     chosen = get_space(plan.space)
+    tidy(plan.folder / "trials" / "*")
     with _Crew(plan.folder / "workers", storage) as crew:
         while (trial := _next(crew, study, plan)) is not None:
             with _beating(storage, trial):
@@ -203,7 +204,7 @@ def _train(trial: Any, study: Any, space: Space, plan: Plan, data: FaceSet) -> N
             for path in folder.glob(f"*-{recipe.hash[:8]}-s0"):
                 # Another worker may have drawn the same values and gone on where this one stopped.
                 with contextlib.suppress(RunError), occupied(path):
-                    shutil.rmtree(path, ignore_errors=True)
+                    remove_directory(path)  # in one step: others may be about to go on in it
             return
         except (StorageError, StoppedError, _TakenOver):
             raise
@@ -266,13 +267,12 @@ class _Crew:
         self._silent: dict[int, float] = {}
 
     def __enter__(self) -> _Crew:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._file: IO[bytes] = (self.folder / self.token).open("ab")
-        lock_file(self._file)
+        self._handle = lock_path(self.folder / self.token)
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        assert self._handle is not None
+        os.close(self._handle)
         if error == (None, None, None):  # otherwise the file tells the next worker that ours died
             with contextlib.suppress(OSError):
                 (self.folder / self.token).unlink()
@@ -298,18 +298,25 @@ class _Crew:
         self._sweep({trial.user_attrs.get("lock") for trial in running})
         _queue_again(study)
 
-    def _gone(self, token: str) -> bool:
-        """Whether a worker of this folder is dead."""
+    def _gone(self, token: str, *, remove: bool = False) -> bool:
+        """Whether a worker of this folder is dead; its file may be removed while it is surely nobody's."""
+        path = self.folder / token
         try:
-            with (self.folder / token).open("r+b") as file:
-                return lock_file(file, wait=False)
+            handle = lock_path(path, wait=False, make=False)
         except OSError:
             return not self.storage.beats  # a worker on another machine, or one that left nothing behind
+        if handle is None:
+            return False
+        if remove:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        os.close(handle)
+        return True
 
     def _sweep(self, used: set[Any]) -> None:
         for path in self.folder.iterdir():
-            if path.name not in used and path.name != self.token and self._gone(path.name):
-                path.unlink(missing_ok=True)
+            if path.name not in used and path.name != self.token:
+                self._gone(path.name, remove=True)
 
 
 def _fail(study: Any, trial: Any) -> None:
