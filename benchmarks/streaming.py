@@ -68,9 +68,7 @@ def main() -> int:
             "dirty": dirty,
             "load": [round(load, 2), round(os.getloadavg()[0], 2)],  # one minute's mean, before and after
         }
-        report["measured"] |= (
-            {system: about for system in arguments.systems.split(",")} if part == "speed" else {part: about}
-        )
+        report["measured"] |= dict.fromkeys(arguments.systems.split(",") if part == "speed" else [part], about)
         print(json.dumps(report[part], indent=1))
     if arguments.record:  # a part that was not measured now keeps its figures and its own date
         before = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
