@@ -22,6 +22,7 @@ from mien.recognition.batch import Summary, model_facts
 from mien.scale.parts import MODEL, PartedTable, Stretch
 from mien.scale.worker import Task, Worker
 from mien.store.cpu import cpu_count
+from mien.store.locking import lock_path
 
 if TYPE_CHECKING:
     from mien.recognition.listing import Plan
@@ -144,49 +145,58 @@ def _cluster(workers: int | None) -> Iterator[int]:
     import ray.data
 
     mine = not ray.is_initialized()
-    folder = None
-    if mine:
-        address = os.environ.get("RAY_ADDRESS")
-        settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if address:
-            settings["address"] = address
-        else:
-            # Its own logs and sockets; short, for the names of sockets end at 107 bytes.
-            folder = _folder()
-            settings |= {"address": "local", "num_cpus": workers or cpu_count(), "include_dashboard": False}
-            settings |= {"object_store_memory": 200 << 20, "_temp_dir": folder}
-            # By default Ray's workers yield to every other process of the machine.
-            settings["_system_config"] = {"worker_niceness": 0}
-        _start(settings)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    # Ray's own answer to a polite request to stop is a crash report.
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if main else None
-    try:
-        yield max(1, int(ray.cluster_resources().get("CPU", 1)))
-    finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
+    with contextlib.ExitStack() as held:
         if mine:
-            ray.shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            address = os.environ.get("RAY_ADDRESS")
+            settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+            if address:
+                settings["address"] = address
+            else:
+                # Its own logs and sockets; short, for the names of sockets end at 107 bytes.
+                folder = held.enter_context(_folder())
+                settings |= {"address": "local", "num_cpus": workers or cpu_count(), "include_dashboard": False}
+                settings |= {"object_store_memory": 200 << 20, "_temp_dir": folder}
+                # By default Ray's workers yield to every other process of the machine.
+                settings["_system_config"] = {"worker_niceness": 0}
+            _start(settings)
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        # Ray's own answer to a polite request to stop is a crash report.
+        main = threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler) if main else None
+        try:
+            yield max(1, int(ray.cluster_resources().get("CPU", 1)))
+        finally:
+            if before is not None:
+                signal.signal(signal.SIGTERM, before)
+            if mine:
+                ray.shutdown()
 
 
-def _folder() -> str:
-    """For Ray's logs and sockets; what jobs left that were killed goes."""
-    base = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
-    for left in base.glob("mien-ray-*-*"):
-        if (
-            left.name.split("-")[2].isdigit()
-            and not Path("/proc", left.name.split("-")[2]).exists()
-            and Path("/proc/self").exists()
-        ):
-            shutil.rmtree(left, ignore_errors=True)
-    return tempfile.mkdtemp(prefix=f"mien-ray-{os.getpid()}-", dir=base)
+@contextlib.contextmanager
+def _folder(base: Path | None = None) -> Iterator[str]:
+    """For Ray's logs and sockets, ours until the block ends; what jobs left that were killed goes.
+
+    A job holds a lock in its folder. The number of its process would say nothing: containers that share a folder
+    count theirs apart.
+    """
+    base = base or (Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir()))
+    for left in base.glob("mien-ray-*"):
+        with contextlib.suppress(OSError):  # of other people, or just being made: without a lock so far
+            handle = lock_path(left / "lock", wait=False, make=False)
+            if handle is not None:
+                shutil.rmtree(left, ignore_errors=True)
+                os.close(handle)
+    made = tempfile.mkdtemp(prefix="mien-ray-", dir=base)
+    handle = lock_path(Path(made, "lock"))
+    try:
+        yield made
+    finally:
+        if handle is not None:
+            os.close(handle)
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def _start(settings: dict[str, Any]) -> None:
