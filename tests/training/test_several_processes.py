@@ -23,7 +23,7 @@ from mien.errors import InputError, ProcessError, StoppedError
 from mien.evaluation import evaluate, score
 from mien.evaluation.processes import Processes
 from mien.results import Ledger, load_all
-from mien.training import Progress, Run
+from mien.training import Progress, Recipe, Run, train
 from mien.training.augmentation import Share
 from mien.training.parallel import Together
 from mien.training.variants import Varied
@@ -32,11 +32,18 @@ from mien.training.weights import load_tensors
 ALIKE = ("system.dropout=0", "sync_batch_norm=true", "epochs=2", "batch_size=25", "augment.mixup=0.3")
 
 
+def chosen(*changes: str) -> Recipe:
+    """A tiny recipe; with ``in stages`` among the changes it has two."""
+    plain = tiny.recipe(*(change for change in changes if change != "in stages"))
+    stages = ({"name": "all", "epochs": 2}, {"name": "last", "epochs": 1, "trainable": ["head"]})
+    return plain.with_(stages=stages) if "in stages" in changes else plain
+
+
 def job(folder: Path, *changes: str, **options: Any) -> dict[str, Any]:
     """A training in ``folder / 'runs'``; options as of `several.act`."""
     folder.mkdir(exist_ok=True)
     recipe = folder / "recipe.toml"
-    recipe.write_text(tiny.recipe(*changes).to_toml(), encoding="utf-8")
+    recipe.write_text(chosen(*changes).to_toml(), encoding="utf-8")
     return {"runs": str(folder / "runs"), "recipe": str(recipe), **options}
 
 
@@ -57,6 +64,11 @@ def together(count: int, *jobs: dict[str, Any]) -> tuple[int, str]:
 def the_run(folder: Path) -> Run:
     (path,) = (folder / "runs").iterdir()
     return Run.open(path)
+
+
+def alone(drawn: FaceSet, folder: Path, *changes: str) -> Run:
+    recipe = chosen(*changes)
+    return train("compact", drawn.train, drawn.selection, recipe=recipe, out=folder, device="cpu")
 
 
 def assert_alike(one: Run, other: Run) -> None:
@@ -204,11 +216,13 @@ def _check_result(run: Run, drawn: FaceSet, folder: Path) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("changes", [(), ("augment.crops=ten", "input.resize=56"), ("checkpoint_activations=true",)])
+@pytest.mark.parametrize(
+    "changes", [("in stages",), ("augment.crops=ten", "input.resize=56"), ("checkpoint_activations=true",)]
+)
 def test_three_processes_do_what_one_does(drawn: FaceSet, tmp_path: Path, changes: tuple[str, ...]) -> None:
     status, said = together(3, job(tmp_path / "three", *ALIKE, *changes, evaluate=str(tmp_path / "results")))
     assert status == 0, said
-    assert_alike(tiny.run(drawn, tmp_path / "one", *ALIKE, *changes), the_run(tmp_path / "three"))
+    assert_alike(alone(drawn, tmp_path / "one", *ALIKE, *changes), the_run(tmp_path / "three"))
     _check_result(the_run(tmp_path / "three"), drawn, tmp_path)
 
 
