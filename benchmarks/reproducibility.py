@@ -1,6 +1,6 @@
 """What changes the outcome of one training: the same seed with other threads, processes, precision, on drawn faces.
 
-    python benchmarks/reproducibility.py            # measure; four minutes
+    python benchmarks/reproducibility.py            # measure; a minute on two free cores
     python benchmarks/reproducibility.py --record   # and write benchmarks/recorded/reproducibility.json
 
 Every training runs on its own, started anew. docs/guides/several-processes.md quotes the record; ``mien results docs``
@@ -121,13 +121,13 @@ def main() -> int:
             made = pool.map(lambda name: trained(name, Path(folder), given.rounds), VARIANTS)
             runs = dict(zip(VARIANTS, made, strict=True))
         answers = {name: scores(run) for name, run in runs.items()}
-    reference, logits = runs["reference"], answers["reference"]
+        logs = {name: [entry["loss"] for entry in run.log] for name, run in runs.items()}
+    logits = answers["reference"]
     for name, run in runs.items():
-        losses = [entry["loss"] for entry in run.log]
         found[name] = {
             "weights_sha256": run.info["weights_sha256"],
-            "loss_first": apart(abs(losses[0] / reference.log[0]["loss"] - 1)),
-            "loss_last": apart(abs(losses[-1] / reference.log[-1]["loss"] - 1)),
+            "loss_first": apart(abs(logs[name][0] / logs["reference"][0] - 1)),
+            "loss_last": apart(abs(logs[name][-1] / logs["reference"][-1] - 1)),
             "logits": apart(float(np.abs(answers[name] - logits).max() / np.abs(logits).max())),
             "other_answers": int((answers[name].argmax(1) != logits.argmax(1)).sum()),
         }
