@@ -44,7 +44,7 @@ VARIANTS: dict[str, tuple[int, int, list[str]]] = {
 AGAIN = {"again": "reference", "processes_2_again": "processes_2", "bf16_again": "bf16"}
 WORDS = {
     "reference": "one process, one thread, fp32", "again": "the same once more", "threads": "two threads",
-    "processes_2": "two processes, `sync_batch_norm`", "processes_2_again": "the same once more",
+    "processes_2": "two processes, sync_batch_norm", "processes_2_again": "the same once more",
     "bf16": "bf16", "bf16_again": "the same once more",
     "unsynchronised": "two processes, statistics of the shares", "seed": "another seed",
 }  # fmt: skip
@@ -88,7 +88,7 @@ def scores(run: Any) -> np.ndarray:
 def table(found: dict[str, Any]) -> dict[str, Any]:
     """The figures as the guide shows them: differences are those from the first row."""
     rows = [
-        [WORDS[name], f"`{one['weights_sha256'][:8]}`", one["loss_first"], one["loss_last"], one["logits"],
+        [WORDS[name], one["weights_sha256"][:8], one["loss_first"], one["loss_last"], one["logits"],
          str(one["other_answers"])]
         for name, one in found.items()
     ]  # fmt: skip
