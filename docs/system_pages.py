@@ -34,6 +34,12 @@ MEASURES = (
     ("epochs", "cost.epochs"),
     ("result", "id"),
 )
+LACKING = {
+    "classical": ("nll", "ece", "cost.epochs"),
+    "clustering": ("nll", "ece", "cost.epochs"),
+    "ensemble": ("cost.epochs",),
+}
+"""What results of a kind cannot have: margins and clusters are no probabilities, and only networks have epochs."""
 
 
 def pages() -> dict[str, str]:
@@ -148,6 +154,8 @@ def page(about: Described) -> Iterator[str]:
         columns |= {"bundle, as it ships": "kind=bundle views=one", "bundle, flip": "kind=bundle views=flip"}
     yield f"| | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}"
     for what, value in MEASURES:
+        if value in LACKING.get(about.kind, ()):
+            continue
         cells = (f"<!-- mien:results value={value} system={about.id} {which} --><!-- /mien:results -->"
                  for which in columns.values())  # fmt: skip
         yield f"| {what} | {' | '.join(cells)} |"
