@@ -99,8 +99,7 @@ def augment(
         offsets = [torch.tensor(corner, device=device).float().mul(room).expand(count, 2) for corner in _CORNERS]
     linear = theta[:, :, :2]
     maps = [
-        torch.cat([linear * kept, (theta[:, :, 2] + (linear @ o[:, :, None])[:, :, 0])[:, :, None]], 2)
-        for o in offsets
+        torch.cat([linear * kept, (theta[:, :, 2] + (linear @ o[:, :, None])[:, :, 0])[:, :, None]], 2) for o in offsets
     ]
     if recipe.crops == "ten":
         mirror = torch.tensor([-1.0, 1.0, 1.0], device=device)
