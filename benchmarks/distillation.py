@@ -55,7 +55,6 @@ def main() -> None:
     )
     labels = np.asarray(data.selection.labels)
     right: dict[str, list[np.ndarray]] = {"alone": [], "taught": []}
-    seconds: dict[str, float] = {"alone": 0.0, "taught": 0.0}
     for seed in range(arguments.seeds):
         for recipe in (plain, taught):
             teacher = arguments.teacher if recipe is taught else None
@@ -64,7 +63,6 @@ def main() -> None:
                 recipe=recipe, seed=seed, out=arguments.out, resume=True, teacher=teacher,
             )  # fmt: skip
             right[recipe.name].append(correct(run, data.selection.images, labels))
-            seconds[recipe.name] += sum(entry["seconds"] for entry in run.log)
             print(
                 json.dumps({"seed": seed, "recipe": recipe.name, "accuracy": right[recipe.name][-1].mean()}), flush=True
             )
@@ -79,7 +77,7 @@ def main() -> None:
             "columns": ["", *(f"seed {seed}" for seed in range(arguments.seeds)), "mean", "standard deviation"],
             "rows": [row("alone", alone), row("with its teacher", with_teacher)],
         },
-        "difference": as_record(gain), "seconds": {name: round(value) for name, value in seconds.items()},
+        "difference": as_record(gain),
     }  # fmt: skip
     print(json.dumps(found, indent=1))
     if arguments.record:
