@@ -326,6 +326,18 @@ def halve(folder: Path) -> Any:
 # --- at home ----------------------------------------------------------------------------------------------------------
 
 
+def _extract(tar: tarfile.TarFile, folder: Path) -> None:
+    """Regular files below ``folder`` and nothing else; Python 3.11.0 to 3.11.3 have no filters for that."""
+    for member in tar:
+        target = (folder / member.name).resolve()
+        if not member.isfile() or not target.is_relative_to(folder.resolve()):
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        stream = tar.extractfile(member)
+        assert stream is not None
+        target.write_bytes(stream.read())
+
+
 def collect(came_back: Path, results: Path, runs: Path) -> int:
     """Take over results whose ledger continues ours, and runs with their weights made whole again."""
     import tempfile
@@ -336,11 +348,11 @@ def collect(came_back: Path, results: Path, runs: Path) -> int:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         with tarfile.open(came_back / "results.tar.gz") as tar:
-            tar.extractall(root, filter="data")
+            _extract(tar, root)
         pieces = b"".join(p.read_bytes() for p in sorted(came_back.glob("weights.tar.*")))
         if pieces:
             with tarfile.open(fileobj=io.BytesIO(pieces)) as tar:
-                tar.extractall(root, filter="data")
+                _extract(tar, root)
         theirs = root / "results" / "ledger.jsonl"
         ours = results / "ledger.jsonl"
         before = ours.read_bytes() if ours.exists() else b""

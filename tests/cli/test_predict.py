@@ -285,7 +285,7 @@ def test_two_tables_at_once_are_refused(
 ) -> None:
     assert run(*predict, crops["sad"], "--out", "a.csv", "--csv", "b.csv") == 2
     assert run(*predict, crops["sad"], "--out", "a.txt") == 2
-    assert "none of .csv, .jsonl, .parquet" in capsys.readouterr().err
+    assert "a.txt says no format; let its name end in .csv, .jsonl or .parquet" in capsys.readouterr().err
 
 
 def test_a_stopped_run_says_how_it_goes_on(

@@ -154,8 +154,13 @@ def _check_command(words: list[str]) -> None:
         assert all((ROOT / word).exists() for word in words[1:] if "/" in word), f"{shown}: no such tests"
     elif words[0] == "python" and words[1:2] and words[1].endswith(".py"):
         assert (ROOT / words[1]).is_file(), f"{shown}: no such file"
+    elif words[0] == "torchrun":
+        _check_command(["mien", *words[words.index("mien") + 1 :]])
+    elif words[0] == "sbatch":
+        _check_command(shlex.split(words[words.index("--wrap") + 1].replace("$SLURM_ARRAY_TASK_ID", "1")))
     else:
-        assert words[0] in ("curl", "docker", "export"), f"the test does not know what to do with: {shown}"
+        others = ("curl", "docker", "export", "createuser", "createdb")
+        assert words[0] in others, f"the test does not know what to do with: {shown}"
 
 
 def _check_names(tree: ast.AST) -> None:

@@ -108,7 +108,7 @@ def test_parquet_needs_its_extra_before_any_work(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"mien\[table\]"):
         recognize_to_table(recognizer, ["a.jpg"], tmp_path / "faces.parquet")
-    with pytest.raises(InputError, match=r"none of \.csv, \.jsonl, \.parquet; did you mean 'parquet'"):
+    with pytest.raises(InputError, match=r"says no format; let its name end in \.csv, \.jsonl or \.parquet"):
         recognize_to_table(recognizer, ["a.jpg"], tmp_path / "faces.parqet")
     assert list(tmp_path.iterdir()) == []
 

@@ -218,6 +218,18 @@ def cli(*arguments: str | Path) -> int:
     return int(stop.value.code or 0)
 
 
+def test_what_no_shard_could_read_is_told_by_the_merge(
+    bundle_path: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "broken.png").write_text("no image")
+    out = tmp_path / "faces.csv"
+    recognise = ["predict", photos, "-r", "--model", bundle_path, "--crops", "--out", out]
+    unread = sorted(cli(*recognise, "--shard", f"{number}/2") for number in (1, 2))
+    assert unread[-1] == 2
+    assert cli("predict", "--merge", "--out", out) == 2
+    assert "could not be read (see the column message)" in capsys.readouterr().err
+
+
 def test_the_command_line(bundle_path: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (photos / "b" / "05.png").unlink()
     out = tmp_path / "faces.csv"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from mien.training.occupied import occupied
 HOLD = """
 import sys
 from pathlib import Path
+from typing import Any
 from mien.training.occupied import occupied
 with occupied(Path(sys.argv[1])):
     (Path(sys.argv[1]) / "run.json").touch()
@@ -106,9 +108,9 @@ def test_a_teacher_sees_plain_faces_as_they_are(tmp_path: Path, monkeypatch: pyt
 
     asked = Teacher.on_faces
 
-    def watch(self: Teacher, faces: np.ndarray, temperature: float) -> object:
+    def watch(self: Teacher, faces: np.ndarray, *rest: Any) -> object:
         seen.append(faces)
-        return asked(self, faces, temperature)
+        return asked(self, faces, *rest)
 
     monkeypatch.setattr(Teacher, "on_faces", watch)
     tiny.run(own, tmp_path, "epochs=1", "distill.weight=0.5", "distill.targets=face", teacher=teacher)

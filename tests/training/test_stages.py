@@ -116,7 +116,7 @@ def test_monitored_loss_chooses_and_stops(drawn: FaceSet, tmp_path: Path, monkey
     shown = iter([0.1, 0.5, 3.0, 9.0, 27.0])
     rights = iter([4, 5, 6, 7, 8])
 
-    def score(*_: Any) -> np.ndarray:
+    def score(*_: Any, **__: Any) -> np.ndarray:
         labels, right, certainty = np.arange(14) % 7, next(rights), next(shown)
         out = np.zeros((14, 7), np.float32)
         out[np.arange(14), np.where(np.arange(14) < right, labels, (labels + 1) % 7)] = certainty

@@ -10,7 +10,7 @@ import typer
 
 def evaluate(
     subject: Annotated[
-        list[Path] | None, typer.Argument(help="A run folder or a bundle (.onnx); or the runs of all folds.")
+        list[Path] | None, typer.Argument(help="A run folder, a bundle (.onnx) or default; or the runs of all folds.")
     ] = None,
     onnx: Annotated[Path | None, typer.Option(help="Instead: any network as ONNX file, with --adapter.")] = None,
     adapter: Annotated[
@@ -112,6 +112,10 @@ def evaluate(
 
 
 def _open(subject: Path) -> object:
+    if str(subject) == "default" and not subject.exists():
+        from mien.recognition.default import default_bundle
+
+        return default_bundle()
     if subject.suffix == ".onnx":
         from mien.bundle import read_bundle
 

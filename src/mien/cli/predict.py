@@ -229,6 +229,8 @@ def _merge(wanted: Plan | None, out: str | None, as_json: bool) -> None:
             stderr.print(str(found), soft_wrap=True, highlight=False, markup=False)
     if found.problems:
         raise typer.Exit(1)
+    if found.counts["errors"]:
+        raise typer.Exit(2)  # as one run over all of them says it
 
 
 def _to_screen(

@@ -40,7 +40,10 @@ def read_votes(path: str | Path) -> npt.NDArray[np.uint8]:
         DataError: another table, or a row that cannot be; with the line.
     """
     source = open_source(Path(path))
-    tables = [member.name for member in visible(source) if member.name.lower().endswith("fer2013new.csv")]
+    members = visible(source)
+    tables = [member.name for member in members if member.name.lower().endswith("fer2013new.csv")]
+    if not tables and len(members) == 1 and members[0].name.lower().endswith(".csv"):
+        tables = [members[0].name]  # its content says whether it is that file
     if not tables:
         raise DataError("there is no fer2013new.csv in it; give that file of the FER+ project", file=path)
     lines, file = read_lines(source, tables[:1])[tables[0]], source.label(tables[0])

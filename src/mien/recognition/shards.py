@@ -134,9 +134,11 @@ class Merged:
         return {"out": self.out, "problems": list(self.problems), "shards": self.shards, **self.counts}
 
     def __str__(self) -> str:
+        unread = self.counts["errors"]
         return (
             f"{self.out}: {self.counts['faces']:,} faces in {self.counts['files']:,} files from {self.shards:,} "
             f"shards; each file is there once, {shard_folder(self.out)} is no longer needed"
+            + (f"; {unread:,} could not be read (see the column message)" if unread else "")
         )
 
 
