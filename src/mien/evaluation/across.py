@@ -15,10 +15,9 @@ from mien.datasets.lineage import image_source
 from mien.datasets.relabel import relabelled
 from mien.errors import DataError, InputError
 from mien.evaluation.parts import protocol_of, subjects_of, suited
-from mien.evaluation.processes import joined
 from mien.evaluation.subjects import check_unadapted, subject_of
 from mien.labels import shared
-from mien.results import Answers, Ledger, Result, protocols
+from mien.results import Answers, Result, protocols
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -152,16 +151,7 @@ def evaluate_across(
         taken: Split | SealedSplit = data.test
         if taken.name != split.name:
             raise DataError(f"no face of {split.name} has a label that {prepared.system} tells")
-        ledger = Ledger(Path(results) / "ledger.jsonl")
-        opening = joined().on_first(
-            lambda: ledger.open_split(
-                protocol=known.name,
-                split=split.name,
-                views=views,
-                data_fingerprint=data.fingerprint,
-                **prepared.identity,
-            )
-        )
+        opening = prepared.note_opening(data.test, known.name, views, results)
         faces = data.test.open(opening)
     else:
         faces = Split(data, split.name, split.role, data.rows(split.name))

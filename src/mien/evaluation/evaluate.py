@@ -18,7 +18,7 @@ from mien.evaluation.parts import OWN, check_data, protocol_of, suited
 from mien.evaluation.processes import joined, own_device
 from mien.evaluation.subjects import Subject, check_unadapted, subject_of
 from mien.faces.views import get_view
-from mien.results import Answers, Ledger, Result, protocols
+from mien.results import Answers, Result, protocols
 from mien.results.submission import check_against_labels
 
 if TYPE_CHECKING:
@@ -145,16 +145,7 @@ def _measured(
         check_steady(prepared, selection.images, selection_scores, views)
     opening, test = None, None
     if isinstance(split, SealedSplit):
-        ledger = Ledger(Path(results) / "ledger.jsonl")
-        opening = joined().on_first(
-            lambda: ledger.open_split(
-                protocol=known.name,
-                split=split.name,
-                views=views,
-                data_fingerprint=face_set.fingerprint,
-                **prepared.identity,
-            )
-        )
+        opening = prepared.note_opening(split, known.name, views, results)
         test = split.open(opening)
     test_scores = prepared.measure(test, views, advance) if test else None
     if test_scores is not None and prepared.kind == "submitted" and known.answers is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +14,13 @@ from mien.errors import DataError, InputError, RunError
 from mien.evaluation.processes import joined
 from mien.evaluation.scorers import score
 from mien.labels import LabelSet
+from mien.results import Ledger, Opening
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mien.datasets import Split
+    from mien.datasets.faceset import SealedSplit
     from mien.evaluation.scorers import Logits
 
 
@@ -77,6 +80,19 @@ class Subject:
         """What a result says of it, as keywords of `mien.results.Result.build`."""
         more = ("recipe", "seed", "extra_data", "environment", "cost", "scores_kind", "submission")
         return {**self.identity, **{name: getattr(self, name) for name in more}}
+
+    def note_opening(self, split: SealedSplit, protocol: str, views: str, results: str | Path) -> Opening:
+        """Note in the ledger of the folder ``results`` that this split is opened for it; the first process does so."""
+        ledger = Ledger(Path(results) / "ledger.jsonl")
+        return joined().on_first(
+            lambda: ledger.open_split(
+                protocol=protocol,
+                split=split.name,
+                views=views,
+                data_fingerprint=split.fingerprint,
+                **self.identity,
+            )
+        )
 
     def measure(self, faces: Split, views: str, advance: Callable[[int], None]) -> NDArray[np.float32]:
         """Its scores of all faces of a split; processes that torchrun started share them.
