@@ -183,8 +183,14 @@ class Turtle(ClassicalSystem):
 
         notify("spectral clustering", 0, 1)
         whole = np.concatenate(ready, axis=1)
+        # The default solver factorises the graph, whose factors are almost full: minutes and gigabytes, not a second.
         model = SpectralClustering(
-            self.classes, affinity="nearest_neighbors", n_neighbors=10, assign_labels="cluster_qr", random_state=seed
+            self.classes,
+            affinity="nearest_neighbors",
+            n_neighbors=10,
+            eigen_solver="lobpcg",
+            assign_labels="cluster_qr",
+            random_state=seed,
         )
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Graph is not fully connected")  # its parts are clusters then
