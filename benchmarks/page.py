@@ -77,15 +77,32 @@ def tables(record: dict[str, Any]) -> str:
 def measured_on(record: dict[str, Any]) -> str:
     machine, bundle = record["machine"], record["bundle"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    commit = f", commit {record['commit'][:12]}" if record["commit"] else ""
-    busy = "" if record["others"] is None else f" Others used {record['others']:.1%} of the processor meanwhile."
     return (
-        f"{record['date']}, mien {record['mien']}{commit}{' with changes' if record['dirty'] else ''}, bundle "
-        f"`{bundle['name']}` ({bundle['precision']}, {bundle['bytes'] / 1e6:.1f} MB, SHA-256 "
+        f"{source(record)}, bundle `{bundle['name']}` ({bundle['precision']}, {bundle['bytes'] / 1e6:.1f} MB, SHA-256 "
         f"{bundle['sha256'][:12]}…). {machine['processor']}, {machine['cores']} cores "
-        f"({', '.join(machine['features'])}), Python {machine['python']}, {versions}.{busy}\n\n"
+        f"({', '.join(machine['features'])}), Python {machine['python']}, {versions}.{busy(record)}\n\n"
         "Medians over the rounds, with the smallest and the largest; ratios say how many times better mien is."
     )
+
+
+def source(record: dict[str, Any]) -> str:
+    """Day and source of a measurement."""
+    commit = f", commit {record['commit'][:12]}" if record["commit"] else ""
+    return f"{record['date']}, mien {record['mien']}{commit}{' with changes' if record['dirty'] else ''}"
+
+
+def busy(record: dict[str, Any]) -> str:
+    """What else the machine did, as far as it was noted; begins with a space where it says anything."""
+    if record.get("others") is not None:
+        return f" Others used {record['others']:.1%} of the processor meanwhile."
+    if "others_running" in record:  # how it was noted before
+        return f" The machine's load was {record['others_running']:.1f} when it began, of whatever ran just before."
+    return ""
+
+
+def measured_when(record: dict[str, Any]) -> str:
+    """The same for a part that was measured by itself."""
+    return f"({source(record)}.{busy(record)})"
 
 
 def sides_table(record: dict[str, Any]) -> str:
@@ -115,7 +132,7 @@ def import_table(found: dict[str, Any]) -> str:
         [
             way,
             number(run["wall"]),
-            number(run["first_wall"]),
+            number(run.get("first_wall", run["wall"])),  # recorded before there were rounds: the only run
             number(run["processor"]),
             f"{run['peak_mib']:.0f}",
             *[f"{ratio[of]:g} ×" if (ratio := found["ratios"].get(way)) else "–" for of in ("wall", "processor")],
@@ -125,12 +142,15 @@ def import_table(found: dict[str, Any]) -> str:
     text = (
         f"{kind}, {found['bytes'] / 1e6:.0f} MB, {found['rows']:,} faces. The budgets: 10 times as fast as "
         "torchvision and the loop over pandas, at most 700 MiB, later opens under 0.05 s. Ours includes all checks, "
-        "the search for exact duplicates, the fingerprint and the copy on disk; the others do none of that. "
-        f"{found['rounds']} rounds of all ways in turn: the fastest run of each counts; beside it the first, which "
-        "meets memory that nobody has touched lately.\n\n"
+        "the search for exact duplicates, the fingerprint and the copy on disk; the others do none of that."
     )
+    if "rounds" in found:
+        text += (
+            f" {found['rounds']} rounds of all ways in turn: the fastest run of each counts; beside it the first, "
+            "which meets memory that nobody has touched lately."
+        )
     heads = ["way", "wall s", "first run", "processor s", "peak MiB", "mien's import is faster by", "in processor time"]
-    return text + markdown(heads, lines)
+    return f"{text}\n\n{markdown(heads, lines)}"
 
 
 def video_table(found: dict[str, Any]) -> str:
@@ -159,27 +179,28 @@ def service_tables(found: dict[str, Any]) -> str:
         ]
         told = f"`mien serve`, {load['photos']} in turn; clients that ask without a pause share the cores with it."
         parts += [f"{told} deepface's server could not be measured beside it: its weights cannot be had here."]
-        parts += [markdown(["clients", "requests/s", "median ms", "99th percentile ms"], rows)]
+        parts += [markdown(["clients", "requests/s", "median ms", "99th percentile ms"], rows), measured_when(load)]
     if live := found.get("live"):
         width, height = live["camera"]
         parts += [
             f"`mien live` with a camera of {width} × {height}, in Chromium without a graphics card on the same cores: "
             f"{live['frames_per_second']:.0f} frames/s, {live['service_ms_per_frame']:.0f} ms of the service "
-            "per frame. The budget: 15 frames/s."
+            f"per frame. The budget: 15 frames/s. {measured_when(live)}"
         ]
     if web := found.get("web"):
         parts += [
             f"The page of `mien export default --web`: {web['bytes'] / 2**20:.1f} MiB, ready after "
             f"{web['ready_ms']} ms, the portrait answered in {web['first_answer_ms']} ms at first and "
-            f"{web['later_answers_ms']} ms later."
+            f"{web['later_answers_ms']} ms later. {measured_when(web)}"
         ]
     if over := found.get("overload"):
         memory, statuses = over["memory_mib"], over["statuses"]
         parts += [
-            f"Overload: {over['clients']} clients for {over['seconds']} seconds. {statuses.get('200', 0)} answers, "
-            f"{statuses.get('429', 0)} requests shed with 429, {statuses.get('503', 0)} accepted ones too late (503), "
-            f"{over['connections_broken']} connections broken; peak memory {memory['first_third_peak']:.0f} MiB in the "
-            f"first third of the time and {memory['last_third_peak']:.0f} MiB in the last."
+            f"Overload: {over['clients']} clients for {over['seconds']} seconds, {over['photos']}. "
+            f"{statuses.get('200', 0):,} answers, {statuses.get('429', 0):,} requests shed with 429, "
+            f"{statuses.get('503', 0):,} accepted ones too late (503), {over['connections_broken']} connections "
+            f"broken; peak memory {memory['first_third_peak']:.0f} MiB in the first third of the time and "
+            f"{memory['last_third_peak']:.0f} MiB in the last. {measured_when(over)}"
         ]
     return "\n## The service and the pages\n\n" + "\n\n".join(parts) + "\n" if parts else ""
 

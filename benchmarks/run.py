@@ -14,15 +14,14 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import page
 import video
+from others import Load
 
 import mien
 import recognition
@@ -127,35 +126,6 @@ def keep(record: dict[str, Any]) -> None:
         raise SystemExit("only a whole measurement is kept, so that all figures belong together: leave --only away")
     write_text(page.RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     write_text(page.PACKAGED, page.packaged(record))
-
-
-class Load:
-    """How much of the processor others use while this process and its children work. Linux only."""
-
-    def __init__(self) -> None:
-        self.start = self._now()
-
-    def others(self) -> float | None:
-        """Share of all cores, 0–1, since this was made; None where the system does not tell."""
-        now = self._now()
-        if now is None or self.start is None:
-            return None
-        wall, used, own = (b - a for a, b in zip(self.start, now, strict=True))
-        return round(max(0.0, used - own) / (wall * (os.cpu_count() or 1)), 4)
-
-    @staticmethod
-    def _now() -> tuple[float, float, float] | None:
-        try:
-            fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
-        except OSError:
-            return None
-        busy = sum(map(int, fields)) - int(fields[3]) - int(fields[4])
-        spent = os.times()
-        return (
-            time.perf_counter(),
-            busy / os.sysconf("SC_CLK_TCK"),
-            spent.user + spent.system + spent.children_user + spent.children_system,
-        )
 
 
 def say(sentence: str) -> None:

@@ -37,6 +37,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from others import Load
 from PIL import Image
 
 import mien
@@ -69,14 +70,17 @@ def main() -> None:
         "web": web,
         "overload": lambda: overload(photos, what, arguments.seconds),
     }
+    for polite in (signal.SIGTERM, signal.SIGHUP):  # as after an error: what was started here ends with it
+        signal.signal(polite, lambda number, _: sys.exit(128 + number))
     commit, dirty = source_state()
     about = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "mien": mien.__version__}
     about |= {"commit": commit, "dirty": dirty, "machine": bench.machine()}
     found = {}
     for part in parts:
-        busy = os.getloadavg()[0]
-        found[part] = {**about, "others_running": round(busy, 1), **work[part]()}
-        print(json.dumps({part: {k: v for k, v in found[part].items() if k not in about}}, indent=1), flush=True)
+        meanwhile = Load()
+        measured = work[part]()
+        found[part] = {**about, "others": meanwhile.others(), **measured}
+        print(json.dumps({part: {"others": found[part]["others"], **measured}}, indent=1), flush=True)
     if arguments.record:
         kept = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
         write_text(RECORD, json.dumps(kept | found, indent=1, ensure_ascii=False) + "\n")
@@ -116,9 +120,11 @@ def overload(photos: list[bytes], what: str, seconds: float, clients: int = 120)
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        outcome = asked(port, photos, clients, seconds)
-        ended.set()
-        watcher.join()
+        try:
+            outcome = asked(port, photos, clients, seconds)
+        finally:
+            ended.set()
+            watcher.join()
         alive = process.poll() is None
         after = asked(port, photos, 1, 1.0)
     third = max(1, len(memory) // 3)
@@ -254,7 +260,8 @@ def asked(port: int, photos: list[bytes], clients: int, seconds: float) -> Outco
         connection.close()
 
     start = time.perf_counter()
-    threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
+    # Daemons: who is stopped in the middle waits for none of them.
+    threads = [threading.Thread(target=client, args=(number,), daemon=True) for number in range(clients)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -283,8 +290,11 @@ def service() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
             raise RuntimeError("the service did not get ready")
         yield port, process
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        process.terminate()
+        try:
+            process.wait(60)
+        finally:
+            process.kill()  # that did not hear, or nobody waits any longer
 
 
 @contextlib.contextmanager

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import importlib
 import json
+import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -91,6 +93,64 @@ def test_the_table_marks_kept_and_missed_budgets(page: ModuleType, recognition: 
     assert "`hsemotion-onnx`: random weights." in text
     assert "`deepface` was left out: no weights." in text
     assert "Others used 1.2% of the processor" in text
+
+
+SERVICE: dict[str, Any] = {
+    "load": {
+        **{key: RECORD[key] for key in ("date", "mien", "commit", "machine")},
+        "dirty": True,
+        "others": 0.25,
+        "photos": "18 photographs",
+        "rows": [{"clients": 4, "requests_per_second": 40.0, "p50_ms": 80.0, "p99_ms": 250.0}],
+    },
+    "live": {
+        **{key: RECORD[key] for key in ("date", "mien", "dirty", "machine")},
+        "commit": None,
+        "others_running": 2.5,
+        "camera": [1280, 720],
+        "frames_per_second": 20.0,
+        "service_ms_per_frame": 20.0,
+    },
+}
+
+
+def test_every_part_of_the_service_says_when_from_what_and_beside_what_it_was_measured(page: ModuleType) -> None:
+    load, live = page.service_tables(SERVICE).split("`mien live`")
+    assert "(2026-01-02, mien 0.1.0, commit 0123456789ab with changes. Others used 25.0% of the processor" in load
+    assert "(2026-01-02, mien 0.1.0. The machine's load was 2.5 when it began" in live
+    assert "with changes" not in live
+
+
+def test_the_load_of_others_is_what_neither_we_nor_our_children_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = importlib.import_module("others")
+    # Wall, all processors, ours: 10 s in which 2 cores could have worked 20, 9 were worked and 4 by us.
+    moments = iter([(100.0, 50.0, 7.0), (110.0, 59.0, 11.0), (110.0, 52.0, 11.0), None])
+    monkeypatch.setattr(others.Load, "_now", lambda _: next(moments))
+    monkeypatch.setattr(others.os, "cpu_count", lambda: 2)
+    load = others.Load()
+    assert load.others() == 0.25
+    assert load.others() == 0, "ticks are coarse"
+    assert load.others() is None
+
+
+@pytest.mark.full
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the service in /proc")
+def test_a_benchmark_that_is_stopped_takes_its_service_along() -> None:
+    pytest.importorskip("fastapi", reason="the extra 'serve' is not installed")
+    command = [sys.executable, str(ROOT / "benchmarks" / "service.py"), "load"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        until = time.monotonic() + 60
+        while not (started := children.read_text().split()):
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        time.sleep(1)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + 15
+    assert said == ""
+    assert not any(Path("/proc", number).exists() for number in started)
 
 
 def test_check_finds_a_page_that_was_edited(
