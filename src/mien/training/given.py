@@ -5,6 +5,7 @@ All of it is resolved before anything is written: the recipe gains the hash of e
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,13 +162,7 @@ def _published(given: Given, card: Card, source: str | Path) -> Given:
         recipe = recipe.with_(input=spec, system={**recipe.system, **wanted.options})
     recipe = recipe.with_(start=_filled(recipe, "pretrained", hash_weights(state)))
     notes = {"start": {"kind": "pretrained", "model": wanted.model, "weights_sha256": recipe.start.weights}}
-    return replace(
-        given,
-        recipe=recipe,
-        published=state,
-        extra_data=[*given.extra_data, *wanted.extra_data],
-        notes={**given.notes, **notes},
-    )
+    return _with(given, recipe, wanted.extra_data, notes, published=state)
 
 
 def _from_run(given: Given, run: Run, train: Split) -> Given:
@@ -183,14 +178,7 @@ def _from_run(given: Given, run: Run, train: Split) -> Given:
     recipe = recipe.with_(start=_filled(recipe, "run", str(run.info["weights_sha256"])))
     start = {"kind": "run", "name": run.folder.name, "weights_sha256": recipe.start.weights}
     notes = {"start": {**start, **(carried.notes() if carried is not None else {})}}
-    return replace(
-        given,
-        recipe=recipe,
-        state=dict(run.module().state_dict()),
-        carried=carried,
-        extra_data=[*given.extra_data, *_behind(run, train)],
-        notes={**given.notes, **notes},
-    )
+    return _with(given, recipe, _behind(run, train), notes, state=dict(run.module().state_dict()), carried=carried)
 
 
 def _taught(given: Given, source: Any, train: Split, device: str) -> Given:
@@ -202,13 +190,7 @@ def _taught(given: Given, source: Any, train: Split, device: str) -> Given:
     _same("distill.teacher", recipe.distill.teacher, teacher.hash)
     recipe = recipe.with_(distill=replace(recipe.distill, teacher=teacher.hash))
     behind = [name for member in teacher.sources for name in _behind(member, train)]
-    return replace(
-        given,
-        recipe=recipe,
-        teacher=teacher,
-        extra_data=[*given.extra_data, *behind],
-        notes={**given.notes, "teacher": teacher.info()},
-    )
+    return _with(given, recipe, behind, {"teacher": teacher.info()}, teacher=teacher)
 
 
 def _illustrated(given: Given, source: str | Path | ExtraImages, train: Split) -> Given:
@@ -228,25 +210,25 @@ def _illustrated(given: Given, source: str | Path | ExtraImages, train: Split) -
             "a protocol with folds they would show the fold that is left out"
         )
     _same("extra_images", given.recipe.extra_images, extra.fingerprint)
-    return replace(
-        given,
-        recipe=given.recipe.with_(extra_images=extra.fingerprint),
-        extra=extra,
-        extra_data=[*given.extra_data, *extra.names],
-        notes={**given.notes, "extra_images": extra.info()},
-    )
+    recipe = given.recipe.with_(extra_images=extra.fingerprint)
+    return _with(given, recipe, extra.names, {"extra_images": extra.info()}, extra=extra)
 
 
 def _rated(given: Given, found: Voted | None) -> Given:
     if found is None:
         return given
     _same("votes", given.recipe.votes, found.hash)
+    return _with(given, given.recipe.with_(votes=found.hash), found.extra_data, found.notes, voted=found)
+
+
+def _with(given: Given, recipe: Recipe, behind: Iterable[str], notes: Mapping[str, Any], **found: Any) -> Given:
+    """One more thing found: what it is, the recipe that names it, the data behind it and what the run notes of it."""
     return replace(
         given,
-        recipe=given.recipe.with_(votes=found.hash),
-        voted=found,
-        extra_data=[*given.extra_data, *found.extra_data],
-        notes={**given.notes, **found.notes},
+        recipe=recipe,
+        extra_data=[*given.extra_data, *behind],
+        notes={**given.notes, **notes},
+        **found,
     )
 
 
