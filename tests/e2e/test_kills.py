@@ -51,13 +51,19 @@ class Zygote:
 
     def run(self, folder: Path, words: list[str], **how: Any) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
-        environment = {"MIEN_CACHE": str(folder / "cache")}
+        scratch(folder).mkdir(exist_ok=True)
+        environment = {"MIEN_CACHE": str(folder / "cache"), "TMPDIR": str(scratch(folder))}
         request = {"folder": str(folder), "words": words, "environment": environment, **how}
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(request).encode() + b"\n")
         self.process.stdin.flush()
         answer: dict[str, Any] = json.loads(self.said.readline())
         return answer
+
+
+def scratch(folder: Path) -> Path:
+    """The system's folder for temporary files of a folder; steps in it count, too."""
+    return folder.with_name(f"{folder.name}.tmp")
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +125,13 @@ def tree(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Files and folders that nobody who finished would leave."""
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+    strange = [name for name in names if re.search(r"\.(part|old|saving|unfinished)\b|(^|/)(\.|lock$)", name)]
+    return strange + [str(path) for path in scratch(folder).iterdir()]
 
 
 def all_files(folder: Path) -> dict[str, str]:
@@ -283,10 +296,7 @@ def disturb(zygote: Zygote, world: Path, name: str, seed: int, steps: int, times
         done = zygote.run(folder, [*placed(scenario.words, folder), *again])
         assert done["code"] == 0, done["said"]
         assert scenario.outcome(folder) == expected
-        strange = [
-            path for path in tree(folder) if re.search(r"\.(part|old|saving|unfinished)\b|(^|/)(\.|lock$)", path)
-        ]
-        assert not strange, strange
+        assert not leftovers(folder)
         shutil.rmtree(folder)
     return count
 

@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -74,6 +75,7 @@ def _child(request: dict[str, Any], tell: int) -> None:
     os.dup2(said, 2)
     os.chdir(folder)
     os.environ.update(request.get("environment", {}))
+    tempfile.tempdir = None  # asked again
 
     def watch(event: str, given: tuple[Any, ...]) -> None:
         nonlocal count

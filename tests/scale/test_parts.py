@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -307,22 +306,6 @@ def test_an_image_that_may_not_be_read_is_a_row_and_a_note_that_may_not_stops_th
     assert "may not be read or written" in job.worker.do(stretches[0])[2]
     store.rm("/seen", recursive=True)
     store.rm("/told", recursive=True)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="elsewhere a locked file cannot be removed")
-def test_a_folder_of_a_job_that_lives_stays_whatever_its_process_is_called(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    left, begun = tmp_path / "mien-ray-killed", tmp_path / "mien-ray-begun"
-    (left / "session").mkdir(parents=True)
-    (left / "lock").touch()
-    begun.mkdir()  # by somebody who has not come to the lock yet
-    monkeypatch.setattr(os, "getpid", lambda: 1 << 30)  # as seen from another container
-    with batch._folder(tmp_path) as first:
-        assert sorted(tmp_path.iterdir()) == sorted([begun, Path(first)])
-        with batch._folder(tmp_path) as second:
-            assert sorted(tmp_path.iterdir()) == sorted([begun, Path(first), Path(second)])
-    assert list(tmp_path.iterdir()) == [begun]
 
 
 class ClientError(Exception):

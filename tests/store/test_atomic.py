@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.store import atomic, atomic_directory, atomic_file, write_text
+from mien.store import atomic, atomic_directory, atomic_file, scratch_directory, write_text
 from mien.store.atomic import tidy
 
 posix = pytest.mark.skipif(os.name != "posix", reason="locks and rights of POSIX")
@@ -19,9 +19,9 @@ posix = pytest.mark.skipif(os.name != "posix", reason="locks and rights of POSIX
 WRITE = """
 import sys, time
 from pathlib import Path
-from mien.store import atomic_file, atomic_directory
+from mien.store import atomic_file, atomic_directory, scratch_directory
 kind, path = sys.argv[1], Path(sys.argv[2])
-with (atomic_file if kind == "file" else atomic_directory)(path) as out:
+with {"file": atomic_file, "folder": atomic_directory, "scratch": scratch_directory}[kind](path) as out:
     if kind == "file":
         out.write(b"half"); out.flush()
     else:
@@ -94,6 +94,24 @@ def test_a_living_writer_is_left_alone(tmp_path: Path) -> None:
         end(two)
     assert len(tidy(tmp_path / "*")) == 2
     assert names(tmp_path) == ["a", "b"]
+
+
+@posix
+def test_a_scratch_folder_is_gone_after_its_block_or_after_the_next_where_that_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = writer("scratch", tmp_path)
+    (other,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    monkeypatch.setattr(os, "getpid", lambda: 1 << 30)  # as seen from another container
+    with scratch_directory(tmp_path) as ours:
+        assert ours.stat().st_mode & 0o777 == 0o700
+        assert {path for path in tmp_path.iterdir() if path.is_dir()} == {other, ours}, "of one that lives"
+    assert (other / "inner").exists()
+    assert not ours.exists()
+    end(process)
+    with scratch_directory(tmp_path) as ours:
+        assert [path for path in tmp_path.iterdir() if path.is_dir()] == [ours]
+    assert list(tmp_path.iterdir()) == []
 
 
 @posix

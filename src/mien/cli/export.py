@@ -26,12 +26,13 @@ def export(
     json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
 ) -> None:
     """Write a run as a self-describing bundle and report what that changed; or a bundle as a page for the browser."""
-    import tempfile
+    import contextlib
 
     from mien.cli.common import print_json, print_table, progress, stdout
     from mien.errors import InputError
     from mien.export import export_web
     from mien.recognition import Recognizer
+    from mien.store import scratch_directory
 
     if onnx is None and web is None:
         raise InputError("say what to write: --onnx FILE for a bundle, --web DIR for a page")
@@ -40,7 +41,7 @@ def export(
     if web is None and runtime is not None:
         raise InputError("--runtime belongs to --web")
     told: dict[str, object] = {}
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as held:
         if Path(source).is_dir():
             from mien.datasets import load_dataset
             from mien.export import export_run
@@ -48,7 +49,7 @@ def export(
 
             done = export_run(
                 Run.open(source),
-                onnx or Path(folder) / "bundle.onnx",
+                onnx or held.enter_context(scratch_directory()) / "bundle.onnx",
                 data=None if data == "none" else load_dataset(data, path),
                 precision="int8" if int8 else "fp16" if fp16 else "fp32",
                 method=method,

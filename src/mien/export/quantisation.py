@@ -11,7 +11,6 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy as np
 from mien.errors import InputError, MissingExtraError
 from mien.export.equalisation import RESTORED, equalise
 from mien.export.simplification import simplify
+from mien.store import scratch_directory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,13 +73,14 @@ def to_int8(model: bytes, inputs: NDArray[np.float32], *, method: str = "minmax"
             return None if batch is None else {"input": batch}
 
     root = logging.getLogger()
-    level = root.level
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    level, elsewhere = root.level, tempfile.tempdir
+    with scratch_directory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        plain, prepared, quantised = (Path(folder) / name for name in ("plain.onnx", "prepared.onnx", "int8.onnx"))
+        plain, prepared, quantised = (folder / name for name in ("plain.onnx", "prepared.onnx", "int8.onnx"))
         plain.write_bytes(model)
         try:
             root.setLevel(logging.ERROR)  # onnxruntime logs advice to the root logger
+            tempfile.tempdir = str(folder)  # and makes folders of its own, of which nothing may stay after a kill
             # Folds batch normalisation into convolutions, so that no rounding stands between the two.
             quant_pre_process(str(plain), str(prepared))
             ready = equalise(simplify(prepared.read_bytes()), inputs[:EQUALISATION_FACES])
@@ -98,6 +99,7 @@ def to_int8(model: bytes, inputs: NDArray[np.float32], *, method: str = "minmax"
             )
         finally:
             root.setLevel(level)
+            tempfile.tempdir = elsewhere
         judged = inputs[:JUDGED_FACES]
         wanted = _logits(model, judged)
         tried = [_narrow(quantised.read_bytes(), factor) for factor in NARROWINGS]

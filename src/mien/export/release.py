@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-import tempfile
 from pathlib import Path
 
 from mien.datasets import load_dataset
@@ -19,7 +18,7 @@ from mien.evaluation import evaluate
 from mien.export.bundling import add_results, export_run
 from mien.recognition.default import MODEL, PIN
 from mien.results import Result
-from mien.store import atomic_file, write_text
+from mien.store import atomic_file, scratch_directory, write_text
 from mien.training import Run
 
 VIEWS = ("one", "flip")
@@ -41,8 +40,8 @@ def release(run: Run, *, precision: str = "int8", results: str | Path = "results
             0.3 points of selection accuracy lost).
     """
     data = load_dataset("fer2013")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / MODEL
+    with scratch_directory() as folder:
+        path = folder / MODEL
         done = export_run(run, path, data=data, precision=precision, views=VIEWS, name="default")
         report = done.report
         if precision == "int8":

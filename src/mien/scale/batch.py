@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,8 +19,8 @@ from mien.errors import InputError, MissingExtraError
 from mien.recognition.batch import Summary, model_facts
 from mien.scale.parts import MODEL, PartedTable, Stretch
 from mien.scale.worker import Task, Worker
+from mien.store import scratch_directory
 from mien.store.cpu import cpu_count
-from mien.store.locking import lock_path
 
 if TYPE_CHECKING:
     from mien.recognition.listing import Plan
@@ -152,8 +150,8 @@ def _cluster(workers: int | None) -> Iterator[int]:
             if address:
                 settings["address"] = address
             else:
-                # Its own logs and sockets; short, for the names of sockets end at 107 bytes.
-                folder = held.enter_context(_folder())
+                # Its own logs and sockets, where the path is short: the names of sockets end at 107 bytes.
+                folder = str(held.enter_context(scratch_directory("/tmp" if Path("/tmp").is_dir() else None)))
                 settings |= {"address": "local", "num_cpus": workers or cpu_count(), "include_dashboard": False}
                 settings |= {"object_store_memory": 200 << 20, "_temp_dir": folder}
                 # By default Ray's workers yield to every other process of the machine.
@@ -173,30 +171,6 @@ def _cluster(workers: int | None) -> Iterator[int]:
                 signal.signal(signal.SIGTERM, before)
             if mine:
                 ray.shutdown()
-
-
-@contextlib.contextmanager
-def _folder(base: Path | None = None) -> Iterator[str]:
-    """For Ray's logs and sockets, ours until the block ends; what jobs left that were killed goes.
-
-    A job holds a lock in its folder. The number of its process would say nothing: containers that share a folder
-    count theirs apart.
-    """
-    base = base or (Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir()))
-    for left in base.glob("mien-ray-*"):
-        with contextlib.suppress(OSError):  # of other people, or just being made: without a lock so far
-            handle = lock_path(left / "lock", wait=False, make=False)
-            if handle is not None:
-                shutil.rmtree(left, ignore_errors=True)
-                os.close(handle)
-    made = tempfile.mkdtemp(prefix="mien-ray-", dir=base)
-    handle = lock_path(Path(made, "lock"))
-    try:
-        yield made
-    finally:
-        if handle is not None:
-            os.close(handle)
-        shutil.rmtree(made, ignore_errors=True)
 
 
 def _start(settings: dict[str, Any]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
-import tempfile
 import threading
 import webbrowser
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from mien.errors import InputError, MissingExtraError
 from mien.serving.config import ENVIRONMENT, ServiceConfig
+from mien.store import scratch_directory
 
 _EXTRA = ("fastapi", "uvicorn", "python_multipart", "websockets", "prometheus_client")
 
@@ -42,9 +43,9 @@ def serve(config: ServiceConfig, *, open_page: str = "", say: Callable[[str], No
     if open_page:
         threading.Timer(1.0, webbrowser.open, [address + open_page]).start()
     os.environ[ENVIRONMENT] = config.to_json()
-    with tempfile.TemporaryDirectory(prefix="mien-figures-") as figures:
+    with contextlib.ExitStack() as held:
         if config.workers > 1:
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = figures
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(held.enter_context(scratch_directory()))
         uvicorn.run(
             "mien.serving.app:from_environment",
             factory=True,

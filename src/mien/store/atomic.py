@@ -94,24 +94,36 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    tidy(path)
-    with _marked(path) as begin:
-        part, old = Path(f"{begin}{_PART}"), Path(f"{begin}{_OLD}")
-        part.mkdir(mode=0o700)
-        try:
-            yield part
-            part.chmod(0o755)
-            _sync_files(part)
-            if not path.exists():
-                part.replace(path)
-            elif not _exchange(part, path):
-                old.mkdir(mode=0o700)
-                path.replace(old / path.name)
-                part.replace(path)
-                shutil.rmtree(old, ignore_errors=True)
-            sync_folder(path.parent)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+    with _private(path) as part:
+        yield part
+        part.chmod(0o755)
+        _sync_files(part)
+        if not path.exists():
+            part.replace(path)
+        elif not _exchange(part, path):
+            old = part.with_suffix(_OLD)
+            old.mkdir(mode=0o700)
+            path.replace(old / path.name)
+            part.replace(path)
+            shutil.rmtree(old, ignore_errors=True)
+        sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def scratch_directory(base: str | Path | None = None) -> Iterator[Path]:
+    """A private folder for what is needed during a block only; what killed processes left of theirs goes, too.
+
+    Args:
+        base: to make it in; by default the system's folder for temporary files.
+
+    Example:
+        >>> with scratch_directory() as folder:
+        ...     _ = (folder / "piece").write_bytes(b"half")
+        >>> folder.exists()
+        False
+    """
+    with _private(Path(base or tempfile.gettempdir()) / "mien") as part:
+        yield part
 
 
 def remove_directory(path: str | Path) -> None:
@@ -180,6 +192,19 @@ def _open_part(path: Path) -> tuple[int, Path]:
                 os.close(handle)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PART, dir=path.parent)
     return handle, Path(name)
+
+
+@contextlib.contextmanager
+def _private(path: Path) -> Iterator[Path]:
+    """A fresh folder beside a target, gone when the block ends unless it was renamed in it."""
+    tidy(path)
+    with _marked(path) as begin:
+        part = Path(f"{begin}{_PART}")
+        part.mkdir(mode=0o700)
+        try:
+            yield part
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 @contextlib.contextmanager

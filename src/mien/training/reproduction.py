@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from mien.datasets import FaceSet, load_dataset
 from mien.errors import InputError
 from mien.evaluation import evaluate, parts
 from mien.results import Result, protocols
+from mien.store import scratch_directory
 from mien.training.begin import train
 from mien.training.given import ingredients
 from mien.training.loop import Progress
@@ -77,7 +77,7 @@ def _retrained(
             f"{recorded.id} was trained with {' and '.join(lacking)}, which a recorded recipe names by hash only; "
             "train it again with `mien train` or `mien distill`, and give the run here"
         )
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_directory() as folder:
         runs = [
             train(
                 recorded.system,
@@ -96,7 +96,7 @@ def _retrained(
         if recorded.kind == "run":
             return _again(runs[0], recorded, face_set, results)
         precision = str(recorded.environment.get("precision", "fp32"))
-        bundle = runs[0].export(Path(folder) / "again.onnx", data=face_set, precision=precision)
+        bundle = runs[0].export(folder / "again.onnx", data=face_set, precision=precision)
         return _again(bundle, recorded, face_set, results)
 
 
