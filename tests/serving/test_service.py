@@ -67,6 +67,9 @@ def png(side: int = 60) -> bytes:
     return out.getvalue()
 
 
+DATA = base64.b64encode(png()).decode()
+
+
 def fault(response: object, status: int, type: str) -> str:
     assert response.status_code == status, response.text  # type: ignore[attr-defined]
     error = response.json()["error"]  # type: ignore[attr-defined]
@@ -104,6 +107,36 @@ def test_base64_in_json(client: TestClient) -> None:
     short = client.post("/v1/predict", json={"image": f"data:image/jpeg;base64,{text}"}).json()
     assert long["images"][0]["file"] == "me.jpg"
     assert long["images"][0]["faces"] == short["images"][0]["faces"]
+
+
+@pytest.mark.parametrize(
+    ("body", "fits"),
+    [
+        ({"images": [{"data": DATA}, {"data": DATA, "name": "a.jpg"}]}, True),
+        ({"images": [{"data": DATA, "name": None}]}, True),
+        ({"images": [{"data": DATA}], "image": 5, "more": 5}, True),
+        ({"image": DATA}, True),
+        ({"image": DATA, "images": 5}, False),
+        ({"image": DATA, "images": None}, False),
+        ({"image": None}, False),
+        ({"images": [{"data": DATA}, {"data": DATA, "name": 5}]}, False),
+        ({"images": [{"data": DATA}, {"data": None}]}, False),
+        ({"images": [{"data": DATA}, {"name": "a.jpg"}]}, False),
+        ({"images": [{"data": DATA}, DATA]}, False),
+        ({"images": {"data": DATA}}, False),
+        ({"images": []}, False),
+        ([{"data": DATA}], False),
+        ({}, False),
+    ],
+)
+def test_a_body_of_json_is_taken_if_and_only_if_it_fits_the_description(
+    body: object, fits: bool, client: TestClient
+) -> None:
+    jsonschema = pytest.importorskip("jsonschema_rs", reason="schemathesis brings it, and is not installed")
+    content = client.get("/openapi.json").json()["paths"]["/v1/predict"]["post"]["requestBody"]["content"]
+    assert jsonschema.Draft202012Validator(content["application/json"]["schema"]).is_valid(body) is fits
+    response = client.post("/v1/predict", json=body)
+    assert response.status_code == 200 if fits else fault(response, 400, "bad_request")
 
 
 def test_crops_are_classified_without_a_detector(client: TestClient, recognizer: Recognizer) -> None:

@@ -97,6 +97,28 @@ class StatusModel(BaseModel):
 
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
+_BASE64 = {"type": "string", "contentEncoding": "base64"}
+_SEVERAL: dict[str, Any] = {
+    "type": "object",
+    "required": ["images"],
+    "properties": {
+        "images": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["data"],
+                "properties": {"data": _BASE64, "name": {"type": ["string", "null"]}},
+            },
+        }
+    },
+}
+_ONE: dict[str, Any] = {
+    "type": "object",
+    "required": ["image"],
+    "properties": {"image": _BASE64},
+    "not": {"required": ["images"]},
+}
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -113,24 +135,7 @@ BODY: dict[str, Any] = {
                 }
             },
             "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["images"],
-                    "properties": {
-                        "images": {
-                            "type": "array",
-                            "minItems": 1,
-                            "items": {
-                                "type": "object",
-                                "required": ["data"],
-                                "properties": {
-                                    "data": {"type": "string", "contentEncoding": "base64"},
-                                    "name": {"type": "string"},
-                                },
-                            },
-                        }
-                    },
-                },
+                "schema": {"anyOf": [_SEVERAL, _ONE]},
                 "example": {"images": [{"name": "a.jpg", "data": "/9j/4AAQSkZJRg…"}]},
             },
         },
