@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
+import io
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
+from windows import Open, launched, windows
 
 import invented_results
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-Open = Callable[..., "Page"]
+PORTRAIT = Path(__file__).parents[2] / "examples" / "astronaut.jpg"
 
 
-@pytest.fixture(scope="module")  # a process can drive one playwright at a time; other modules may start their own
-def chromium() -> Iterator[Browser]:
-    """The system's Chromium (Debian: package ``chromium``), or that of ``playwright install chromium``."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    with api.sync_playwright() as playwright:
-        if path is None and not Path(playwright.chromium.executable_path).exists():
-            pytest.skip("no Chromium is installed: apt-get install chromium, or playwright install chromium")
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+@pytest.fixture(scope="session")
+def camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A film of the portrait, which the browser takes for its camera: 640 × 480."""
+    path = tmp_path_factory.mktemp("camera") / "portrait.mjpeg"
+    face = Image.open(PORTRAIT).convert("RGB").resize((480, 480))
+    with path.open("wb") as out:
+        for step in range(30):
+            frame = Image.new("RGB", (640, 480), (90, 100, 110))
+            frame.paste(face, (60 + 2 * step, 0))
+            jpeg = io.BytesIO()
+            frame.save(jpeg, "JPEG", quality=90)
+            out.write(jpeg.getvalue())
+    return path
+
+
+@pytest.fixture(scope="module")
+def chromium(camera: Path) -> Iterator[Browser]:
+    """A browser for the tests of one module, since other modules may start their own."""
+    options = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with launched(*options, f"--use-file-for-fake-video-capture={camera}") as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")
@@ -43,24 +55,12 @@ def pages_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def open_page(chromium: Browser, pages_folder: Path) -> Iterator[Open]:
-    """Open a page of the site from the disk; whatever its console says is a failure."""
-    contexts: list[Any] = []
-    said: list[str] = []
+    """Open a page of the site from the disk."""
+    with windows(chromium) as opened:
 
-    def opened(name: str = "index.html", *, width: int = 1280, height: int = 900, scheme: str = "light") -> Page:
-        context = chromium.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, accept_downloads=True, offline=True
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("requestfailed", lambda request: said.append(f"{request.url} failed"))
-        address, _, anchor = name.partition("#")
-        page.goto((pages_folder / address).as_uri() + (f"#{anchor}" if anchor else ""))
-        return page
+        def page_of_the_site(name: str = "index.html", **options: object) -> Page:
+            address, _, anchor = name.partition("#")
+            where = (pages_folder / address).as_uri() + (f"#{anchor}" if anchor else "")
+            return opened(where, accept_downloads=True, offline=True, **options)
 
-    yield opened
-    for context in contexts:
-        context.close()
-    assert said == [], "the console stays empty"
+        yield page_of_the_site

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import http.server
-import io
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,19 +13,19 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
+from windows import Open, windows
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 pytest.importorskip("fastapi", reason="the extra 'serve' is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PORTRAIT = Path(__file__).parents[2] / "examples" / "astronaut.jpg"
 
-pytestmark = [
-    pytest.mark.full,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium; `apt-get install chromium` has it"),
-]
+pytestmark = pytest.mark.full
 
 
 @pytest.fixture(scope="module")
@@ -53,40 +51,15 @@ def address() -> Iterator[str]:
     assert '"status": 500' not in log
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
-    camera = tmp_path_factory.mktemp("camera") / "portrait.mjpeg"
-    face = Image.open(PORTRAIT).convert("RGB").resize((480, 480))
-    with camera.open("wb") as out:
-        for step in range(30):
-            frame = Image.new("RGB", (640, 480), (90, 100, 110))
-            frame.paste(face, (60 + 2 * step, 0))
-            jpeg = io.BytesIO()
-            frame.save(jpeg, "JPEG", quality=90)
-            out.write(jpeg.getvalue())
-    options = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    options.append(f"--use-file-for-fake-video-capture={camera}")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def page(browser: object) -> Iterator[object]:
-    context = browser.new_context(viewport={"width": 1200, "height": 900})  # type: ignore[attr-defined]
-    page = context.new_page()
-    told: list[str] = []
-    page.on("console", lambda message: told.append(message.text) if message.type == "error" else None)
-    # Chromium also notes every answer that is an error; the pages show those themselves.
-    page.on("pageerror", lambda error: told.append(str(error)))
-    yield page
-    context.close()
-    assert [text for text in told if "Failed to load resource" not in text] == []
+def open_page(chromium: Browser, address: str) -> Iterator[Open]:
+    """Open a page of the service. Chromium notes every answer that is an error; the pages show those themselves."""
+    with windows(chromium, expected=["Failed to load resource"]) as opened:
+        yield lambda path, **options: opened(address + path, **options)
 
 
-def test_an_image_is_recognised_and_shown(page, address: str) -> None:  # type: ignore[no-untyped-def]
-    page.goto(address)
+def test_an_image_is_recognised_and_shown(open_page: Open) -> None:
+    page = open_page("/")
     assert not page.is_visible("#picture")
     page.set_input_files("#file", str(PORTRAIT))
     page.wait_for_selector(".face")
@@ -98,10 +71,10 @@ def test_an_image_is_recognised_and_shown(page, address: str) -> None:  # type: 
     page.wait_for_selector("#note.warn")
 
 
-def test_the_camera_is_followed_without_queueing(page, address: str) -> None:  # type: ignore[no-untyped-def]
+def test_the_camera_is_followed_without_queueing(open_page: Open) -> None:
     sent: list[int] = []
+    page = open_page("/live")
     page.on("websocket", lambda socket: socket.on("framesent", lambda payload: sent.append(len(payload))))
-    page.goto(f"{address}/live")
     page.click("#start")
     page.wait_for_selector(".face", timeout=30_000)
     assert page.inner_text(".face b") == "happy"
@@ -128,16 +101,13 @@ def test_the_camera_is_followed_without_queueing(page, address: str) -> None:  #
     assert page.get_attribute("#mirror", "aria-pressed") == "false"
 
 
-def test_pages_fit_a_phone(browser, address: str) -> None:  # type: ignore[no-untyped-def]
-    context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme="dark")
-    page = context.new_page()
+def test_pages_fit_a_phone(open_page: Open) -> None:
     for path in ("/", "/live", "/docs"):
-        page.goto(address + path)
+        page = open_page(path, width=360, height=740, scheme="dark")
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
-    context.close()
 
 
-def test_another_page_cannot_use_the_camera_road(browser, address: str) -> None:  # type: ignore[no-untyped-def]
+def test_another_page_cannot_use_the_camera_road(chromium: Browser, address: str) -> None:
     class Blank(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
@@ -149,7 +119,7 @@ def test_another_page_cannot_use_the_camera_road(browser, address: str) -> None:
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Blank) as elsewhere:
         threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
-        context = browser.new_context()
+        context = chromium.new_context()
         page = context.new_page()
         page.goto(f"http://localhost:{elsewhere.server_port}/")
         script = f"""new Promise(done => {{ const s = new WebSocket("{address.replace("http", "ws")}/v1/live");

@@ -7,14 +7,16 @@ import functools
 import http.server
 import io
 import json
+import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from windows import Open, windows
 
 import mien
 from mien.errors import FetchError
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.full
 EXAMPLE = Path(__file__).parents[2] / "examples" / "astronaut.jpg"
 ASK = "text => ask(new Blob([Uint8Array.from(atob(text), letter => letter.charCodeAt(0))]))"
-Open = Callable[..., "Page"]
 
 
 @pytest.fixture(scope="module")
@@ -59,23 +60,9 @@ def address(folder: Path) -> Iterator[str]:
 
 @pytest.fixture
 def open_web(chromium: Browser) -> Iterator[Open]:
-    contexts: list[Any] = []
-    said: list[str] = []
-
-    def opened(where: str, *, width: int = 1280, height: int = 900, scheme: str = "light") -> Page:
-        context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.goto(where)
-        page.wait_for_selector("html[data-ready]", state="attached", timeout=60_000)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert said == [], "the console stays empty"
+    """Open the exported page wherever it lies, and wait until it can answer."""
+    with windows(chromium) as opened:
+        yield functools.partial(opened, until="html[data-ready]")
 
 
 def ask(page: Page, data: bytes) -> dict[str, Any]:
@@ -167,6 +154,137 @@ def test_it_opens_from_the_disk_and_shows_what_was_chosen(open_web: Open, folder
         document.dispatchEvent(new DragEvent("drop", { dataTransfer: files, bubbles: true, cancelable: true })); }"""
     page.evaluate(drop, base64.b64encode(EXAMPLE.read_bytes()).decode())
     page.wait_for_selector(".face")
+
+
+HELD = """() => {
+    const held = document.activeElement, styles = getComputedStyle(held), box = held.getBoundingClientRect();
+    return { name: held === document.body ? "" : (held.getAttribute("aria-label") ?? held.innerText).split("\\n")[0],
+        line: styles.outlineStyle === "none" ? 0 : parseFloat(styles.outlineWidth), colour: styles.outlineColor,
+        paper: getComputedStyle(document.body).backgroundColor,
+        seen: box.width > 0 && box.bottom > 0 && box.top < innerHeight }; }"""
+
+
+def held(page: Page) -> dict[str, Any]:
+    """What has the focus, and how that is shown."""
+    found: dict[str, Any] = page.evaluate(HELD)
+    return found
+
+
+def stops(page: Page) -> list[str]:
+    """Where Tab leads from the beginning of the page until it leaves it; every place shows that it has the focus."""
+    page.locator("body").evaluate("body => { body.tabIndex = -1; body.focus(); body.removeAttribute('tabindex'); }")
+    found: list[str] = []
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        there = held(page)
+        if not there["name"]:
+            return found
+        assert there["seen"], there
+        assert there["line"] >= 2, there
+        assert contrast(there["colour"], there["paper"]) >= 3, there
+        found.append(there["name"])
+    raise AssertionError(f"the focus never leaves the page: {found}")
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colours ``rgb(r, g, b)``, 1–21 (WCAG 2.2, relative luminance)."""
+
+    def luminance(colour: str) -> float:
+        assert re.fullmatch(r"rgb\(\d+, \d+, \d+\)", colour), colour
+        shares = [int(part) / 255 for part in re.findall(r"\d+", colour)]
+        linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted(map(luminance, (one, other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def eventually(page: Page, condition: str) -> None:
+    """Asks again and again; `Page.wait_for_function` does so inside the page, whose policy forbids it."""
+    for _ in range(300):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(condition)
+
+
+def chosen_by(page: Page, key: str, *files: Any) -> None:
+    """A key opens the browser's window for files, and these are chosen in it."""
+    with page.expect_file_chooser() as chooser:
+        assert page.evaluate("document.hasFocus()")
+        page.keyboard.press(key)
+    chooser.value.set_files(*files)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_image_is_chosen_by_keyboard_alone(open_web: Open, address: str, scheme: str) -> None:
+    page = open_web(address, scheme=scheme)
+    assert stops(page) == ["Choose an image", "Camera", "About this page"]
+    page.focus("#invite .choose")
+    chosen_by(page, "Enter", str(EXAMPLE))
+    page.wait_for_selector(".face")
+    assert held(page)["name"] == "Another image", "the button that was pressed is gone; its successor is next"
+    assert stops(page) == ["Another image", "Camera", "About this page"]
+    page.focus("summary")
+    for name in ("Camera", "Another image"):
+        page.keyboard.press("Shift+Tab")
+        assert held(page)["name"] == name
+    chosen_by(page, "Space", {"name": "x.txt", "mimeType": "text/plain", "buffer": b"no image"})
+    page.wait_for_selector("#note.warn")
+    assert held(page)["name"] == "Choose an image"
+    chosen_by(page, "Space", str(EXAMPLE))
+    page.wait_for_selector(".face")
+
+
+def test_the_rest_opens_scrolls_and_closes_by_keyboard(open_web: Open, address: str) -> None:
+    page = open_web(address, height=500)
+    crowd = Image.new("RGB", (1200, 400), (90, 100, 110))
+    for left in (0, 400, 800):
+        crowd.paste(Image.open(EXAMPLE).resize((400, 400)), (left, 0))
+    page.focus("#invite .choose")
+    chosen_by(page, "Enter", {"name": "crowd.png", "mimeType": "image/png", "buffer": encoded(crowd, "PNG")})
+    page.wait_for_selector(".face >> nth=2")
+    assert stops(page) == ["Another image", "Camera", "Faces", "About this page"]
+    page.focus("summary")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("End")
+    eventually(page, "document.getElementById('faces').scrollTop > 0")
+    page.keyboard.press("Tab")
+    for key, opened in (("Space", True), ("Enter", False), ("Enter", True)):
+        page.keyboard.press(key)
+        assert page.locator("details").evaluate("details => details.open") is opened
+    page.keyboard.press("Tab")
+    assert "onnxruntime-web" in held(page)["name"], "the licences"
+    assert held(page)["line"] >= 2
+
+
+def test_the_camera_is_started_and_stopped_by_keyboard(open_web: Open, address: str) -> None:
+    page = open_web(address)
+    page.focus("#camera")
+    for start, stop in (("Space", "Escape"), ("Enter", "Enter"), ("Enter", "Space")):
+        page.keyboard.press(start)
+        page.wait_for_selector("#camera[aria-pressed=true]")
+        assert held(page)["name"] == "Stop the camera"
+        eventually(page, "Number(document.getElementById('picture').dataset.rate) > 0")
+        page.wait_for_selector(".face")
+        page.keyboard.press(stop)
+        page.wait_for_selector("#camera[aria-pressed=false]")
+        assert held(page)["name"] == "Camera"
+        assert page.evaluate(
+            "document.getElementById('video').srcObject.getTracks().every(t => t.readyState === 'ended')"
+        )
+
+
+def test_an_image_is_pasted_by_keyboard(open_web: Open, address: str) -> None:
+    page = open_web(address, permissions=["clipboard-read", "clipboard-write"])
+    page.evaluate(
+        """text => navigator.clipboard.write([new ClipboardItem({ "image/png":
+            new Blob([Uint8Array.from(atob(text), letter => letter.charCodeAt(0))], { type: "image/png" }) })])""",
+        base64.b64encode(encoded(Image.open(EXAMPLE), "PNG")).decode(),
+    )
+    page.keyboard.press("Control+V")
+    page.wait_for_selector(".face")
+    assert page.inner_text(".face b") == "happy"
 
 
 def test_no_connection_can_be_made_from_it(chromium: Browser, address: str) -> None:

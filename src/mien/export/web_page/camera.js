@@ -48,6 +48,7 @@ async function follow(mine) {
 }
 
 button.addEventListener("click", () => (stream ? close() : open()));
+document.addEventListener("keydown", (event) => { if (event.key === "Escape" && stream) close(); });
 input.addEventListener("change", close);
 document.addEventListener("drop", close);
 document.addEventListener("paste", close);

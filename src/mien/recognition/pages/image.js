@@ -15,9 +15,12 @@ function say(text, warn = false) {
 }
 
 function showStage(shown) {
+  const held = document.activeElement?.classList.contains("choose");
   document.getElementById("invite").hidden = shown;
   document.getElementById("again").hidden = !shown;
   canvas.hidden = !shown;
+  // The button that was used may be gone now: whoever has no mouse goes on from the one in its place.
+  if (held) document.querySelector(shown ? "#again" : "#invite .choose").focus({ preventScroll: true });
 }
 
 async function show(file) {
