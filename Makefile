@@ -83,7 +83,13 @@ audit-dependencies: $(BIN)/python
 	$(AUDIT)/venv/bin/pip install --quiet pip-audit
 	$(BIN)/pip install --quiet --dry-run --ignore-installed --report $(AUDIT)/resolved.json '.[all]'
 	$(BIN)/python -c 'import json; found = json.load(open("$(AUDIT)/resolved.json"))["install"]; pins = sorted(m["name"] + "==" + m["version"].partition("+")[0] for m in (i["metadata"] for i in found) if m["name"] != "mien"); open("$(AUDIT)/lock.txt", "w").write("\n".join(pins) + "\n"); print(len(pins), "packages in $(AUDIT)/lock.txt")'
-	$(AUDIT)/venv/bin/pip-audit --strict --disable-pip --no-deps --vulnerability-service $(AUDIT_SERVICE) --requirement $(AUDIT)/lock.txt
+	@# Its status is 1 for a weakness and for no answer alike; only with an answer there is a list.
+	@rm -f $(AUDIT)/found.json; status=0; \
+	$(AUDIT)/venv/bin/pip-audit --strict --disable-pip --no-deps --vulnerability-service $(AUDIT_SERVICE) \
+		--requirement $(AUDIT)/lock.txt --format json --output $(AUDIT)/found.json 2>$(AUDIT)/said || status=$$?; \
+	test -s $(AUDIT)/found.json || { echo "nothing is known about the packages in $(AUDIT)/lock.txt: $(AUDIT_SERVICE) told no advisories ($$(tail -n 1 $(AUDIT)/said | cut -c 1-200)); try again where it can be reached, or with the other service, AUDIT_SERVICE=osv" >&2; exit 2; }; \
+	$(BIN)/python -c 'import json; found = [(p["name"], p["version"], v["id"], ", ".join(v["fix_versions"]) or "none yet") for p in json.load(open("$(AUDIT)/found.json"))["dependencies"] for v in p.get("vulns", ())]; print(*("%s %s: %s, mended in %s" % row for row in found), "%d known weaknesses" % len(found), sep="\n")'; \
+	exit $$status
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache out
