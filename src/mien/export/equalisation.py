@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mien.export.ranges import summands
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -26,6 +28,8 @@ LIMIT = 8.0
 """Largest factor of a channel."""
 QUANTILE = 0.9999
 """Of a channel's values that counts as its range."""
+HIDDEN = 0.5
+"""Share of what lies below zero that counts where a ReLU behind a sum hides most of it (see `mien.export.ranges`)."""
 RESTORED = "_restored"
 """Ending of the nodes that give pooled features their own scale back."""
 _THROUGH = frozenset({"Relu", "Add", "MaxPool", "AveragePool", "Identity"})
@@ -174,5 +178,15 @@ def _ranges(proto: Any, names: list[str], inputs: NDArray[np.float32]) -> dict[s
         batches = [session.run(some, {"input": batch}) for batch in np.array_split(inputs, -(-len(inputs) // 128))]
         for at, name in enumerate(some):
             values = np.concatenate([batch[at] for batch in batches])
-            found[name] = np.quantile(np.abs(values), QUANTILE, axis=(0, 2, 3))
+            found[name] = _reach(values, hidden=bool(summands(proto.graph, name)))
     return found
+
+
+def _reach(values: NDArray[np.float32], hidden: bool) -> NDArray[np.float64]:
+    """How far each channel of (N, channels, H, W) reaches from zero, but for its rarest values."""
+    flat = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1)
+    rare = max(1, round(flat.shape[1] * (1 - QUANTILE)))
+    flat = np.partition(flat, (rare - 1, -rare), axis=1)
+    above, below = flat[:, -rare], -flat[:, rare - 1]
+    reach: NDArray[np.float64] = np.maximum(above, below * (HIDDEN if hidden else 1.0)).astype(np.float64)
+    return reach

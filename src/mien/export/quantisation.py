@@ -1,8 +1,8 @@
 """Static int8 quantisation by onnxruntime: weights per output channel, activations calibrated on Training faces.
 
 Around it three things that cost no time at inference and bring the logits closer to those of fp32: channels of equal
-range (`mien.export.equalisation`), a last layer that is not rounded, and ranges a little narrower than the widest ever
-seen, chosen by the logits of calibration faces.
+range (`mien.export.equalisation`), a last layer that is not rounded, and ranges that leave out what nobody reads
+(`mien.export.ranges`), all a little narrower than the widest ever seen, chosen by the logits of calibration faces.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 from mien.errors import InputError, MissingExtraError
 from mien.export.equalisation import RESTORED, equalise
+from mien.export.ranges import fit_ranges
 from mien.export.simplification import simplify
 from mien.store import scratch_directory
 
@@ -27,7 +28,7 @@ CALIBRATION_FACES = 2048
 EQUALISATION_FACES = 512
 
 NARROWINGS = (1.0, 0.95, 0.9, 0.85, 0.8)
-"""Of an activation's range that are tried: rare values beyond it are cut off, and all others get finer steps."""
+"""Of the activations' ranges that are tried: rare values beyond them are cut off, and all others get finer steps."""
 JUDGED_FACES = 1024
 """Calibration faces whose logits say which narrowing is the best."""
 
@@ -82,7 +83,8 @@ def to_int8(model: bytes, inputs: NDArray[np.float32], *, method: str = "minmax"
             root.setLevel(logging.ERROR)  # onnxruntime logs advice to the root logger
             tempfile.tempdir = str(folder)  # and makes folders of its own, of which nothing may stay after a kill
             # Folds batch normalisation into convolutions, so that no rounding stands between the two.
-            quant_pre_process(str(plain), str(prepared))
+            # The exporter wrote the shapes; inferring them symbolically adds nothing and breaks off at some networks.
+            quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
             ready = equalise(simplify(prepared.read_bytes()), inputs[:EQUALISATION_FACES])
             prepared.write_bytes(ready)
             quantize_static(
@@ -102,7 +104,7 @@ def to_int8(model: bytes, inputs: NDArray[np.float32], *, method: str = "minmax"
             tempfile.tempdir = elsewhere
         judged = inputs[:JUDGED_FACES]
         wanted = _logits(model, judged)
-        tried = [_narrow(quantised.read_bytes(), factor) for factor in NARROWINGS]
+        tried = fit_ranges(quantised.read_bytes(), ready, inputs[:EQUALISATION_FACES], NARROWINGS)
         return min(tried, key=lambda one: float(np.square(_logits(one, judged) - wanted).mean()))
 
 
@@ -120,41 +122,6 @@ def _exact(model: bytes) -> list[str]:
         if "logits" in node.output or node.op_type in pools or node.name.endswith(RESTORED)
     ]
     return [name for name in kept if name]
-
-
-def _narrow(model: bytes, factor: float) -> bytes:
-    """Multiply the steps of all activations by ``factor``; zero points stay, biases follow the scale of their input."""
-    import onnx
-    from onnx import numpy_helper
-
-    proto = onnx.load_from_string(model)
-    weights = {tensor.name: tensor for tensor in proto.graph.initializer}
-    makers = {name: node for node in proto.graph.node for name in node.output}
-
-    def scale(name: str, values: NDArray[np.floating[Any]]) -> None:
-        weights[name].CopyFrom(numpy_helper.from_array(values.astype(np.float32), name))
-
-    # Sums of products, whose range was only seen; that of pixels and of sigmoids is known.
-    unbounded = ("Conv", "Gemm", "MatMul", "Add", "Relu")
-    steps = {
-        node.input[1]
-        for node in proto.graph.node
-        if node.op_type == "QuantizeLinear" and node.input[0] in makers and makers[node.input[0]].op_type in unbounded
-    }
-    restored = {name for name, node in makers.items() if node.op_type == "DequantizeLinear"}
-    biases = [
-        (makers[node.input[2]], makers[node.input[0]].input[1])
-        for node in proto.graph.node
-        if node.op_type in ("Conv", "Gemm") and len(node.input) == 3 and {node.input[0], node.input[2]} <= restored
-    ]
-    for bias, step in biases:
-        if step in steps:
-            values = numpy_helper.to_array(weights[bias.input[0]]) / factor
-            weights[bias.input[0]].CopyFrom(numpy_helper.from_array(np.rint(values).astype(np.int32), bias.input[0]))
-            scale(bias.input[1], numpy_helper.to_array(weights[bias.input[1]]) * factor)
-    for name in steps:
-        scale(name, numpy_helper.to_array(weights[name]) * factor)
-    return bytes(proto.SerializeToString())
 
 
 def _logits(model: bytes, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
