@@ -165,7 +165,8 @@ def _cluster(workers: int | None) -> Iterator[int]:
         main = threading.current_thread() is threading.main_thread()
         before = signal.signal(signal.SIGTERM, signal.default_int_handler) if main else None
         try:
-            yield max(1, int(ray.cluster_resources().get("CPU", 1)))
+            resources: Any = ray.cluster_resources  # has no types, and is only there where Ray is
+            yield max(1, int(resources().get("CPU", 1)))
         finally:
             if before is not None:
                 signal.signal(signal.SIGTERM, before)
