@@ -4,6 +4,9 @@ Convolutions are sums, so an average over 2×2 pixels followed by a 1×1 convolu
 And a 5×5 convolution of stride 2 over one channel is a 3×3 convolution over the four pixels of each 2×2 square: int8
 kernels gather 4 neighbouring bytes at once then, instead of one. Both save time because onnxruntime's pooling and its
 gathering of single bytes are slow, not because there is less to multiply.
+
+A maximum and a ReLU may change places: behind a convolution the ReLU costs nothing, and what lies below zero takes none
+of the steps of what the maximum reads.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def simplify(model: bytes) -> bytes:
-    """Fold average pools into the 1×1 convolution behind them, and a 5×5 stem of stride 2 on grey pixels into 3×3.
+    """Put ReLUs before maxima; fold average pools into 1×1 convolutions behind them, and 5×5 stems on grey pixels.
 
     Args:
         model: an fp32 ONNX file with batch normalisation folded; what does not have these shapes stays as it is.
@@ -43,6 +46,14 @@ def simplify(model: bytes) -> bytes:
         del node.attribute[:]
         shape = {"kernel_shape": [side] * 2, "strides": [stride] * 2, "pads": [pad] * 4, "dilations": [1, 1]}
         node.attribute.extend(helper.make_attribute(key, value) for key, value in {**shape, "group": 1}.items())
+
+    for pool in [node for node in graph.node if node.op_type == "MaxPool" and len(node.output) == 1]:
+        behind = readers(pool.output[0])
+        if len(behind) == 1 and behind[0].op_type == "Relu" and pool.output[0] not in outputs:
+            relu, before, between, after = behind[0], pool.input[0], pool.output[0], behind[0].output[0]
+            relu.input[0], relu.output[0], pool.input[0], pool.output[0] = before, between, between, after
+            graph.node.remove(relu)
+            graph.node.insert(list(graph.node).index(pool), relu)
 
     for pool in [node for node in graph.node if node.op_type == "AveragePool"]:
         behind, told = readers(pool.output[0]), attributes(pool)

@@ -1,0 +1,92 @@
+"""What is rewritten before a network is quantised computes the same, and what must not be rounded is left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mien.export.quantisation import SMALL, _exact
+from mien.export.simplification import simplify
+from mien.faces.inference import open_session
+
+onnx = pytest.importorskip("onnx")
+
+
+def model(nodes: list[Any], ends: tuple[int, ...], **weights: Any) -> bytes:
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 1, 8, 8])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", *ends])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()],
+    )
+    return bytes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+    )
+
+
+def node(kind: str, inputs: list[str], output: str, **attributes: Any) -> Any:
+    return onnx.helper.make_node(kind, inputs, [output], name=f"to {output}", **attributes)
+
+
+def normal(*shape: int) -> Any:
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def test_a_maximum_comes_behind_its_relu() -> None:
+    before = model(
+        [
+            node("Conv", ["input", "weight"], "raw"),
+            node("MaxPool", ["raw"], "large", kernel_shape=[2, 2], strides=[2, 2]),
+            node("Relu", ["large"], "kept"),
+            node("Conv", ["kept", "last"], "logits"),
+        ],
+        (2, 3, 3),
+        weight=normal(3, 1, 3, 3),
+        last=normal(2, 3, 1, 1),
+    )
+    after = simplify(before)
+    assert [n.op_type for n in onnx.load_from_string(after).graph.node] == ["Conv", "Relu", "MaxPool", "Conv"]
+    was, now = (open_session(one).run(["logits"], {"input": normal(4, 1, 8, 8)})[0] for one in (before, after))
+    np.testing.assert_array_equal(was, now)
+
+
+def test_a_maximum_that_others_read_stays() -> None:
+    before = model(
+        [
+            node("MaxPool", ["input"], "large", kernel_shape=[2, 2], strides=[2, 2]),
+            node("Relu", ["large"], "kept"),
+            node("Add", ["large", "kept"], "logits"),
+        ],
+        (1, 4, 4),
+    )
+    assert [n.op_type for n in onnx.load_from_string(simplify(before)).graph.node] == ["MaxPool", "Relu", "Add"]
+
+
+def test_coordinates_and_small_dense_layers_are_not_rounded() -> None:
+    many = SMALL // 4 + 1
+    graph = model(
+        [
+            node("Conv", ["input", "weight"], "trunk", pads=[1, 1, 1, 1]),
+            node("Conv", ["trunk", "turn"], "turned"),
+            node("Transpose", ["turned"], "grid", perm=[0, 2, 3, 1]),
+            node("GridSample", ["trunk", "grid"], "seen"),
+            node("Conv", ["seen", "look"], "looked"),
+            node("Flatten", ["looked"], "flat"),
+            node("Gemm", ["flat", "few"], "small"),
+            node("Gemm", ["small", "many"], "wide"),
+            node("Gemm", ["wide", "head"], "logits"),
+        ],
+        (7,),
+        weight=normal(1, 1, 3, 3),
+        turn=normal(2, 1, 1, 1),
+        look=normal(1, 1, 1, 1),
+        few=normal(64, 4),
+        many=normal(4, many),
+        head=normal(many, 7),
+    )
+    assert _exact(graph) == ["to turned", "to grid", "to small", "to logits"]
