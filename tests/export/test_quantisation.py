@@ -67,7 +67,7 @@ def test_a_maximum_that_others_read_stays() -> None:
     assert [n.op_type for n in onnx.load_from_string(simplify(before)).graph.node] == ["MaxPool", "Relu", "Add"]
 
 
-def test_coordinates_and_small_dense_layers_are_not_rounded() -> None:
+def test_coordinates_small_dense_layers_and_stacked_matrices_are_not_rounded() -> None:
     many = SMALL // 4 + 1
     graph = model(
         [
@@ -76,7 +76,9 @@ def test_coordinates_and_small_dense_layers_are_not_rounded() -> None:
             node("Transpose", ["turned"], "grid", perm=[0, 2, 3, 1]),
             node("GridSample", ["trunk", "grid"], "seen"),
             node("Conv", ["seen", "look"], "looked"),
-            node("Flatten", ["looked"], "flat"),
+            node("MatMul", ["looked", "heads"], "mixed"),
+            node("MatMul", ["mixed", "square"], "again"),
+            node("Flatten", ["again"], "flat"),
             node("Gemm", ["flat", "few"], "small"),
             node("Gemm", ["small", "many"], "wide"),
             node("Gemm", ["wide", "head"], "logits"),
@@ -85,8 +87,10 @@ def test_coordinates_and_small_dense_layers_are_not_rounded() -> None:
         weight=normal(1, 1, 3, 3),
         turn=normal(2, 1, 1, 1),
         look=normal(1, 1, 1, 1),
+        heads=normal(1, 8, 8),
+        square=normal(8, 8),
         few=normal(64, 4),
         many=normal(4, many),
         head=normal(many, 7),
     )
-    assert _exact(graph) == ["to turned", "to grid", "to small", "to logits"]
+    assert _exact(graph) == ["to turned", "to grid", "to mixed", "to small", "to logits"]

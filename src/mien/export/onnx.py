@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from mien.errors import MissingExtraError
+from mien.errors import MissingExtraError, RunError
 from mien.training.quiet import quietly
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ def to_onnx(system: System, spec: InputSpec) -> bytes:
 
     Its input is ``input``, float32 (N, channels, size, size); its outputs are ``logits``, float32 (N, classes), and
     ``embedding``, float32 (N, D), where the system has penultimate features. N is free.
+
+    Raises:
+        RunError: PyTorch cannot write it as a graph: an operator has no counterpart or a branch hangs on values.
     """
     try:
         import onnx
@@ -47,17 +50,20 @@ def to_onnx(system: System, spec: InputSpec) -> bytes:
     wrapped: nn.Module = _WithEmbedding(module) if has_embedding else module
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), quietly("onnxscript", "torch.onnx"):
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
-        program = torch.onnx.export(
-            wrapped,
-            (example,),
-            input_names=["input"],
-            output_names=["logits", "embedding"] if has_embedding else ["logits"],
-            dynamic_shapes=({0: torch.export.Dim("faces", min=1, max=1 << 20)},),
-            opset_version=OPSET,
-            dynamo=True,
-            optimize=True,
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                wrapped,
+                (example,),
+                input_names=["input"],
+                output_names=["logits", "embedding"] if has_embedding else ["logits"],
+                dynamic_shapes=({0: torch.export.Dim("faces", min=1, max=1 << 20)},),
+                opset_version=OPSET,
+                dynamo=True,
+                optimize=True,
+                verbose=False,
+            )
+        except Exception as error:  # the exporter raises what any step of it raises
+            raise RunError(_reason(system, error)) from error
     assert program is not None
     proto = program.model_proto
     # Traces of the exporting machine (file names, stack traces) have no business in a released file.
@@ -72,6 +78,18 @@ def to_onnx(system: System, spec: InputSpec) -> bytes:
     onnx.checker.check_model(proto)
     model: bytes = proto.SerializeToString()
     return model
+
+
+def _reason(system: System, error: BaseException) -> str:
+    """The first cause in one line: the exporter wraps it in pages of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return (
+        f"{system.card.id} cannot be written as an ONNX graph ({said[:200]}); nothing was written. "
+        "`mien evaluate` measures its run folder as it is"
+    )
 
 
 def _base_embed() -> object:
