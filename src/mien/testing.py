@@ -24,6 +24,7 @@ from torch import Tensor
 from mien import systems
 from mien.bundle import Bundle, BundleCard, InputSpec
 from mien.errors import InputError, RecipeError
+from mien.recognition.network import Network
 from mien.systems.base import System, build, count_parameters
 from mien.systems.card import Card
 from mien.systems.sides import check_side
@@ -32,6 +33,10 @@ from mien.training.recipe import Loss, Recipe
 
 TOLERANCE = 1e-4
 """Allowed difference between two computations of one logit, over max(1, |logit|)."""
+FP16_TOLERANCE = 2e-2
+"""The same between single and half precision."""
+INT8_TOLERANCE = 0.25
+"""Allowed change of a logit in int8 (root mean square), over the standard deviation of all logits."""
 
 
 def check_system(
@@ -216,23 +221,57 @@ def check_bf16(subject: _Subject) -> None:
 
 
 def check_onnx(subject: _Subject) -> None:
-    """The exported graph computes what torch computes, for one face and for many."""
-    from mien.export.onnx import OPSET, to_onnx
-    from mien.recognition.network import Network
+    """The exported graph computes what torch computes, for one face and for many; rounded to fp16 and int8, nearly so.
 
+    Each precision is a bundle that the recogniser takes, and of the opset that its card states.
+    """
     module = subject.trained().eval()
-    spec = _spec(subject)
-    model = to_onnx(copy.deepcopy(module), spec)
-    labels = tuple(f"label {index}" for index in range(7))
-    network = Network(Bundle(BundleCard("tiny", subject.name, "own", labels, spec, opset=OPSET), model), 1)
-    for count in (1, 5):
-        images = _images(subject, count)
-        ours, theirs = _logits(module, images), torch.from_numpy(network.logits(images.numpy()))
-        worst = _deviation(ours, theirs)
-        _require(
-            worst <= TOLERANCE and torch.equal(ours.argmax(1), theirs.argmax(1)),
-            f"the ONNX graph of {subject.name} deviates by {worst:.2g} (allowed {TOLERANCE:g}), or decides otherwise",
-        )
+    check_export(module, _spec(subject), _faces(subject, 16)[0], _images(subject, 5))
+
+
+def check_export(module: System, spec: InputSpec, faces: Tensor, others: Tensor) -> None:
+    """What `check_onnx` checks, of any network in evaluation mode.
+
+    Args:
+        module: the network; it stays as it is.
+        spec: what it is fed.
+        faces: float32 (n, channels, S, S) that int8 is calibrated on.
+        others: float32 (m, channels, S, S) that all precisions answer beside them.
+    """
+    import onnx
+
+    from mien.export.half import to_fp16
+    from mien.export.onnx import OPSET, to_onnx
+    from mien.export.quantisation import to_int8
+    from mien.recognition import Recognizer
+
+    name, labels = module.card.id, tuple(f"label {index}" for index in range(7))
+    graph = to_onnx(copy.deepcopy(module), spec)
+    bundles = {"fp32": graph, "fp16": to_fp16(graph), "int8": to_int8(graph, faces.numpy())}
+    for precision, model in bundles.items():
+        opset = {entry.domain: entry.version for entry in onnx.load_from_string(model).opset_import}[""]
+        _require(opset == OPSET, f"{name} as {precision} is of opset {opset}, and its card says {OPSET}")
+        bundle = Bundle(BundleCard("tiny", name, "own", labels, spec, precision=precision, opset=OPSET), model)
+        crops = np.zeros((3, spec.face_size, spec.face_size), np.uint8)
+        answered = Recognizer(bundle, detector=None, threads=1).classify(crops)
+        _require(len(answered) == 3, f"the recogniser does not take {name} as {precision}")
+        network = Network(bundle, 1)
+        for images in (others[:1], others, faces):  # any number of faces at once
+            wanted, found = _logits(module, images), torch.from_numpy(network.logits(images.numpy()))
+            if precision == "int8":
+                change, spread = float((found - wanted).square().mean().sqrt()), float(wanted.std())
+                _require(
+                    images is not faces or change <= INT8_TOLERANCE * spread,
+                    f"int8 moves a logit of {name} by {change:.2g}, where logits spread by {spread:.2g}",
+                )
+                continue
+            worst, allowed = _deviation(wanted, found), TOLERANCE if precision == "fp32" else FP16_TOLERANCE
+            same = precision != "fp32" or torch.equal(wanted.argmax(1), found.argmax(1))
+            _require(
+                worst <= allowed and same,
+                f"the ONNX graph of {name} as {precision} deviates by {worst:.2g} (allowed {allowed:g}), "
+                "or decides otherwise",
+            )
 
 
 def check_learning(subject: _Subject) -> None:
