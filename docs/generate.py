@@ -315,7 +315,7 @@ def model_card_page() -> Iterator[str]:
     card = default_bundle().card
     training, export = card.notes["training"], card.notes["export"]
     chosen = export["threshold"]
-    block = "<!-- mien:results value={} system=" + card.system + " kind=bundle views={} --><!-- /mien:results -->"
+    block = "<!-- mien:results value={} bundle=default views={} --><!-- /mien:results -->"
     yield "# Model card: the default bundle\n"
     yield NOTE + "\n"
     yield f"What `mien.Recognizer()` uses: the system [{card.system}](systems/{card.system}.md), {card.precision}, "

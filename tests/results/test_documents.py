@@ -1,7 +1,9 @@
 import shutil
+from pathlib import Path
 
 import pytest
 
+from mien.bundle import read_bundle
 from mien.errors import MienError
 from mien.results import Ledger, load_all
 from mien.results.documents import documents, fill, render
@@ -195,3 +197,16 @@ def test_numbers_that_look_measured_are_not_typed(root):
     path.unlink()
     (root / "docs" / "LOG.md").write_text("73.28 %")
     assert fill(root, check=True) == []
+
+
+def test_what_is_said_of_the_shipped_bundle_was_measured_with_that_file():
+    """Another export of the same run may do better on the selection split; it is not what people get."""
+    root = Path(__file__).parents[2]
+    recorded = Ledger(root / "results" / "ledger.jsonl")
+    block = "<!-- mien:results value=id bundle=default views={} --><!-- /mien:results -->"
+    text = " ".join(block.format(view) for view in ("one", "flip"))
+    shipped = read_bundle(root / "src/mien/recognition/default.onnx").card.results
+    filled = render(text, load_all(root / "results"), recorded, root)
+    assert [filled.split("-->")[part].split("<!--")[0] for part in (1, 3)] == [shipped["one"], shipped["flip"]]
+    with pytest.raises(MienError, match="default"):
+        render(text.replace("default", "defualt"), [], recorded, root)

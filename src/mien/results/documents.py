@@ -5,10 +5,11 @@ A block is written in Markdown as a pair of comments; what stands between them i
     <!-- mien:results table=ranking protocol=fer2013/private@1 -->
     <!-- /mien:results -->
 
-    It reaches <!-- mien:results value=accuracy system=compact kind=bundle views=one -->…<!-- /mien:results --> …
+    It reaches <!-- mien:results value=accuracy bundle=default views=one -->…<!-- /mien:results --> …
 
 Tables: ``ranking``, ``selection``, ``openings``, ``protocols``. A value is that of the result which the selection
-split prefers among those that match; ``id``, ``system``, ``kind``, ``views``, ``protocol`` and ``seed`` choose.
+split prefers among those that match; ``id``, ``system``, ``kind``, ``views``, ``protocol`` and ``seed`` choose, and
+``bundle=default`` what was measured with the very file that is shipped.
 
 Three more kinds of blocks quote what is no result (`mien.results.quotes`):
 
@@ -30,6 +31,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mien.bundle import read_bundle
 from mien.errors import DataError, InputError
 from mien.registry import suggestion
 from mien.results import quotes, tables
@@ -40,6 +42,7 @@ from mien.store import write_text
 
 NOTHING_YET = "not measured yet"
 DEFAULT_PROTOCOL = "fer2013/private@1"
+SHIPPED = {"default": Path("src") / "mien" / "recognition" / "default.onnx"}
 _BLOCK = re.compile(r"<!-- mien:results(?P<words>(?: [^\s<>]+)*) -->(?P<body>.*?)<!-- /mien:results -->", re.DOTALL)
 _MARK = re.compile(r"<!-- /?mien:results")
 _FENCE = re.compile(r"^(```|~~~).*?^\1[ \t]*$", re.DOTALL | re.MULTILINE)
@@ -102,9 +105,9 @@ def fill(root: str | Path, *, folder: str | Path | None = None, check: bool = Fa
     return stale
 
 
-def render(text: str, results: Sequence[Result], ledger: Ledger) -> str:
-    """One document's text with its blocks filled."""
-    return _filled(text, _Source(results, ledger), Path("text"))[0]
+def render(text: str, results: Sequence[Result], ledger: Ledger, root: Path = Path()) -> str:
+    """One document's text with its blocks filled; measurements and bundles are those below ``root``."""
+    return _filled(text, _Source(results, ledger, root), Path("text"))[0]
 
 
 @dataclass(frozen=True)
@@ -190,19 +193,26 @@ def _body(words: list[str], source: _Source) -> str:
         return quotes.recorded(source.root, options["recorded"], options["value"], options.get("form", ""))
     if len({"table", "value"} & set(options)) != 1:
         raise InputError("a block says table=…, value=…, fact=…, recorded=… or frozen=…")
-    if unknown := sorted(set(options) - {"table", "value", *_FILTERS}):
-        raise InputError(f"a block cannot say {unknown[0]!r}; {suggestion(unknown[0], ('table', 'value', *_FILTERS))}")
+    if unknown := sorted(set(options) - {"table", "value", "bundle", *_FILTERS}):
+        known = ("table", "value", "bundle", *_FILTERS)
+        raise InputError(f"a block cannot say {unknown[0]!r}; {suggestion(unknown[0], known)}")
     if "table" in options:
         return _table(options, source)
-    protocol = options.get("protocol", DEFAULT_PROTOCOL)
+    wanted = {"protocol": DEFAULT_PROTOCOL, **{key: text for key, text in options.items() if key in _FILTERS}}
+    if "bundle" in options:
+        wanted["weights_sha256"] = _shipped(source.root, options["bundle"])
     chosen = [
-        result
-        for result in source.results
-        if result.protocol == protocol
-        and all(str(getattr(result, key)) == text for key, text in options.items() if key in _FILTERS)
+        result for result in source.results if all(str(getattr(result, key)) == text for key, text in wanted.items())
     ]
     best = tables.preferred(chosen)
     return NOTHING_YET if best is None else tables.value(best, options["value"])
+
+
+def _shipped(root: Path, name: str) -> str:
+    """What results of a shipped bundle call its weights."""
+    if name not in SHIPPED:
+        raise InputError(f"no bundle called {name!r} is shipped; {suggestion(name, SHIPPED)}")
+    return read_bundle(root / SHIPPED[name]).card.sha256
 
 
 def _table(options: dict[str, str], source: _Source) -> str:
