@@ -22,8 +22,9 @@ from distortions import blur, dark, rotate, size, spoil
 import mien
 from mien.datasets import load_dataset
 from mien.recognition import Recognizer
-from mien.recognition.adaptation import adapt
+from mien.recognition.adaptation import LEVEL, adapt
 from mien.results.metrics import nll, softmax
+from mien.results.provenance import source_stamp
 from mien.results.randomness import permutation
 from mien.store import write_text
 
@@ -58,6 +59,7 @@ def main() -> None:
         about = {
             "date": time.strftime("%Y-%m-%d"), "mien": mien.__version__, "bundle": recognizer.card.sha256,
             "split": "PublicTest without copies of Training faces", "faces": len(faces), "draws": arguments.draws,
+            "interval_level": LEVEL, **source_stamp(),
         }  # fmt: skip
         write_text(RECORDED, json.dumps({**about, "rows": rows, "runs": runs}, indent=1) + "\n")
 
@@ -83,7 +85,7 @@ def measure(recognizer: Recognizer, faces: np.ndarray, labels: np.ndarray, draws
                     "shift": shift, "crops": count, "draw": draw, "method": found.method,
                     "stated": [round(v, 4) for v in (found.accuracy.before, found.accuracy.after)],
                     "stated_interval": [round(v, 4) for v in (found.accuracy.low, found.accuracy.high)],
-                    "gain": found.gain, "gain_in_accuracy": found.accuracy.shown,
+                    "gain": found.gain, "gained": list(found.gained),
                     "accuracy": [round(v, 4) for v in right],
                     "nll": [round(nll(p, labels[test]), 4) for p in (before, after)],
                     "seconds": round(seconds, 2),

@@ -15,9 +15,9 @@ from mien.cli import main
 from mien.errors import BundleError, InputError
 from mien.labels import FER2013
 from mien.recognition import Recognizer, adaptation
-from mien.recognition.adaptation import Gain, _folds, adapt, read_crops, read_persons, write
+from mien.recognition.adaptation import Adaptation, Gain, _folds, _gain, adapt, read_crops, read_persons, write
 from mien.recognition.correction import correct_logits
-from mien.recognition.logistic import fit_correction
+from mien.recognition.logistic import Correction, fit_correction
 from mien.recognition.network import Network
 from mien.results.metrics import softmax
 
@@ -28,6 +28,9 @@ def crops(count: int, seed: int, *, dim: float = 1.0, rolled: int = 0) -> tuple[
     labels = draw.integers(0, 7, count)
     faces = np.stack([standin.face(FER2013[(label + rolled) % 7]) for label in labels]) * dim
     return np.clip(faces + draw.normal(100, 60, faces.shape), 0, 255).astype(np.uint8), labels
+
+
+BLANK = Adaptation("prior", None, 60, {}, Gain(0, 0, 0, 0), Gain(0, 0, 0, 0), {"one": 1.0}, 0.5, Correction.none(7))
 
 
 @pytest.fixture
@@ -43,7 +46,10 @@ def test_a_linear_layer_learns_what_the_bundle_gets_wrong(recognizer: Recognizer
     assert found.accuracy.before < 0.1
     assert found.accuracy.after > 0.8
     assert found.accuracy.low > 0.6
-    assert str(found).startswith("a gain (linear, 200 crops, cross-validated): accuracy ")
+    assert found.gained == ("accuracy", "nll")
+    assert str(found).startswith(
+        "a gain in accuracy and NLL (linear, 200 crops, cross-validated, 97.5 % intervals): accuracy "
+    )
 
     adapted = Recognizer(write(found, recognizer.bundle, tmp_path / "a.onnx"), detector=None)
     fresh, truth = crops(300, 1, dim=0.3, rolled=1)
@@ -99,6 +105,46 @@ def test_chance_is_no_gain(recognizer: Recognizer) -> None:
         shown += found.accuracy.shown
         assert found.accuracy.after < 0.4
     assert shown <= 1
+
+
+@pytest.mark.parametrize("count", [50, 200])
+def test_without_a_true_gain_chance_claims_one_in_at_most_5_of_100(count: int) -> None:
+    """Before and after are exchangeable, so nothing is gained; either figure may claim it all the same.
+
+    With two intervals of 90 % the same draws claim a gain more often than that.
+    """
+    draw, trials = np.random.default_rng(1), 200
+    claimed = dict.fromkeys((adaptation.LEVEL, 0.9), 0)
+    for _ in range(trials):
+        p = draw.beta(2, 1, (2, count))  # of the true label, before and after
+        p[1] = np.where(draw.random(count) < 0.6, p[0], p[1])  # most answers stay
+        right, loss = (p > 0.5).astype(float), -np.log(np.maximum(p, 1e-7))
+        for level in claimed:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(adaptation, "LEVEL", level)
+                sides = [_gain(of, np.arange(count), better=sign) for of, sign in ((right, 1), (loss, -1))]
+            found = replace(BLANK, accuracy=sides[0], nll=sides[1])
+            claimed[level] += found.gain
+    assert claimed[adaptation.LEVEL] / trials <= 0.05
+    assert claimed[0.9] / trials > 0.05  # so the test can tell
+
+
+def test_what_is_gained_is_said() -> None:
+    better, same, worse = Gain(0.67, 0.70, 0.01, 0.05), Gain(0.67, 0.671, -0.01, 0.01), Gain(0.7, 0.6, -0.1, -0.02)
+    said = {
+        (better, better): (("accuracy", "nll"), "a gain in accuracy and NLL"),
+        (better, same): (("accuracy",), "a gain in accuracy, none in NLL"),
+        (same, better): (("nll",), "a gain in NLL alone: better calibrated, not more accurate"),
+        (same, same): ((), "no gain is shown"),
+        (worse, better): ((), "less accurate, so no gain is shown"),
+        (better, worse): ((), "worse probabilities, so no gain is shown"),
+    }
+    for (accuracy, nll), (gained, verdict) in said.items():
+        found = replace(BLANK, accuracy=accuracy, nll=nll)
+        assert found.gained == gained
+        assert found.gain == bool(gained)
+        assert str(found).startswith(verdict)
+        assert found.to_json()["gained"] == list(gained)
 
 
 def test_a_good_bundle_is_left_alone(bundle_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 @functools.cache
@@ -25,6 +27,31 @@ def source_state() -> tuple[str | None, bool | None]:
     if commit is None or changed is None:
         return None, None
     return commit, bool(changed)
+
+
+def source_stamp() -> dict[str, Any]:
+    """`source_state` as the two fields ``commit`` and ``dirty`` of a record."""
+    return dict(zip(("commit", "dirty"), source_state(), strict=True))
+
+
+def source_words(record: Mapping[str, Any] | None) -> str:
+    """The source that a record names by ``commit`` and ``dirty``, in words; what is unknown is said to be unknown.
+
+    Example:
+        >>> source_words({"commit": "0123456789abcdef", "dirty": False})
+        'commit 0123456789ab'
+        >>> source_words({"commit": "0123456789abcdef", "dirty": True})
+        'commit 0123456789ab with changes'
+        >>> source_words({"commit": "0123456789abcdef", "dirty": None})
+        'commit 0123456789ab, changes unknown'
+        >>> source_words({"date": "2026-01-31"})
+        'source not recorded'
+    """
+    commit = (record or {}).get("commit")
+    if not commit:
+        return "source not recorded"
+    dirty = (record or {}).get("dirty")
+    return f"commit {commit[:12]}" + (", changes unknown" if dirty is None else " with changes" if dirty else "")
 
 
 def _git(root: Path, *arguments: str) -> str | None:
