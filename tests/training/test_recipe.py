@@ -46,7 +46,7 @@ OTHER = {
     "sync_batch_norm": "true", "start.kind": "pretrained",
     "start.weights": None, "distill.weight": 0.5, "distill.temperature": 2, "distill.targets": "face",
     "distill.teacher": HASH, "extra_images": HASH, "stages": None, "votes": HASH,
-    "loss.targets": "probability", "loss.share": None,
+    "searched.study": "cnn-1a2b", "searched.seed": 1, "loss.targets": "probability", "loss.share": None,
 }  # fmt: skip
 
 

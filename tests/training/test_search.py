@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import mien
 from mien.cli import app
 from mien.datasets import FaceSet, load_dataset
+from mien.ensembles import ensemble_of_results, make
 from mien.errors import InputError, SealedSplitError, UnknownNameError
 from mien.systems import card
 from mien.training import Recipe, Run
@@ -50,6 +52,7 @@ def test_the_best_trial_becomes_a_recipe(searched: Search) -> None:
     winner = searched.trials[values.index(max(values))]
     assert best.optim.lr == pytest.approx(winner["params"]["lr"])
     assert best.system["widths"] == (4, 8)
+    assert (best.searched.study, best.searched.seed) == (searched.study, 0)
     told = json.loads((searched.folder / "search.json").read_text())
     assert told["trials"] == searched.trials
     for picture in ("history.png", "importance.png"):
@@ -126,6 +129,68 @@ def test_the_test_split_is_out_of_reach(faces: FaceSet, tmp_path: Path) -> None:
 
     with pytest.raises(SealedSplitError, match="never the test split"):
         run(Cheat(), tmp_path)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def trial(searched: Search) -> Run:
+    """The best one."""
+    [name] = [t["run"] for t in searched.trials if t["value"] == searched.value][:1]
+    return Run.open(searched.folder / "trials" / name)
+
+
+def retrained(searched: Search, faces: FaceSet, out: Path, seed: int, **options: Any) -> Run:
+    recipe = Recipe.from_toml(searched.folder / "best.toml").with_(epochs=1)
+    return mien.train("compact", faces.train, faces.selection, recipe=recipe, seed=seed, out=out, **options)
+
+
+def test_a_trial_never_sees_the_test_split(trial: Run, searched: Search, faces: FaceSet, tmp_path: Path) -> None:
+    assert trial.info["searched"] == searched.study
+    words = f"mien train compact --recipe searches/{searched.study}/best.toml --seed 1"
+    with pytest.raises(SealedSplitError, match=words):
+        mien.evaluate(trial, faces.test, results=tmp_path)
+    assert not (tmp_path / "ledger.jsonl").exists(), "no opening is noted"
+    result = mien.evaluate(trial, faces.selection, results=tmp_path)
+    assert result.metrics["selection_accuracy"] == pytest.approx(searched.value, abs=1e-6)
+    with pytest.raises(SealedSplitError, match=words):
+        ensemble_of_results([result, result], test=True, folder=tmp_path)
+
+
+def test_the_best_recipe_is_measured_with_a_fresh_seed_only(
+    trial: Run, searched: Search, faces: FaceSet, tmp_path: Path
+) -> None:
+    again, fresh = (retrained(searched, faces, tmp_path, seed) for seed in (0, 1))
+    with pytest.raises(SealedSplitError, match="--seed 1"):
+        mien.evaluate(again, faces.test, results=tmp_path)
+    assert "searched" not in fresh.info
+    result = mien.evaluate(fresh, faces.test, results=tmp_path)
+    assert result.opening
+    assert result.recipe["searched"] == {"study": searched.study, "seed": 0}
+    # The weights of a trial are no fresh ones.
+    begun = mien.train(
+        "compact", faces.train, faces.selection, recipe=fresh.recipe, seed=2, out=tmp_path, init=trial.folder
+    )
+    with pytest.raises(SealedSplitError, match="a trial of the search"):
+        mien.evaluate(begun, faces.test, results=tmp_path)
+
+
+def test_neither_a_bundle_nor_an_ensemble_hides_a_trial(
+    trial: Run, searched: Search, faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxscript")
+    bundle = trial.export(tmp_path / "trial.onnx")
+    with pytest.raises(SealedSplitError, match="a trial of the search"):
+        mien.evaluate(bundle, faces.test, results=tmp_path)
+    monkeypatch.setattr("mien.datasets.load_dataset", lambda name, path: faces)
+    fresh = retrained(searched, faces, tmp_path, 1).export(tmp_path / "fresh.onnx")
+    members = [tmp_path / "fresh.onnx", tmp_path / "trial.onnx"]
+    with pytest.raises(SealedSplitError, match="a trial of the search"):
+        make(members, split="test", data="drawn", results=tmp_path, onnx=tmp_path / "both.onnx")
+    assert not (tmp_path / "both.onnx").exists()
+    _, both = make(members, data="drawn", results=tmp_path, onnx=tmp_path / "both.onnx")
+    assert both is not None
+    with pytest.raises(SealedSplitError, match="a trial of the search"):
+        mien.evaluate(both, faces.test, results=tmp_path)
+    assert mien.evaluate(fresh, faces.test, results=tmp_path).opening
 
 
 def test_the_command(faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,6 +92,7 @@ def search(
         raise typer.Exit(1)
     stdout.print(
         f"best {found.value:.2%} on the selection split (never ranked)\n{found.folder / 'best.toml'}\n"
+        "trials, and what is trained with their seed 0, are never measured on the test split; "
         f"train it with fresh seeds: mien train {found.best.system_id} --recipe {found.folder / 'best.toml'} --seed 1",
         highlight=False,
         soft_wrap=True,

@@ -53,6 +53,7 @@ def make(
         The result, not yet saved, and the bundle where one was asked for.
 
     Raises:
+        SealedSplitError: a member is a trial of a search, and the test split was asked for.
         InputError: members of different kinds or that do not belong together; nothing is written.
     """
     if split not in ("selection", "test"):
@@ -79,6 +80,8 @@ def make(
     chosen = network_ensemble(
         members, face_set.selection, name=name, how=how, views=views or "one", device=device, progress=progress
     )
+    if test:
+        chosen.subject().check_unsearched()  # before anything is written
     bundle = export_ensemble(chosen, onnx, face_set) if onnx is not None else None
     where = face_set.test if test else face_set.selection
     return evaluate(chosen, where, views="members", results=results, progress=progress), bundle

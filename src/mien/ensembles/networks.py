@@ -31,6 +31,7 @@ from mien.evaluation.parts import protocol_of
 from mien.evaluation.subjects import no_logits
 from mien.results import Answers, protocols
 from mien.results.canonical import canonical_json
+from mien.results.provenance import trained_together
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,6 +70,11 @@ class NetworkEnsemble:
         """SHA-256 (hex) of the recipe."""
         return hashlib.sha256(canonical_json(self.recipe).encode()).hexdigest()
 
+    @property
+    def searched(self) -> str:
+        """The search that a member is a trial of; empty where none is."""
+        return next((subject.searched for subject in self.subjects if subject.searched), "")
+
     def scores(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logarithms of the weighted mean of calibrated probabilities, float32 (n, classes); uint8 faces."""
         probabilities = []
@@ -96,10 +102,12 @@ class NetworkEnsemble:
             extra_data=extra_data_of(self.members),
             environment=environment("cpu", "fp32"),
             cost=cost_of(self.members, self.weights),
+            trained=trained_together(subject.trained for subject in self.subjects),
             trained_on=self.trained_on,
             train_rows=self.train_rows,
             data=self.subjects[0].data,
             adapted=any(subject.adapted for subject in self.subjects),
+            searched=self.searched,
         )
 
 

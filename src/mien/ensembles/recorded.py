@@ -23,9 +23,11 @@ from mien.ensembles.members import (
 )
 from mien.errors import InputError
 from mien.evaluation.environment import environment
+from mien.evaluation.subjects import check_unsearched
 from mien.labels import LabelSet
 from mien.results import Ledger, Result, protocols
 from mien.results.canonical import canonical_json
+from mien.results.provenance import trained_together
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,6 +55,7 @@ def ensemble_of_results(
         The result, of kind ``ensemble`` and views ``members``; not yet saved.
 
     Raises:
+        SealedSplitError: a member is a trial of a search, and ``test`` was asked for.
         InputError: members of different protocols, fingerprints, splits or labels; a member without test scores.
     """
     first = _check(results, test)
@@ -91,6 +94,7 @@ def ensemble_of_results(
         weights_sha256=weights_hash(members),
         environment=environment("cpu", "fp64"),
         cost=cost_of(members, chosen.weights),
+        trained=trained_together(member.trained for member in members),
         scores_kind="logits",
         selection_scores=log_mean([member.selection for member in members], chosen.weights),
         test_scores=log_mean(_test(results, members), chosen.weights) if test else None,
@@ -129,6 +133,9 @@ def _check(results: Sequence[Result], test: bool) -> Result:
         ours, theirs = first.selection, other.selection
         if ours is not None and theirs is not None and not np.array_equal(ours.rows, theirs.rows):
             raise InputError(f"{what} and {first.id} are about different faces of the selection split")
+        searched = other.recipe.get("searched", {})
+        if test and searched.get("seed") == other.seed:
+            check_unsearched(what, searched.get("study", ""), other.system, other.seed)
         if test and other.test_scores is None:
             raise InputError(
                 f"{what} was not measured on the test split; measure it first (`mien evaluate --split test`), or leave "

@@ -62,6 +62,7 @@ def evaluate(
         InputError: another label set, a view that the protocol does not allow, an unknown protocol.
         DataError: a face set that is not the one the protocol is about.
         RunError: an unfinished run.
+        SealedSplitError: the test split for a trial of a search.
         ProcessError: one of several processes is lost, or was given something else than the others.
     """
     processes = joined(timeout)
@@ -127,6 +128,8 @@ def _measured(
             f"view {views} feeds {view.size} px and this network takes {prepared.input.size} px; choose another view"
         )
     _check_training(known, face_set, prepared)
+    if isinstance(split, SealedSplit):
+        prepared.check_unsearched()
     selection = face_set.selection
     _check_faces(known, face_set, split)
 

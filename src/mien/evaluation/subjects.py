@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mien.bundle import Bundle, InputSpec
-from mien.errors import DataError, InputError, RunError
+from mien.errors import DataError, InputError, RunError, SealedSplitError
 from mien.evaluation.processes import joined
 from mien.evaluation.scorers import score
 from mien.labels import LabelSet
 from mien.results import Ledger, Opening
+from mien.results.provenance import trained_with
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,10 +42,12 @@ class Subject:
         extra_data: data beyond the training split.
         environment: device, precision and versions of this evaluation.
         cost: seconds, epochs, params, macs, input.
+        trained: commit and dirty of the source that trained it, or ``members``; None if unknown.
         trained_on: fingerprint of the face set it was trained on; empty if unknown.
         train_rows: `Split.rows_hash` of the faces it was trained on; empty if unknown.
         data: name of the face set it was trained on; empty if unknown.
         adapted: whether it was adapted to somebody's own crops, of which nothing says what they show.
+        searched: the search that it is a trial of, or was trained like one; empty for everything else.
         submission: what an outsider says of it; None for everything made here.
         scores: of what is no single network: a split → float32 (n, classes); used instead of ``logits``.
         scores_kind: what the scores are: logits, probabilities, margins or clusters.
@@ -62,10 +65,12 @@ class Subject:
     extra_data: tuple[str, ...] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
     cost: Mapping[str, Any] = field(default_factory=dict)
+    trained: Mapping[str, Any] | None = None
     trained_on: str = ""
     train_rows: str = ""
     data: str = ""
     adapted: bool = False
+    searched: str = ""
     submission: Mapping[str, Any] | None = None
     scores: Callable[[Split], NDArray[np.float32]] | None = None
     scores_kind: str = "logits"
@@ -78,11 +83,21 @@ class Subject:
     @property
     def description(self) -> dict[str, Any]:
         """What a result says of it, as keywords of `mien.results.Result.build`."""
-        more = ("recipe", "seed", "extra_data", "environment", "cost", "scores_kind", "submission")
+        more = ("recipe", "seed", "extra_data", "environment", "cost", "scores_kind", "submission", "trained")
         return {**self.identity, **{name: getattr(self, name) for name in more}}
 
+    def check_unsearched(self) -> None:
+        """Refuse the test split to a trial of a search (`SealedSplitError`)."""
+        system = "" if self.kind == "ensemble" else self.system
+        check_unsearched(self.system, self.searched, system, self.seed)
+
     def note_opening(self, split: SealedSplit, protocol: str, views: str, results: str | Path) -> Opening:
-        """Note in the ledger of the folder ``results`` that this split is opened for it; the first process does so."""
+        """Note in the ledger of the folder ``results`` that this split is opened for it; the first process does so.
+
+        Raises:
+            SealedSplitError: it is a trial of a search.
+        """
+        self.check_unsearched()
         ledger = Ledger(Path(results) / "ledger.jsonl")
         return joined().on_first(
             lambda: ledger.open_split(
@@ -149,6 +164,26 @@ def check_unadapted(subject: Subject) -> None:
         )
 
 
+def check_unsearched(name: str, study: str, system: str, seed: int | None) -> None:
+    """Refuse the test split to a trial of a search, whose luck was chosen together with its recipe.
+
+    Args:
+        name: of what is to be measured.
+        study: the search; empty for what is no trial.
+        system: id of the system to train instead; empty if it is not known.
+        seed: of the trial.
+
+    Raises:
+        SealedSplitError: it is a trial.
+    """
+    if study:
+        raise SealedSplitError(
+            f"{name}: a trial of the search {study} was chosen by its luck on the selection split too, so the test "
+            f"split stays sealed for it; train the best recipe with a fresh seed: mien train {system or 'SYSTEM'} "
+            f"--recipe searches/{study}/best.toml --seed {(seed or 0) + 1}"
+        )
+
+
 def _bundle_subject(bundle: Bundle) -> Subject:
     from mien.evaluation.environment import environment
     from mien.recognition.network import shared_network
@@ -169,8 +204,10 @@ def _bundle_subject(bundle: Bundle) -> Subject:
         extra_data=card.extra_data,
         environment=environment("cpu", card.precision, threads),
         cost={**training.get("cost", {}), "bytes": len(bundle.model)},
+        trained=training.get("trained") or trained_with(training),  # an ensemble in one graph has several
         trained_on=training.get("data_fingerprint", ""),
         train_rows=training.get("train_rows", ""),
         data=training.get("data", ""),
         adapted="adaptation" in card.notes,
+        searched=training.get("searched", ""),
     )

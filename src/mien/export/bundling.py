@@ -117,6 +117,7 @@ def export_run(
                 "data": run.info["data"],
                 "data_fingerprint": run.info["data_fingerprint"],
                 "train_rows": run.info["train_rows"],
+                **({"searched": run.info["searched"]} if "searched" in run.info else {}),
                 "commit": run.info.get("commit"),
                 "dirty": run.info.get("dirty"),
                 "environment": run.info["environment"],

@@ -212,7 +212,9 @@ def _start(folder: Path, given: Given, train: Split, selection: Split, seed: int
         else:
             return found.continued(train, selection, resume=resume)
     info = beginning(given.recipe, train, selection, seed=seed)
-    return Run(folder, given.recipe, {**info, "extra_data": given.extra_data, **given.notes})
+    study = given.recipe.searched.by(seed)
+    searched = {"searched": study} if study else {}
+    return Run(folder, given.recipe, {**info, "extra_data": given.extra_data, **given.notes, **searched})
 
 
 def check_splits(train: Split, selection: Split) -> None:

@@ -177,7 +177,9 @@ def _from_run(given: Given, run: Run, train: Split) -> Given:
     carried = None if same else Carried.of(run.recipe, run.label_set, train.label_set)
     recipe = recipe.with_(start=_filled(recipe, "run", str(run.info["weights_sha256"])))
     start = {"kind": "run", "name": run.folder.name, "weights_sha256": recipe.start.weights}
-    notes = {"start": {**start, **(carried.notes() if carried is not None else {})}}
+    notes: dict[str, Any] = {"start": {**start, **(carried.notes() if carried is not None else {})}}
+    if "searched" in run.info:
+        notes["searched"] = run.info["searched"]  # weights that were chosen by their luck bring it along
     return _with(given, recipe, _behind(run, train), notes, state=dict(run.module().state_dict()), carried=carried)
 
 

@@ -18,10 +18,10 @@ from mien.errors import RecipeError
 from mien.registry import suggestion
 from mien.systems.card import Card
 from mien.training.bounds import check
-from mien.training.settings import Augment, Distill, Loss, Optim, Schedule, Start
+from mien.training.settings import Augment, Distill, Loss, Optim, Schedule, Searched, Start
 from mien.training.values import Written, assigned, frozen, later, merge, plain
 
-__all__ = ["Augment", "Distill", "Loss", "Optim", "Recipe", "Schedule", "Start"]
+__all__ = ["Augment", "Distill", "Loss", "Optim", "Recipe", "Schedule", "Searched", "Start"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class Recipe(Written):
         distill: what a teacher adds to the loss.
         extra_images: hash of the extra images that were learnt from, filled in when a training begins.
         votes: hash of the raters' votes that ``loss.targets`` takes, filled in likewise.
+        searched: the search that it came from, if any.
         stages: trainings one after the other, each a name and what it sets differently: see `staged`.
     """
 
@@ -91,6 +92,7 @@ class Recipe(Written):
     distill: Distill = later(factory=Distill)  # noqa: RUF009
     extra_images: str = later("")
     votes: str = later("")
+    searched: Searched = later(factory=Searched)  # noqa: RUF009
     stages: tuple[Mapping[str, Any], ...] = later(())
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from mien.errors import RecipeError, RunError
 from mien.evaluation.subjects import Subject
 from mien.labels import LABEL_SETS, LabelSet
-from mien.results.provenance import source_state
+from mien.results.provenance import source_state, trained_with
 from mien.store import write_text
 from mien.training.recipe import Recipe
 from mien.training.values import Written
@@ -132,9 +132,11 @@ class Run:
             extra_data=tuple(self.info.get("extra_data", ())),
             environment=environment(device.partition(":")[0], "fp32"),
             cost=self.info["cost"],
+            trained=trained_with(self.info),
             trained_on=self.info["data_fingerprint"],
             train_rows=self.info["train_rows"],
             data=self.info["data"],
+            searched=self.info.get("searched", ""),
         )
 
     def export(self, path: str | Path, **options: Any) -> Bundle:

@@ -20,10 +20,10 @@ from mien.errors import InputError, MienError, SealedSplitError
 from mien.registry import suggestion
 from mien.store import write_text
 from mien.store.cpu import cpu_count
-from mien.training.recipe import Recipe
+from mien.training.recipe import Recipe, Searched
 from mien.training.search_space import Space, get_space
 from mien.training.search_storage import JOURNAL, Patience, Storage, optuna, public, quiet
-from mien.training.search_worker import Notify, Plan, load, reason, standing, work
+from mien.training.search_worker import SEED, Notify, Plan, load, reason, standing, work
 
 if TYPE_CHECKING:
     from mien.datasets import FaceSet
@@ -83,7 +83,8 @@ def search(
         settings: ``key=value`` over the base recipe, for all trials.
         sampler: ``tpe`` or ``random``.
         pruner: ``median``, ``asha`` or ``none``: which trials are stopped early.
-        seed: of the sampler; trials are trained with seed 0, the outcome is to be trained with others.
+        seed: of the sampler; trials are trained with seed `SEED`, and so the outcome has to be trained with
+            another one: the test split stays sealed for what was trained with this one.
         storage: URL of a database (``sqlite:///f.db``, ``postgresql://…``); by default a journal in the folder.
         workers: processes that search together on this machine; more can join from others through the storage. A
             search ends when the trials of all of them are made, also those whose worker died on the way.
@@ -138,7 +139,8 @@ def summary(plan: Plan, space: Space) -> Search:
     recipe = None
     if best is not None:
         epochs = space.final_epochs or Recipe.of(systems.card(space.system), space.base).epochs
-        recipe = space.recipe(optuna().trial.FixedTrial(best.params), base).with_(name=NAME, epochs=epochs)
+        recipe = space.recipe(optuna().trial.FixedTrial(best.params), base)
+        recipe = recipe.with_(name=NAME, epochs=epochs, searched=Searched(plan.study, SEED))
         write_text(folder / "best.toml", recipe.to_toml())
     found = Search(
         folder=folder,
@@ -153,6 +155,7 @@ def summary(plan: Plan, space: Space) -> Search:
         "study": plan.study,
         "space": space.name,
         "storage": found.storage,
+        "seed_of_trials": SEED,
         "base": base.to_dict(),
         "data_fingerprint": loaded.user_attrs["data_fingerprint"],
         "best": {"number": best.number, "value": best.value, "params": best.params} if best is not None else None,

@@ -25,12 +25,15 @@ from mien.store.locking import lock_path
 from mien.training.begin import train as train_run
 from mien.training.loop import Progress
 from mien.training.occupied import occupied
-from mien.training.recipe import Recipe
+from mien.training.recipe import Recipe, Searched
 from mien.training.search_space import Space, get_space
 from mien.training.search_storage import Patience, Storage, optuna, quiet
 
 if TYPE_CHECKING:
     from mien.datasets import FaceSet
+
+SEED = 0
+"""Of all trials; nothing that was trained with it may see the test split."""
 
 RETRIES = 3
 """Times a trial is made again after its worker died; then it may be the trial that kills them."""
@@ -175,7 +178,7 @@ def _train(trial: Any, study: Any, space: Space, plan: Plan, data: FaceSet) -> N
     with contextlib.suppress(_TakenOver):
         try:
             with _taken_over():
-                recipe = space.recipe(trial, plan.base)
+                recipe = space.recipe(trial, plan.base).with_(searched=Searched(plan.study, SEED))
         except RecipeError as error:
             tell(attrs={"reason": str(error)}, state=states.FAIL)
             return
@@ -190,7 +193,7 @@ def _train(trial: Any, study: Any, space: Space, plan: Plan, data: FaceSet) -> N
                         data.train,
                         data.selection,
                         recipe=recipe,
-                        seed=0,
+                        seed=SEED,
                         out=folder,
                         resume=True,
                         device=plan.device,
@@ -201,7 +204,7 @@ def _train(trial: Any, study: Any, space: Space, plan: Plan, data: FaceSet) -> N
                     time.sleep(0.5)  # another worker drew the same values; its run is ours when it is through
         except _Pruned:
             tell(attrs={"seconds": round(time.perf_counter() - started, 1)}, state=states.PRUNED)
-            for path in folder.glob(f"*-{recipe.hash[:8]}-s0"):
+            for path in folder.glob(f"*-{recipe.hash[:8]}-s{SEED}"):
                 # Another worker may have drawn the same values and gone on where this one stopped.
                 with contextlib.suppress(RunError), occupied(path):
                     remove_directory(path)  # in one step: others may be about to go on in it

@@ -1,4 +1,4 @@
-"""The groups of a recipe: augmentation, optimiser, schedule, loss, beginning and teacher."""
+"""The groups of a recipe: augmentation, optimiser, schedule, loss, beginning, teacher and search."""
 
 from __future__ import annotations
 
@@ -169,3 +169,28 @@ class Distill(Checked):
     temperature: float = 4.0
     targets: str = "views"
     teacher: str = ""
+
+
+@dataclass(frozen=True)
+class Searched(Checked):
+    """The search that a recipe came from, filled in by `mien.training.search`.
+
+    What was trained with the very seed of the trials was chosen by its luck on the selection split as well as by its
+    recipe; the test split stays sealed for it.
+
+    Args:
+        study: name of the search; empty where there was none.
+        seed: that its trials were trained with.
+    """
+
+    study: str = ""
+    seed: int = 0
+
+    def by(self, seed: int) -> str:
+        """The search that a training with ``seed`` is a trial of, or as good as one; empty where it is none.
+
+        Example:
+            >>> Searched("cnn-1a2b", seed=0).by(0), Searched("cnn-1a2b", seed=0).by(1)
+            ('cnn-1a2b', '')
+        """
+        return self.study if seed == self.seed else ""
