@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from typer.testing import CliRunner
 
@@ -16,6 +17,7 @@ from mien.datasets import load_dataset
 from mien.errors import InputError
 from mien.explanation import faithfulness, occlusion_maps
 from mien.explanation.explain import Explainer, explain_class, explain_files
+from mien.explanation.faithfulness import LEVEL, Faithfulness, _as_smooth
 from mien.explanation.gradients import gradient_maps, last_convolution
 from mien.explanation.pictures import overlay
 from mien.labels import FER2013
@@ -89,10 +91,66 @@ def test_curves_tell_a_good_map_from_a_bad_one(faces: np.ndarray) -> None:
     bad = 1 - good
     right = faithfulness(probabilities, faces[0], good, 3)
     wrong = faithfulness(probabilities, faces[0], bad, 3)
-    assert right.to_dict()["means_something"]
-    assert not wrong.to_dict()["means_something"]
+    assert right.means_something
+    assert right.p < 0.05 < wrong.p
+    assert not wrong.means_something
+    found = occlusion_maps(probabilities, faces[:1], np.array([3]))[0]
+    assert faithfulness(probabilities, faces[0], found, 3).means_something
     assert right.deletion_gain > 0 > wrong.deletion_gain
     assert right.deletion[0] == pytest.approx(right.insertion[-1], abs=1e-5)
+
+
+def test_random_maps_are_declared_meaningful_in_five_per_cent_of_cases_at_most() -> None:
+    """Of any coarseness, on a network that looks at a few places of each face."""
+    rng = np.random.default_rng(7)
+    weights = np.asarray(Image.fromarray(rng.normal(size=(5, 5)).astype(np.float32)).resize((24, 24)), np.float64)
+
+    def somewhere(faces: np.ndarray) -> np.ndarray:
+        happy = 1 / (1 + np.exp(-8 * (faces / 255 * weights).mean(axis=(1, 2)) / weights.std()))
+        return np.stack([happy, 1 - happy], axis=1)
+
+    passed, chances = [], []
+    for number in range(120):
+        face = Image.fromarray(rng.integers(0, 255, (8, 8), dtype=np.uint8)).resize((24, 24))
+        side = (3, 6, 12, 24)[number % 4]
+        curves = faithfulness(somewhere, np.asarray(face), rng.random((side, side), np.float32), 0, seed=number)
+        passed.append(curves.means_something)
+        chances.append(curves.chance)
+    assert np.mean(passed) <= LEVEL
+    assert 0 < np.mean(chances) <= LEVEL, "the share that a page shows beside is what chance gives"
+
+
+def test_a_map_passes_only_where_both_curves_beat_ninety_five_per_cent() -> None:
+    ends, many = np.array([1.0, 0.0]), np.tile([0.5, 0.5], (39, 1))
+    shares = np.array([0.0, 1.0])
+    one = np.array([0.9, 0.9])
+
+    def judged(deletion: np.ndarray, insertion: np.ndarray, beaten_by: int) -> Faithfulness:
+        random_deletion, random_insertion = many.copy(), many.copy()
+        random_deletion[:beaten_by] = 0
+        random_insertion[:beaten_by] = 1
+        return Faithfulness(shares, deletion, insertion, random_deletion, random_insertion)
+
+    assert judged(ends / 4, one, 1).p == pytest.approx(2 / 40)
+    assert judged(ends / 4, one, 1).means_something
+    assert not judged(ends / 4, one, 2).means_something
+    assert not judged(one, one, 0).means_something, "one way is not enough"
+    assert not judged(ends / 4, ends / 4, 0).means_something
+    assert judged(np.array([0.5, 0.5]), np.array([0.5, 0.5]), 0).p == 1, "an answer that nothing changes"
+
+
+def test_random_maps_are_as_smooth_as_the_one_that_is_judged() -> None:
+    rng = np.random.default_rng(0)
+
+    def roughness(found: np.ndarray) -> float:
+        down, across = np.diff(found, axis=0), np.diff(found, axis=1)
+        return float((np.mean(down**2) + np.mean(across**2)) / found.var())
+
+    for side in (3, 8, 48):
+        own = np.asarray(Image.fromarray(rng.random((side, side), np.float32)).resize((48, 48)), np.float32)
+        others = _as_smooth(own, 40, rng)
+        assert len(np.unique(others.argmax(axis=0))) > 1
+        assert np.mean([roughness(other) for other in others]) == pytest.approx(roughness(own), rel=0.25)
 
 
 def test_the_last_convolution_that_sees_places() -> None:
@@ -119,6 +177,9 @@ def test_photographs_get_overlays_and_a_page(tmp_path: Path) -> None:
     page = (tmp_path / "index.html").read_text()
     assert "happy" in page
     assert "http" not in page.replace("data:image", "")
+    assert f"p = {entry['deletion_p']:.2f}" in page
+    assert entry["means_something"] == (entry["p"] <= LEVEL)
+    assert ("The map means something" in page) == entry["means_something"]
 
 
 def test_a_class_of_drawn_faces(tmp_path: Path) -> None:
@@ -126,6 +187,10 @@ def test_a_class_of_drawn_faces(tmp_path: Path) -> None:
     explainer = Explainer("corner", FER2013, probabilities, SPEC)
     found = explain_class(explainer, data.selection, "happy", tmp_path, count=2)
     assert found["faces"] == 2
+    assert found["judged"] == 2
+    assert 0 <= found["means_something_random"] <= LEVEL
+    said = f"of the random maps beside them {100 * found['means_something_random']:.1f} % would have passed"
+    assert said in (tmp_path / "index.html").read_text()
     assert (tmp_path / "happy-occlusion.png").exists()
     with pytest.raises(InputError):
         explain_class(explainer, data.selection, "hapy", tmp_path)

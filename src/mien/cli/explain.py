@@ -56,9 +56,10 @@ def explain(
         return
     if data is not None:
         (entry,) = entries
-        columns = ["expression", "faces", "mean probability", "maps that mean something"]
-        share = f"{100 * entry['means_something']:.0f} %"
-        print_table(columns, [[entry["label"], str(entry["faces"]), f"{entry['probability']:.2f}", share]])
+        columns = ["expression", "faces", "mean probability", "maps that mean something", "random maps"]
+        share = f"{100 * entry['means_something']:.0f} % of {entry['judged']}"
+        chance = f"{100 * entry['means_something_random']:.1f} %"
+        print_table(columns, [[entry["label"], str(entry["faces"]), f"{entry['probability']:.2f}", share, chance]])
     else:
         rows = [
             [
@@ -67,7 +68,7 @@ def explain(
                 f"{100 * entry['probability']:.0f} %",
                 f"{entry['deletion']:.2f} (chance {entry['deletion_random']:.2f})",
                 f"{entry['insertion']:.2f} (chance {entry['insertion_random']:.2f})",
-                "yes" if entry["means_something"] else "no",
+                f"{'yes' if entry['means_something'] else 'no'} (p = {entry['p']:.2f})",
             ]
             for entry in entries
         ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mien.errors import InputError
-from mien.explanation.faithfulness import Faithfulness, faithfulness
+from mien.explanation.faithfulness import LEVEL, Faithfulness, faithfulness
 from mien.explanation.occlusion import Scores, occlusion_maps
 from mien.explanation.pictures import Panel, overlay, page
 from mien.store import atomic_file, write_text
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from mien.systems.base import System
 
 METHODS = ("occlusion", "gradcam", "integrated-gradients")
+JUDGED_MAPS = 20
+"""Of a class: each is tried beside random maps, which takes longer than the map itself."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def explain_files(
         progress: called with (files done, files in all).
 
     Returns:
-        One entry per face: file, label, probability, deletion and insertion, path of the overlay.
+        One entry per face: file, label, probability, deletion and insertion with their p values, path of the overlay.
 
     Raises:
         InputError: no face anywhere, an unknown label or method, a file that is no image.
@@ -186,7 +188,8 @@ def explain_class(
         progress: called with (faces done, faces in all).
 
     Returns:
-        Label, faces, mean probability, the share of faces whose map means something, and the path of the picture.
+        Label, faces, mean probability, the path of the picture; of `JUDGED_MAPS` faces at most, how many were
+        ``judged``, the share whose map ``means_something``, and the share of random maps that would have passed.
     """
     target = explainer.label_set.id(label)
     rows = np.flatnonzero(np.asarray(split.labels) == target)
@@ -196,14 +199,23 @@ def explain_class(
     faces = np.asarray(split.images)[chosen]
     targets = np.full(len(faces), target)
     maps = explainer.maps(faces, targets, method, progress)
-    curves = [faithfulness(explainer.scores, f, m, target) for f, m in zip(faces[:20], maps[:20], strict=True)]
+    curves = [
+        faithfulness(explainer.scores, face, importance, target, seed=number)
+        for number, (face, importance) in enumerate(zip(faces[:JUDGED_MAPS], maps[:JUDGED_MAPS], strict=True))
+    ]
+    meaningful = sum(one.means_something for one in curves)
+    chance = float(np.mean([one.chance for one in curves]))
     mean_face = faces.mean(axis=0).round().astype(np.uint8)
     folder = Path(out)
     path = folder / f"{label}-{method}.png"
     with atomic_file(path) as picture:
         overlay(mean_face, maps.mean(axis=0)).save(picture, "PNG")
     text = f"mean of {len(faces)} faces of {split.name}"
-    panel = Panel(label, text, mean_face, maps.mean(axis=0), _mean(curves))
+    verdict = (
+        f"Of {len(curves)} maps that were tried, {meaningful} ({100 * meaningful / len(curves):.0f} %) mean something; "
+        f"of the random maps beside them {100 * chance:.1f} % would have passed."
+    )
+    panel = Panel(label, text, mean_face, maps.mean(axis=0), Faithfulness.mean(curves), verdict)
     write_text(folder / "index.html", page(f"What decides {label}? {explainer.name}", _NOTES[method], [panel]))
     return {
         "label": label,
@@ -211,7 +223,10 @@ def explain_class(
         "faces": len(faces),
         "method": method,
         "probability": round(float(explainer.scores(faces)[:, target].mean()), 6),
-        "means_something": round(float(np.mean([c.to_dict()["means_something"] for c in curves])), 3),
+        "judged": len(curves),
+        "means_something": round(meaningful / len(curves), 3),
+        "means_something_random": round(chance, 4),
+        "level": LEVEL,
         "picture": str(path),
     }
 
@@ -223,19 +238,11 @@ _NOTES = {
 }
 _NOTES = {
     name: text + "The curves say what the map is worth: the expression should fade fast when the important places are "
-    "blurred first, and come back fast when they are shown first. A map shows what the network used, not why a person "
+    "blurred first, and come back fast when they are shown first. A map means something only where it beats 95 % of "
+    "random maps that are as smooth as it, both ways. It shows what the network used, not why a person "
     "looks that way."
     for name, text in _NOTES.items()
 }
-
-
-def _mean(curves: list[Faithfulness]) -> Faithfulness:
-    def mean(name: str) -> NDArray[np.float64]:
-        return np.asarray(np.mean([getattr(curve, name) for curve in curves], axis=0))
-
-    return Faithfulness(
-        curves[0].shares, mean("deletion"), mean("insertion"), mean("deletion_random"), mean("insertion_random")
-    )
 
 
 def _cropper(recognizer: Any) -> Callable[[str], list[tuple[str, NDArray[np.uint8]]]]:

@@ -34,6 +34,7 @@ class Panel:
         face: uint8 (H, W) or (H, W, 3).
         importance: float (h, w).
         curves: how faithful the map is, if that was measured.
+        verdict: what that means; by default what the test of the one map says.
     """
 
     title: str
@@ -41,6 +42,7 @@ class Panel:
     face: NDArray[np.uint8]
     importance: NDArray[np.float32]
     curves: Faithfulness | None = None
+    verdict: str = ""
 
 
 def overlay(face: NDArray[np.uint8], importance: NDArray[np.float32], *, side: int = 288) -> Image.Image:
@@ -78,7 +80,7 @@ def page(title: str, note: str, panels: Sequence[Panel]) -> str:
     for panel in panels:
         shown = overlay(panel.face, panel.importance)
         plain = Image.fromarray(panel.face).convert("RGB").resize(shown.size, Image.Resampling.BICUBIC)
-        curve = "" if panel.curves is None else _curves(panel.curves)
+        curve = "" if panel.curves is None else _curves(panel.curves, panel.verdict or _verdict(panel.curves))
         cells.append(
             f"<article><h2>{html.escape(panel.title)}</h2><div class=pair>"
             f'<img alt="the face" src="{_data(plain)}"><img alt="the map over the face" src="{_data(shown)}"></div>'
@@ -105,17 +107,20 @@ h2 { font-size: 1rem; margin: 0 0 .6rem }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: .5rem }
 img { width: 100%; border-radius: .4rem; display: block }
 p { margin: .6rem 0 0; color: var(--dim) }
+.key { font-size: .8rem; margin-top: .1rem }
 svg { width: 100%; height: auto; margin-top: .5rem } svg text { font-size: 9px; fill: var(--dim) }
+.band { fill: var(--chance); opacity: .2 }
 .map { stroke: var(--map) } .chance { stroke: var(--chance); stroke-dasharray: 3 2 } .axis { stroke: var(--line) }
 polyline, .axis { fill: none; stroke-width: 1.4 }
 """
 
 
-def _curves(curves: Faithfulness) -> str:
+def _curves(curves: Faithfulness, verdict: str) -> str:
+    def place(share: float, value: float, left: float) -> str:
+        return f"{left + 120 * share:.1f},{68 - 56 * min(max(value, 0), 1):.1f}"
+
     def line(values: NDArray[np.float64], kind: str, left: float) -> str:
-        points = " ".join(
-            f"{left + 120 * s:.1f},{68 - 56 * v:.1f}" for s, v in zip(curves.shares, values.clip(0, 1), strict=True)
-        )
+        points = " ".join(place(s, v, left) for s, v in zip(curves.shares, values, strict=True))
         return f'<polyline class="{kind}" points="{points}"/>'
 
     parts = []
@@ -124,19 +129,26 @@ def _curves(curves: Faithfulness) -> str:
         (146.0, "shown", curves.insertion, curves.insertion_random),
     ):
         parts.append(f'<path class="axis" d="M{left} 12V68H{left + 120}"/>')
-        parts.append(line(chance, "chance", left) + line(own, "map", left))
+        low, high = np.percentile(chance, (5, 95), axis=0)
+        edge = [place(s, v, left) for s, v in zip(curves.shares, low, strict=True)]
+        edge += [place(s, v, left) for s, v in zip(curves.shares[::-1], high[::-1], strict=True)]
+        parts.append(f'<polygon class="band" points="{" ".join(edge)}"/>')
+        parts.append(line(chance.mean(axis=0), "chance", left) + line(own, "map", left))
         parts.append(
             f'<text x="{left}" y="79">{name}: share of the face</text><text x="{left}" y="8">probability</text>'
         )
-    said = (
-        "means something: faster than chance both ways"
-        if curves.to_dict()["means_something"]
-        else "is no better than chance one way or both: do not read much into it"
-    )
     return (
-        f'<svg viewBox="0 0 270 82" role="img" aria-label="deletion and insertion, {said}">{"".join(parts)}</svg>'
-        f"<p>The map {said} (dashed: random maps).</p>"
+        f'<svg viewBox="0 0 270 82" role="img" aria-label="deletion and insertion: {html.escape(verdict)}">'
+        f"{''.join(parts)}</svg><p>{html.escape(verdict)}</p><p class=key>Dashed: the mean of "
+        f"{len(curves.deletion_random)} random maps, shaded: 90 % of them.</p>"
     )
+
+
+def _verdict(curves: Faithfulness) -> str:
+    ways = f"taken away p = {curves.deletion_p:.2f}, shown p = {curves.insertion_p:.2f}"
+    if curves.means_something:
+        return f"The map means something: it beats chance both ways ({ways})."
+    return f"The map is no better than chance one way or both ({ways}): do not read much into it."
 
 
 def _data(picture: Image.Image) -> str:
