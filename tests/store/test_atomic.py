@@ -229,6 +229,37 @@ def test_a_folder_is_replaced(swaps: bool, tmp_path: Path, monkeypatch: pytest.M
 
 
 @posix
+def test_a_scratch_folder_puts_nothing_beside_itself(tmp_path: Path) -> None:
+    """In a folder for everybody, what lies under a hidden name may be anybody's."""
+    for name in ("mien", "mien-scratch"):
+        (tmp_path / f".{name}.abcd.old" / name).mkdir(parents=True)
+    with scratch_directory(tmp_path) as ours:
+        assert not ours.name.startswith(".mien."), "the name of a folder of ours that is called mien"
+    assert names(tmp_path) == [".mien.abcd.old"], "another target's, and nothing came back"
+
+
+@posix
+def test_folders_of_others_stay_and_do_not_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lstat = Path.lstat
+
+    def strange(path: Path) -> os.stat_result:
+        found = list(lstat(path))
+        if path.suffix in (".old", ".part"):
+            found[4] += 1  # the owner
+        return os.stat_result(found)
+
+    (tmp_path / ".f.abcd.old" / "f").mkdir(parents=True)
+    (tmp_path / ".f.abce.part").mkdir()
+    before = names(tmp_path)
+    monkeypatch.setattr(Path, "lstat", strange)
+    assert tidy(tmp_path / "f") == []
+    assert names(tmp_path) == before
+    monkeypatch.setattr(Path, "lstat", lstat)
+    assert len(tidy(tmp_path / "f")) == 2
+    assert names(tmp_path) == ["f"]
+
+
+@posix
 def test_a_kill_between_two_steps_brings_the_old_folder_back(tmp_path: Path) -> None:
     """Where a system cannot let two folders change places."""
     (tmp_path / ".f.abcd.old" / "f").mkdir(parents=True)

@@ -24,6 +24,8 @@ from mien.store.locking import holding, lies_at, lock_path
 
 _PART, _OLD, _LOCK = ".part", ".old", ".lock"
 _IS_LOCK = re.compile(r"\..+\.[0-9a-f]{8}\.lock")
+_SCRATCH = "mien-scratch"
+"""Stands for all scratch folders in a folder; nothing gets that name, so nothing is put back under it either."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -122,7 +124,7 @@ def scratch_directory(base: str | Path | None = None) -> Iterator[Path]:
         >>> folder.exists()
         False
     """
-    with _private(Path(base or tempfile.gettempdir()) / "mien") as part:
+    with _private(Path(base or tempfile.gettempdir()) / _SCRATCH) as part:
         yield part
 
 
@@ -218,12 +220,12 @@ def _marked(path: Path) -> Iterator[str]:
 
 
 def _remove_dead(folder: Path) -> bool:
-    """Remove a folder in the making if its writer does not live."""
+    """Remove a folder in the making if its writer does not live; one of somebody else is none of ours."""
     with contextlib.suppress(OSError), holding(folder.with_suffix(_LOCK), wait=False) as ours:
-        if ours is None:
+        if ours is None or not _own(folder.lstat()):
             return False
         target = folder.with_name(folder.name[1:].rsplit(".", 2)[0])
-        if folder.suffix == _OLD and (folder / target.name).exists() and not target.exists():
+        if target.name != _SCRATCH and folder.suffix == _OLD and _is_old(folder / target.name, target):
             (folder / target.name).replace(target)  # killed between two steps: the old one is still the one
         existed = folder.exists()
         shutil.rmtree(folder, ignore_errors=True)
@@ -231,10 +233,19 @@ def _remove_dead(folder: Path) -> bool:
     return False
 
 
+def _is_old(inner: Path, target: Path) -> bool:
+    """Whether what a killed writer put aside is to come back, because nothing took its place."""
+    return inner.exists() and not target.exists()
+
+
 def _safe(handle: int) -> bool:
     """Whether a file that was there already is one of ours: in a folder for everybody, its name can be guessed."""
     found = os.fstat(handle)
-    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid()
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and _own(found)
+
+
+def _own(found: os.stat_result) -> bool:
+    return os.name != "posix" or found.st_uid == os.geteuid()
 
 
 def _unlink_dead(part: Path) -> bool:
