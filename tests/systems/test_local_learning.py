@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -227,6 +228,47 @@ def test_features_are_joined_with_words(
     result = mien.evaluate(run, faces.selection, results=tmp_path)
     assert (result.kind, result.extra_data) == ("classical", ("the labels",))
     assert result.metrics["selection_accuracy"] == pytest.approx(run.info["selection_accuracy"], abs=1e-6)
+
+
+def test_another_file_at_the_same_path_is_another_recipe(
+    faces: FaceSet, matrix: Path, tmp_path: Path, mien_cache: Path
+) -> None:
+    recipe = _deep(f'system.features=["pixels", "{matrix.as_posix()}"]', "system.bow_weight=0.0")
+    given = {"recipe": recipe, "out": tmp_path / "runs"}
+    run = mien.train("local-learning-deep-bow", faces.train, faces.selection, **given)
+    assert isinstance(run, ClassicalRun)
+    digest = hashlib.sha256(matrix.read_bytes()).hexdigest()
+    assert run.recipe.feature_hashes == ("", digest)
+    assert Run.open(run.folder) == run
+    assert mien.evaluate(run, faces.selection, results=tmp_path).recipe["feature_hashes"] == ["", digest]
+
+    original = matrix.read_bytes()
+    np.save(matrix, np.load(matrix)[:, ::-1])
+    with pytest.raises(RunError, match=r"own.npy is not what the machines were fitted with"):
+        mien.evaluate(run, faces.selection, results=tmp_path)
+    with pytest.raises(RunError, match=r"was begun with another .*own.npy"):
+        mien.train("local-learning-deep-bow", faces.train, faces.selection, resume=True, **given)
+    with pytest.raises(InputError, match=r"the recipe names .*own.npy"):
+        mien.train("local-learning-deep-bow", faces.train, faces.selection, recipe=run.recipe, out=tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+    other = mien.train("local-learning-deep-bow", faces.train, faces.selection, **given)
+    assert other.recipe.hash != run.recipe.hash
+
+    matrix.write_bytes(original)
+    assert mien.train("local-learning-deep-bow", faces.train, faces.selection, resume=True, **given) == run
+    matrix.unlink()
+    with pytest.raises(InputError, match="No such file"):
+        mien.train("local-learning-deep-bow", faces.train, faces.selection, recipe=recipe, out=tmp_path / "again")
+
+
+def test_built_in_features_keep_their_recipe_hash(faces: FaceSet, tmp_path: Path, mien_cache: Path) -> None:
+    recipe = _deep("system.bow_weight=0.0")
+    assert recipe.identified() == recipe
+    assert recipe.set(['system.features=["timm:vit", "sift"]']).identified().feature_hashes == ()
+    # Recorded under this hash before files were part of it.
+    assert ClassicalRecipe.of(systems.card("turtle")).identified().hash.startswith("c70eae0a61e5206f")
+    with pytest.raises(RecipeError, match="one hash per feature space"):
+        ClassicalRecipe.from_dict({**recipe.to_dict(), "feature_hashes": ["ab", "cd"]})
 
 
 def test_the_joint_kernel_is_the_weighted_sum(faces: FaceSet, mien_cache: Path) -> None:

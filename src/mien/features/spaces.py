@@ -116,26 +116,74 @@ def feature_space(
         seen = (*bundle.card.extra_data, LABELS_SEEN)
         return FeatureSpace(name, matrix, bundle.card.sha256, seen, _lineage(name, bundle.card))
     if suffix == ".npy":
-        whole = read_matrix(name)
-        if rows is None or rows.max() >= len(whole):
-            raise InputError(
-                f"{name} has {len(whole):,} rows; give one row per face of the whole face set, in its order"
-            )
-        picked = checked_matrix(whole[rows], name)
-        return FeatureSpace(name, picked, hashlib.sha256(Path(name).read_bytes()).hexdigest(), (origin or "unknown",))
+        picked = _picked(name, rows)
+        return FeatureSpace(name, picked, file_hash(name), (origin or "unknown",))
     raise InputError(
         f"no features are called {name!r}; give sift, pixels, timm:NAME, a bundle (.onnx; `mien export` makes one of a "
         "run) or a matrix (.npy)"
     )
 
 
+def file_hash(name: str) -> str:
+    """SHA-256 (hex) of what a file of features holds: a bundle's graph, the whole of an ``.npy``; else empty.
+
+    Spaces that are no files have it from their name alone.
+
+    Raises:
+        InputError: there is no such file, or it is no bundle.
+
+    Example:
+        >>> file_hash("sift")
+        ''
+    """
+    suffix = Path(name).suffix
+    if name in _PLAIN or name.startswith("timm:") or suffix not in (".onnx", ".npy"):
+        return ""
+    if suffix == ".onnx":
+        from mien.bundle import read_bundle
+
+        return read_bundle(name).card.sha256
+    try:
+        with Path(name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{name}: {error.strerror or error}; give a matrix with one row per face (.npy)") from None
+
+
 def check_features(names: Iterable[str], train: Split) -> None:
-    """Refuse bundles that learnt from faces that a fit to ``train`` leaves out, or may have (`InputError`)."""
+    """Refuse, before anything is computed or written, features that a fit to ``train`` cannot have.
+
+    Raises:
+        InputError: no such space; a matrix that is none, that has too few rows, or NaN in those of ``train``; a bundle
+            that learnt from faces that ``train`` leaves out, or may have.
+    """
     from mien.bundle import read_bundle
 
     for name in names:
-        if Path(name).suffix == ".onnx":
+        suffix = Path(name).suffix
+        if name in _PLAIN or name.startswith("timm:"):
+            continue
+        if suffix == ".onnx":
             behind(_lineage(name, read_bundle(name).card), train)
+        elif suffix == ".npy":
+            _picked(name, train.rows)
+        else:
+            raise _unknown(name)
+
+
+def _picked(name: str, rows: NDArray[np.int64] | None) -> NDArray[np.float32]:
+    """The rows of an ``.npy`` that belong to a split."""
+    whole = read_matrix(name)
+    if rows is None or rows.max() >= len(whole):
+        raise InputError(f"{name} has {len(whole):,} rows; give one row per face of the whole face set, in its order")
+    return checked_matrix(whole[rows], name)
+
+
+def _unknown(name: str) -> InputError:
+    return InputError(
+        f"no features are called {name!r}; give sift, pixels, timm:NAME, a bundle (.onnx; `mien export` makes one of a "
+        "run) or a matrix (.npy)"
+    )
 
 
 def _lineage(name: str, card: BundleCard) -> Lineage:

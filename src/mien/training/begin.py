@@ -186,6 +186,7 @@ def _fit(
         recipe = found
     if recipe.system_id != system:
         raise InputError(f"the recipe is one of {recipe.system_id!r}, not of {system!r}")
+    recipe = recipe.identified()
     if launched():
         raise InputError(f"{system} is no network and is fitted by one process; start it without torchrun")
     tell = on_progress or (lambda progress: None)

@@ -10,24 +10,26 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mien import systems
-from mien.errors import RecipeError, RunError
+from mien.errors import InputError, RecipeError, RunError
 from mien.evaluation.environment import environment
 from mien.evaluation.subjects import Subject, no_logits
+from mien.features.spaces import file_hash
 from mien.registry import suggestion
 from mien.results import metrics
+from mien.results.provenance import trained_with
 from mien.store import atomic_file, write_text
 from mien.systems.classical import ClassicalSystem, make, quiet
 from mien.training.occupied import occupied
 from mien.training.recipe import Recipe
 from mien.training.run import Run, beginning
-from mien.training.values import Written, assigned, build
+from mien.training.values import Written, assigned, build, later
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,11 +51,14 @@ class ClassicalRecipe(Written):
         name: of the recipe.
         system_id: the system it fits.
         system: all its options.
+        feature_hashes: of the files among ``system.features``, in their order, filled in when a fit begins; an empty
+            one for a space that is no file, none at all where there is no file.
     """
 
     name: str
     system_id: str
     system: Mapping[str, Any] = field(default_factory=dict)
+    feature_hashes: tuple[str, ...] = later(())
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> ClassicalRecipe:
@@ -64,7 +69,9 @@ class ClassicalRecipe(Written):
         whole = {**card.options, **made.system}
         for name, item in whole.items():
             _check_option(name, item, card.options[name])
-        return build(cls, {"name": made.name, "system_id": made.system_id, "system": whole})  # type: ignore[no-any-return]
+        if made.feature_hashes and len(made.feature_hashes) != len(whole.get("features", ())):
+            raise RecipeError("feature_hashes has one hash per feature space; leave it out, and the fit fills it in")
+        return build(cls, {**made.to_dict(), "system": whole})  # type: ignore[no-any-return]
 
     @classmethod
     def of(cls, card: Card, name: str = "mien") -> ClassicalRecipe:
@@ -91,7 +98,25 @@ class ClassicalRecipe(Written):
             if key not in known:
                 raise RecipeError(f"the recipe has no {key!r}; {suggestion(key, [*known, 'name'])}")
             tree["system"][key.removeprefix("system.")] = value
+            if key == "system.features":
+                tree.pop("feature_hashes", None)  # of other files
         return type(self).from_dict(tree)
+
+    def identified(self) -> ClassicalRecipe:
+        """The recipe with the hashes of its files of features, as they lie there now.
+
+        Raises:
+            InputError: a file is missing, or is not the one that the recipe names.
+        """
+        names = [str(name) for name in self.system.get("features", ())]
+        hashes = tuple(file_hash(name) for name in names)
+        for name, ours, found in zip(names, self.feature_hashes, hashes, strict=bool(self.feature_hashes)):
+            if ours != found:
+                raise InputError(
+                    f"the recipe names {name} {ours[:12]}…, and the file there is {found[:12]}…; put the one that it "
+                    "names back"
+                )
+        return replace(self, feature_hashes=hashes if any(hashes) else ())
 
 
 @dataclass(frozen=True)
@@ -167,6 +192,7 @@ class ClassicalRun(Run):
             train_rows=self.info["train_rows"],
             data=self.info["data"],
             scores_kind=fitted.scores_kind,
+            trained=trained_with(self.info),
         )
 
     def module(self, device: str = "cpu") -> System:
@@ -199,8 +225,10 @@ def fit(
     """Fit a system and measure it on the selection split; `mien.train` calls this and checks the splits.
 
     Raises:
-        RunError: the run exists, belongs to other data, or is another process's.
+        RunError: the run exists, belongs to other data or other files of features, or is another process's.
     """
+    if resume and not folder.exists():
+        _check_files(folder, recipe)
     tell = notify or quiet
     system = make(systems.card(recipe.system_id), len(train.label_set), recipe.system)
     system.check(train)
@@ -245,6 +273,22 @@ def _start(
         return ClassicalRun.open(folder).continued(train, selection, resume=resume)
     info = beginning(recipe, train, selection, seed=seed)
     return ClassicalRun(folder, recipe, {**info, "kind": systems.card(recipe.system_id).kind})
+
+
+def _check_files(folder: Path, recipe: ClassicalRecipe) -> None:
+    """Refuse to go on with a fit (`RunError`) whose files of features are others now: its folder has another name."""
+    for other in folder.parent.glob(folder.name.replace(recipe.hash[:8], "*")):
+        try:
+            theirs = ClassicalRun.open(other).recipe
+        except RunError:
+            continue
+        if theirs.feature_hashes and replace(theirs, feature_hashes=()) == replace(recipe, feature_hashes=()):
+            names = zip(recipe.system["features"], theirs.feature_hashes, recipe.feature_hashes, strict=True)
+            changed = ", ".join(str(name) for name, then, now in names if then != now)
+            raise RunError(
+                f"{other} was begun with another {changed}; put that file back, or leave out --resume to fit with this "
+                "one"
+            )
 
 
 def _input(card: Card) -> list[int]:
