@@ -83,12 +83,12 @@ def adaptation_page() -> Iterator[str]:
     yield f"{found['draws']} draws."
     yield "*Gain shown* counts the draws in which the cross-validation within the crops showed a gain, so that a bundle"
     yield "was written; *in accuracy* those of them that showed more faces to be right: the others are better"
-    yield "calibrated, not more accurate. *Interval held* counts the draws in which the gain in accuracy on the test half"
+    yield "calibrated, not more accurate. *Interval held* counts the draws in which the gain in accuracy on the test"
     if level := found.get("interval_level"):
-        yield f"lies in the interval that was stated beforehand; accuracy and NLL have one of {level:.1%} each."
+        yield f"half lies in the interval that was stated beforehand; accuracy and NLL have one of {level:.1%} each."
     else:
-        yield "lies in the interval that was stated beforehand. Recorded when accuracy and NLL had one of 95 % each, which"
-        yield "gives chance two tries; the present rule, 97.5 % each, asks for more."
+        yield "half lies in the interval that was stated beforehand. Recorded when accuracy and NLL had one of 95 %"
+        yield "each, which gives chance two tries; the present rule, 97.5 % each, asks for more."
     yield "Faces as they are stand in the first rows: there is little to gain, and saying so is right.\n"
     yield "| faces | crops | accuracy before | after | NLL before | after | gain shown | in accuracy | interval held |"
     yield "|---|---|---|---|---|---|---|---|---|"

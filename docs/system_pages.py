@@ -32,6 +32,7 @@ MEASURES = (
     ("ECE", "ece"),
     ("accuracy on PublicTest (selection, not ranked)", "selection_accuracy"),
     ("epochs", "cost.epochs"),
+    ("trained with", "trained"),
     ("result", "id"),
 )
 LACKING = {
@@ -159,7 +160,8 @@ def page(about: Described) -> Iterator[str]:
         cells = (f"<!-- mien:results value={value} system={about.id} {which} --><!-- /mien:results -->"
                  for which in columns.values())  # fmt: skip
         yield f"| {what} | {' | '.join(cells)} |"
-    yield "\nA column holds the result that PublicTest prefers among those recorded of that kind and view."
+    yield "\nA column holds the result that PublicTest prefers among those recorded of that kind and view. *Trained"
+    yield "with* is the commit of the training; ⚠ where its tree had changes, or where nothing says which source it was."
     if about.deviations:
         yield "\n## Deviations\n"
         yield from (f"- {deviation}" for deviation in about.deviations)

@@ -56,6 +56,10 @@ def test_the_mean_of_independent_members_is_more_likely_than_each(results: list[
     members = together.recipe["members"]
     assert [m["result"] for m in members] == [r.id for r in results[:2]]
     assert [m["weight"] for m in members] == [0.5, 0.5]
+    assert together.trained == {"members": [{"commit": None, "dirty": None}] * 2}  # as invented results say of theirs
+    noted = [replace(r, trained={"commit": f"{n}f", "dirty": bool(n)}) for n, r in enumerate(results[:2])]
+    said = ensemble_of_results(noted, name="pair").trained
+    assert said == {"members": [{"commit": "0f", "dirty": False}, {"commit": "1f", "dirty": True}]}
     assert together.metrics["nll"] < min(r.metrics["nll"] for r in results)
 
 

@@ -42,6 +42,10 @@ def test_selection_opens_nothing(trained: Run, faces: FaceSet, tmp_path: Path) -
     scores = score(faces.selection.images, trained.recipe.input, trained.subject().logits)
     wanted = metrics.accuracy(scores.argmax(1), faces.selection.labels)
     assert result.metrics["selection_accuracy"] == pytest.approx(wanted, abs=1e-6)
+    trained.info["commit"], was = "0ddba11", trained.info["commit"]
+    trained.info["dirty"], changed = True, trained.info["dirty"]
+    assert evaluate(trained, faces.selection, results=tmp_path).trained == {"commit": "0ddba11", "dirty": True}
+    trained.info["commit"], trained.info["dirty"] = was, changed
     # The loop and the evaluation agree about the chosen epoch: one preparation, one set of weights.
     assert wanted == trained.info["selection_accuracy"]
 
@@ -106,6 +110,10 @@ def test_bundles_and_their_paths(bundle: Bundle, bundle_path: Path, faces: FaceS
     from_object = mien.evaluate(bundle, faces.test, results=tmp_path)
     assert from_path.predictions_sha256 == from_object.predictions_sha256
     assert (from_path.kind, from_path.weights_sha256) == ("bundle", bundle.card.sha256)
+    assert from_path.trained == {"commit": None, "dirty": None}  # nobody trained the stand-in
+    notes = {"training": {**bundle.card.notes.get("training", {}), "commit": "0ddba11", "dirty": True}}
+    said = subject_of(replace(bundle, card=replace(bundle.card, notes=notes))).description["trained"]
+    assert said == {"commit": "0ddba11", "dirty": True}
     assert from_path.environment["precision"] == "fp32"
 
 

@@ -32,6 +32,7 @@ class Member:
         temperature: what its logits are divided by; None where it has none.
         extra_data: data beyond the training split.
         cost: seconds, params, macs, …
+        trained: commit and dirty of its training; None where that is unknown.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Member:
     temperature: float | None
     extra_data: tuple[str, ...] = ()
     cost: Mapping[str, Any] = field(default_factory=dict)
+    trained: Mapping[str, Any] | None = None
 
 
 def member_of_result(result: Result) -> Member:
@@ -63,7 +65,8 @@ def member_of_result(result: Result) -> Member:
         "recipe_hash": result.recipe_hash,
         "weights_sha256": result.weights_sha256,
     }
-    return Member(name, about, result.labels, probabilities, temperature, result.extra_data, result.cost)
+    about_it = (name, about, result.labels, probabilities, temperature, result.extra_data, result.cost)
+    return Member(*about_it, trained=result.training)
 
 
 def probabilities_of(

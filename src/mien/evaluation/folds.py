@@ -15,6 +15,7 @@ from mien.errors import InputError, RunError
 from mien.evaluation.parts import Part, folding, parts, subjects_of, suited
 from mien.evaluation.subjects import Subject, check_unadapted, subject_of
 from mien.results import Answers, Result, protocols
+from mien.results.provenance import trained_together
 
 FOLDS = "fer2013/folds@1"
 
@@ -79,7 +80,12 @@ def evaluate_folds(
         protocol=protocol,
         views=views,
         data_fingerprint=face_set.fingerprint,
-        **replace(first, weights_sha256=weights, cost={**first.cost, **totals, "networks": len(ordered)}).description,
+        **replace(
+            first,
+            weights_sha256=weights,
+            cost={**first.cost, **totals, "networks": len(ordered)},
+            trained=trained_together(subject.trained for subject in ordered),
+        ).description,
         selection_scores=None,
         test_scores=scores,
         answers=None if known.answers else (None, _own_answers(whole, folds)),

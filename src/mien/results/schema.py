@@ -25,7 +25,7 @@ from mien.results.arrays import Array, hash_arrays, read_arrays, write_arrays
 from mien.results.canonical import canonical_json, content_hash, strict_json
 from mien.results.ledger import Ledger, Opening
 from mien.results.protocols import Answers
-from mien.results.provenance import source_state
+from mien.results.provenance import UNKNOWN, source_state, training_words
 from mien.results.saving import saving
 from mien.results.scoring import SCORES, Calibrated, Scores, calibrate, derive
 from mien.results.validation import ARRAYS, SCHEMA, check_arrays, check_fields, check_opening, expected, storable
@@ -69,6 +69,9 @@ class Result:
             (n, classes), likewise ``test_…``; a protocol about own data adds ``…_labels``, ``…_groups``, ``…_fit``.
             Logits are recorded with the highest of each face at 0, which changes no probability.
         across: ``trained_on``, ``tested_on`` and ``split`` of a cross result, names of data sets; None elsewhere.
+        trained: ``commit`` and ``dirty`` of the source that trained it, which is rarely the one that measured it; of
+            several networks the list ``members``. None for submissions and for results recorded before it was noted.
+        noted: the same from ``trainings.toml`` beside the results, for those; no part of the content.
     """
 
     id: str
@@ -96,6 +99,8 @@ class Result:
     predictions_sha256: str
     arrays: Mapping[str, Array] = field(repr=False)
     across: Mapping[str, str] | None = None
+    trained: Mapping[str, Any] | None = None
+    noted: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @classmethod
     def build(
@@ -122,6 +127,7 @@ class Result:
         answers: tuple[Answers | None, Answers | None] | None = None,
         created: str | None = None,
         across: Mapping[str, str] | None = None,
+        trained: Mapping[str, Any] | None = None,
     ) -> Result:
         """A result from scores: metrics, confusion matrix and id are derived, never given.
 
@@ -148,6 +154,7 @@ class Result:
             answers: of selection and test; only for a protocol about own data.
             created: UTC; now, by default.
             across: see the class.
+            trained: see the class; whatever was trained here says so, and what is not given counts as unknown.
 
         Raises:
             ResultError: scores that do not fit the protocol, a test split without an opening, a bad field.
@@ -193,6 +200,7 @@ class Result:
             "metrics": {},
             "confusion": [],
             **({"across": dict(across)} if across is not None else {}),
+            **({} if kind == "submitted" else {"trained": dict(trained or UNKNOWN)}),
         }
         try:
             content = strict_json(canonical_json(content), "the result")
@@ -299,6 +307,7 @@ class Result:
             "submission": dict(self.submission) if self.submission is not None else None,
             "created": self.created,
             **({"across": dict(self.across)} if self.across is not None else {}),
+            **({"trained": dict(self.trained)} if self.trained is not None else {}),
         }
 
     def path(self, folder: str | Path) -> Path:
@@ -308,6 +317,16 @@ class Result:
     def recompute(self) -> tuple[dict[str, Any], list[list[int]]]:
         """Metrics and confusion matrix, derived anew from the recorded predictions."""
         return _derive(self.to_json(), self.arrays)
+
+    @property
+    def training(self) -> Mapping[str, Any] | None:
+        """The source it was trained with, as recorded or as noted afterwards; None where nobody knows."""
+        return self.trained if self.trained is not None else self.noted
+
+    @property
+    def training_words(self) -> str:
+        """The same in a few letters, with a mark unless it is a commit without changes."""
+        return "elsewhere" if self.kind == "submitted" else training_words(self.training)
 
     @property
     def selection(self) -> Answers | None:

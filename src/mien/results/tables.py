@@ -13,6 +13,7 @@ from mien.registry import suggestion
 from mien.results import protocols
 from mien.results.comparison import Comparison, Share, compare, group_by_system
 from mien.results.ledger import Ledger
+from mien.results.provenance import trained_with, training_words
 from mien.results.schema import Result
 from mien.results.scoring import METRICS
 
@@ -163,9 +164,19 @@ def _cell(value: Any) -> str:
 def list_table(results: Iterable[Result]) -> Table:
     """One line per result."""
     return Table(
-        ("id", "protocol", "system", "kind", "view", "seed", "result"),
+        ("id", "protocol", "system", "kind", "view", "seed", "result", "trained with", "measured with"),
         tuple(
-            (r.id, r.protocol, r.system, r.kind, r.views, "–" if r.seed is None else str(r.seed), str(r))
+            (
+                r.id,
+                r.protocol,
+                r.system,
+                r.kind,
+                r.views,
+                "–" if r.seed is None else str(r.seed),
+                str(r),
+                r.training_words,
+                training_words(trained_with({"commit": r.commit, "dirty": r.dirty})),
+            )
             for r in results
         ),
     )
@@ -178,7 +189,7 @@ def ranking(results: Sequence[Result], openings: Mapping[str, int], protocol: st
     """
     tested = [r for r in results if r.protocol == protocol and r.test is not None]
     columns = ("rank", "system", "view", "kind", "seeds", "accuracy", "95 %", "clean@1", "clean@2", "macro-F1", "NLL",
-               "ECE", "extra data", "openings")  # fmt: skip
+               "ECE", "extra data", "openings", "trained with")  # fmt: skip
     if not tested:
         return Table(columns, ())
     grouped = {tuple(sorted(r.id for r in members)): members for members in group_by_system(tested).values()}
@@ -203,6 +214,7 @@ def ranking(results: Sequence[Result], openings: Mapping[str, int], protocol: st
                 percent(row.metrics.get("ece")),
                 ", ".join(row.extra_data) or "none",
                 str(openings.get(first.system, 0)),
+                ", ".join(dict.fromkeys(member.training_words for member in members)),
             )
         )
     return Table(columns, tuple(rows))
@@ -276,6 +288,8 @@ def value(result: Result, name: str) -> str:
         return percent(shares[result.labels.index(label)]) if shares else "–"
     if name.startswith("slice."):
         return _slice(result, *name.removeprefix("slice.").partition(".")[::2])
+    if name == "trained":
+        return escape(result.training_words)
     found: Any = result.metrics.get(name)
     if found is None and name in METRICS:
         return "–"
@@ -283,7 +297,7 @@ def value(result: Result, name: str) -> str:
         found = result.to_json()
         for part in name.split("."):
             if not isinstance(found, dict) or part not in found:
-                known = [*METRICS, "id", "system", "seed", "views", *(f"cost.{key}" for key in result.cost)]
+                known = [*METRICS, "id", "trained", "system", "seed", "views", *(f"cost.{key}" for key in result.cost)]
                 raise InputError(f"result {result.id} has no {name!r}; {suggestion(name, known)}")
             found = found[part]
     last = name.split(".")[-1]

@@ -15,6 +15,7 @@ from mien.results import protocols
 from mien.results.arrays import Array
 from mien.results.ledger import Opening
 from mien.results.protocols import Answers, Protocol
+from mien.results.provenance import check_trained
 from mien.results.scoring import SCORES, Scores
 
 SCHEMA = "mien-result@1"
@@ -26,8 +27,9 @@ FIELDS = {
 }  # fmt: skip
 """Fields of the json, besides the id."""
 
-OPTIONAL = {"across"}
-"""Fields that only some protocols have: of cross results the data that were learnt from and measured on."""
+OPTIONAL = {"across", "trained"}
+"""Fields that not all results have: of cross results the data that were learnt from and measured on; since results say
+so, the source that their networks were trained with."""
 
 ARRAYS = ("rows", "scores", "labels", "groups", "fit")
 """Arrays of each split in the npz; the last three only for own data."""
@@ -138,6 +140,8 @@ def check_fields(content: dict[str, Any], where: str, *, has_id: bool = False) -
         raise ResultError(f"{where}: seed is a whole number or null")
     if not isinstance(content["commit"], str | None) or not isinstance(content["dirty"], bool | None):
         raise ResultError(f"{where}: commit is text or null, dirty is true, false or null")
+    if "trained" in content and not check_trained(content["trained"]):
+        raise ResultError(f"{where}: trained holds commit and dirty of the training, or of each of its members")
     if not isinstance(content["opening"], str | None):
         raise ResultError(f"{where}: opening is a hash or null")
     if (content["submission"] is not None) != (content["kind"] == "submitted") or not isinstance(

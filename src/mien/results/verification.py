@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from mien.errors import MienError, ResultError
 from mien.results.averages import check_average, check_members
 from mien.results.growth import grown
 from mien.results.ledger import Ledger, Opening
+from mien.results.provenance import TRAININGS, noted_trainings
 from mien.results.schema import LEDGER, Result
 from mien.results.validation import check_opening
 
@@ -82,8 +83,13 @@ def paths(folder: str | Path) -> Iterator[Path]:
 
 
 def load_all(folder: str | Path) -> list[Result]:
-    """Every result under ``folder``; the first that cannot be read raises `ResultError`."""
-    return [Result.load(path) for path in paths(folder)]
+    """Every result under ``folder``; the first that cannot be read raises `ResultError`.
+
+    What ``trainings.toml`` there notes of their trainings is added to those that do not say it themselves.
+    """
+    noted = noted_trainings(folder)
+    results = [Result.load(path) for path in paths(folder)]
+    return [replace(r, noted=noted.get(r.weights_sha256)) if r.trained is None else r for r in results]
 
 
 def verify(
@@ -150,6 +156,10 @@ def verify(
             findings.append(Finding(name, str(error).removeprefix(f"{path}: ").removeprefix(f"{path} ")))
         else:
             good.append(result)
+    try:
+        noted_trainings(folder)
+    except MienError as error:
+        findings.append(Finding(TRAININGS, str(error)))
     good, unproven = _averaged(good, folder)
     findings += unproven
     findings += _missing(recorded, seen)

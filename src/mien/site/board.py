@@ -76,6 +76,11 @@ class Measured:
         return self.first.cost
 
     @property
+    def trained(self) -> str:
+        """The source it was trained with in a few letters, marked unless that is a commit without changes."""
+        return ", ".join(dict.fromkeys(result.training_words for result in self.results))
+
+    @property
     def device(self) -> str:
         """What measured it, with its precision."""
         about = self.first.environment

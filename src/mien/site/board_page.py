@@ -78,7 +78,15 @@ def board_page(frame: Frame, board: Board) -> bytes:
         high=high,
         labels=board.labels,
         quality=QUALITY,
-        costs_named=("Parameters", "MACs per face", "Faces per second", "Input", "Training", "Measured on"),
+        costs_named=(
+            "Parameters",
+            "MACs per face",
+            "Faces per second",
+            "Input",
+            "Training",
+            "Measured on",
+            "Trained with",
+        ),
         years=years,
         views=views,
         protocols=[
@@ -146,6 +154,7 @@ def _row(row: Row, key: str, root: str, ends: tuple[float, float], *, further: b
             _input(row),
             _duration(it.cost.get("seconds")) if it else "–",
             it.device if it else "–",
+            it.trained if it else "–",
         ),
     }
 

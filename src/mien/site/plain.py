@@ -16,6 +16,7 @@ COLUMNS = (
     "view", "kind", "protocol", "clean", "macro_f1", "balanced_accuracy", "nll", "brier", "ece", "ece_noise_floor",
     "parameters", "macs", "faces_per_second", "openings", "extra_data", "split", "classes", "date", "year", "paper",
     "paper_url", "authors", "code", "notes", "result",
+    "trained_with",
 )  # fmt: skip
 """Of the CSV; the recall of each expression follows as ``recall_<label>``."""
 
@@ -67,6 +68,7 @@ def row_values(row: Row, board: Board) -> dict[str, Any]:
         "code": [repository.url for repository in claim.code] if claim else [],
         "notes": [note.text for note in claim.notes] if claim else [],
         "result": it.first.id if it else "",
+        "trained_with": it.trained if it else "",
     }
 
 
@@ -157,11 +159,12 @@ def board_table(board: Board) -> Table:
                 f"{row.parameters:,}" if row.parameters else "",
                 ", ".join(row.extra_data) or "none",
                 str(row.date or row.year or ""),
+                it.trained if it else "",
                 ", ".join(dict.fromkeys(note.kind for note in claim.notes)) if claim else "",
             )
         )
     names = ("rank", "system", "claimed, %", "listed", "measured", "95 %", "clean@1", "macro-F1", "view", "openings",
-             "parameters", "extra data", "date", "notes on the claim")  # fmt: skip
+             "parameters", "extra data", "date", "trained with", "notes on the claim")  # fmt: skip
     return Table(names, tuple(rows))
 
 

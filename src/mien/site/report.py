@@ -14,6 +14,7 @@ from mien.evaluation.groups import group_rows, known_groups
 from mien.results import Result, load_all, protocols
 from mien.results.comparison import compare
 from mien.results.finding import find
+from mien.results.provenance import source_words, trained_with, training_words
 from mien.results.sentences import sentences
 from mien.results.tables import preferred
 from mien.site import charts
@@ -146,10 +147,12 @@ def _run_of(result: Result, folder: Path) -> Run | None:
 def _environment(run: Run | None, result: Result | None) -> dict[str, str]:
     about: dict[str, Any] = dict(result.environment if result else run.info.get("environment", {}) if run else {})
     versions = about.pop("versions", {})
-    commit = result.commit if result else run.info.get("commit") if run else None
     flat = {str(key): str(value) for key, value in about.items()}
     flat |= {name: str(version) for name, version in versions.items()}
-    return {**flat, **({"commit": str(commit)[:12]} if commit else {})}
+    trained = result.training_words if result else training_words(trained_with(run.info)) if run else ""
+    if result:
+        flat["measured with"] = source_words({"commit": result.commit, "dirty": result.dirty})
+    return {**flat, **({"trained with": trained} if trained else {})}
 
 
 def _flat(tree: Any, prefix: str = "") -> str:
