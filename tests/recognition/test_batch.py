@@ -22,6 +22,7 @@ from mien.recognition import Recognizer, files, tables
 from mien.recognition.batch import recognize_to_table
 from mien.recognition.files import recognize_files
 from mien.recognition.listing import Job
+from mien.recognition.shards import Shard
 from mien.recognition.tables import columns
 from mien.recognition.unfinished import Unfinished
 
@@ -111,6 +112,24 @@ def test_parquet_needs_its_extra_before_any_work(
     with pytest.raises(InputError, match=r"says no format; let its name end in \.csv, \.jsonl or \.parquet"):
         recognize_to_table(recognizer, ["a.jpg"], tmp_path / "faces.parqet")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("shard", [None, Shard(1, 2)])
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(
+    bundle_path: Path, tmp_path: Path, shard: Shard | None
+) -> None:
+    def work(image: np.ndarray) -> np.ndarray:
+        raise AssertionError("it was begun")
+
+    unused = Recognizer(bundle_path, detector=work)
+    (tmp_path / "taken.csv").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"taken\.csv is a folder; name a file in it"):
+        recognize_to_table(unused, ["a.jpg"], tmp_path / "taken.csv", shard=shard)
+    with pytest.raises(InputError, match=r"faces\.csv cannot be written: Not a directory; choose another path"):
+        recognize_to_table(unused, ["a.jpg"], tmp_path / "file" / "faces.csv", shard=shard)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken.csv"]
+    assert list((tmp_path / "taken.csv").iterdir()) == []
 
 
 def test_standard_input_is_refused(recognizer: Recognizer, tmp_path: Path) -> None:

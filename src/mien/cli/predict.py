@@ -241,11 +241,14 @@ def _to_screen(
     from mien.cli.common import complain, print_json, progress, stderr
     from mien.errors import InputError
     from mien.recognition.files import DrawingFolder, is_input, left_out_sentence, recognize_files
+    from mien.recognition.tables import check_place
 
     jobs = list(wanted.jobs)
     inputs = [job.file for job in jobs]
     if csv is not None and csv != "-" and is_input(csv, inputs):
         raise InputError(f"--csv {csv} would overwrite one of the images; choose another path")
+    if csv is not None and csv != "-":
+        check_place(csv)
     folder = None if draw is None else DrawingFolder(draw, inputs, wanted.root)
     records: list[FileRecord] = []
     with progress() as bar:

@@ -16,7 +16,7 @@ from mien.errors import InputError
 from mien.recognition.files import STDIN, DrawingFolder, FileRecord, recognize_files
 from mien.recognition.listing import Job
 from mien.recognition.shards import Listing, Shard, read_header, write_shard
-from mien.recognition.tables import Row, rows, table_format, write_table
+from mien.recognition.tables import Row, check_place, rows, table_format, write_table
 from mien.recognition.unfinished import Unfinished, differing
 from mien.store import atomic_file
 from mien.store.cpu import cpu_count
@@ -111,6 +111,7 @@ def recognize_to_table(
         MissingExtraError: parquet without pyarrow.
     """
     format = table_format(str(out))
+    check_place(out)
     about = {"mien": mien.__version__, **model_facts(recognizer), "min_confidence": min_confidence}
     if settings is None and isinstance(files, list | tuple):
         settings = {"files": hashlib.sha256(repr([_job(file) for file in files]).encode(errors="replace")).hexdigest()}

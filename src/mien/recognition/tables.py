@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import tempfile
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from mien.errors import InputError, MissingExtraError
@@ -69,6 +71,34 @@ def table_format(path: str) -> str:
     if ending == "parquet" and find_spec("pyarrow") is None:
         raise MissingExtraError("a Parquet file", "table")
     return ending
+
+
+def check_place(path: str | Path) -> None:
+    """Refuse, before any work and without a trace, a file that could not be written in the end.
+
+    Args:
+        path: of the file to be; folders above it that do not exist yet would be made.
+
+    Raises:
+        InputError: it is a folder, or nothing can be written where it would lie.
+
+    Example:
+        >>> check_place("/")
+        Traceback (most recent call last):
+        ...
+        mien.errors.InputError: / is a folder; name a file in it
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; name a file in it")
+        folder = path.absolute().parent
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}; choose another path") from None
 
 
 def write_table(out: IO[bytes], format: str, table: Iterable[Row], label_set: LabelSet, about: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import csv
 import io
 import queue
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mien.errors import InputError
 from mien.recognition.files import is_input
 from mien.recognition.overlay import overlay
+from mien.recognition.tables import check_place
 from mien.recognition.timeline import Timeline
 from mien.recognition.video import DEFAULT, VideoFaces, VideoFrame, Watching
 from mien.recognition.video_file import VideoReader, VideoWriter
@@ -102,8 +102,7 @@ def recognize_video(
     for target in targets:
         if is_input(target, [path]):
             raise InputError(f"{target} is the video itself; choose another path")
-        if target.is_dir():
-            raise InputError(f"{target} is a folder; name a file in it")
+        check_place(target)
     if len({target.absolute() for target in targets}) < len(targets):
         raise InputError("two outputs have the same path; give each its own")
     if timeline is not None and Path(timeline).suffix.lower() not in (".png", ".html"):
@@ -115,7 +114,7 @@ def recognize_video(
     frames = 0
     with contextlib.ExitStack() as stack:
         for target in targets:
-            _try(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
         # The table stands below the video, so that it is not published where the video then fails.
         rows = None if table is None else stack.enter_context(_rows(table, recognizer.label_set))
         write = None if out is None else stack.enter_context(_encoder(out, video.reader))
@@ -140,16 +139,6 @@ def recognize_video(
         str(path), "truncated" if problem else "ok", problem, *video.reader.size, seen.seconds, frames,
         video.reader.rate, seen,
     )  # fmt: skip
-
-
-def _try(target: Path) -> None:
-    """An hour of video is not recognised for a file that cannot be written."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=target.parent):
-            pass
-    except OSError as error:
-        raise InputError(f"{target} cannot be written: {error.strerror or error}; choose another path") from None
 
 
 @contextlib.contextmanager
