@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
+import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mien.export.quantisation import SMALL, _exact
+from mien.export.quantisation import SMALL, _exact, to_int8
 from mien.export.simplification import simplify
 from mien.faces.inference import open_session
 
@@ -35,6 +38,49 @@ def node(kind: str, inputs: list[str], output: str, **attributes: Any) -> Any:
 
 def normal(*shape: int) -> Any:
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def test_folders_of_the_quantiser_lie_in_ours_and_those_of_other_threads_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    made: list[Path] = []
+    elsewhere: list[Path] = []
+    mkdtemp = tempfile.mkdtemp
+
+    def watched(*given: Any, **named: Any) -> str:
+        folder = mkdtemp(*given, **named)
+        if threading.current_thread() is threading.main_thread():
+            made.append(Path(folder))
+            other = threading.Thread(target=another)
+            other.start()
+            other.join()
+        return folder
+
+    def another() -> None:
+        from onnxruntime.quantization import quant_utils
+
+        with tempfile.TemporaryDirectory() as one, quant_utils.tempfile.TemporaryDirectory(prefix="ort.") as two:
+            elsewhere.extend([Path(one), Path(two)])
+
+    monkeypatch.setattr(tempfile, "mkdtemp", watched)
+    plain = model(
+        [
+            node("Conv", ["input", "weight"], "raw"),
+            node("Relu", ["raw"], "seen"),
+            node("Flatten", ["seen"], "flat"),
+            node("Gemm", ["flat", "last"], "logits"),
+        ],
+        (2,),
+        weight=normal(3, 1, 3, 3),
+        last=normal(3 * 36, 2),
+    )
+    assert to_int8(plain, normal(16, 1, 8, 8))
+    assert len(made) >= 2, "of both its steps"
+    assert all(folder.parent != tmp_path and folder.parent.parent == tmp_path for folder in made)
+    assert elsewhere
+    assert all(folder.parent == tmp_path for folder in elsewhere)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_maximum_comes_behind_its_relu() -> None:

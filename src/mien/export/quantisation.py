@@ -7,11 +7,16 @@ range (`mien.export.equalisation`), a last layer that is not rounded, and ranges
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import logging
 import math
 import tempfile
+import threading
 import warnings
 from collections.abc import Container, Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +39,8 @@ NARROWINGS = (1.0, 0.95, 0.9, 0.85, 0.8)
 """Of the activations' ranges that are tried: rare values beyond them are cut off, and all others get finer steps."""
 JUDGED_FACES = 1024
 """Calibration faces whose logits say which narrowing is the best."""
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def to_int8(model: bytes, inputs: NDArray[np.float32], *, method: str = "minmax") -> bytes:
@@ -76,15 +83,10 @@ def to_int8(model: bytes, inputs: NDArray[np.float32], *, method: str = "minmax"
             batch = next(self.batches, None)
             return None if batch is None else {"input": batch}
 
-    root = logging.getLogger()
-    level, elsewhere = root.level, tempfile.tempdir
-    with scratch_directory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with scratch_directory() as folder:
         plain, prepared, quantised = (folder / name for name in ("plain.onnx", "prepared.onnx", "int8.onnx"))
         plain.write_bytes(model)
-        try:
-            root.setLevel(logging.ERROR)  # onnxruntime logs advice to the root logger
-            tempfile.tempdir = str(folder)  # and makes folders of its own, of which nothing may stay after a kill
+        with _within(folder):
             # Folds batch normalisation into convolutions, so that no rounding stands between the two.
             # The exporter wrote the shapes; inferring them symbolically adds nothing and breaks off at some networks.
             quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
@@ -102,13 +104,43 @@ def to_int8(model: bytes, inputs: NDArray[np.float32], *, method: str = "minmax"
                 nodes_to_exclude=_exact(ready),
                 extra_options={"CalibPercentile": 99.99, "CalibMovingAverage": method == "minmax"},
             )
-        finally:
-            root.setLevel(level)
-            tempfile.tempdir = elsewhere
         judged = inputs[:JUDGED_FACES]
         wanted = _logits(model, judged)
         tried = fit_ranges(quantised.read_bytes(), ready, inputs[:EQUALISATION_FACES], NARROWINGS)
         return min(tried, key=lambda one: float(np.square(_logits(one, judged) - wanted).mean()))
+
+
+@contextlib.contextmanager
+def _within(folder: Path) -> Iterator[None]:
+    """Let onnxruntime's quantisation be silent and make its own folders in ours, so that nothing stays after a kill.
+
+    It asks for them by the module `tempfile` and takes no place for them. Setting that module's folder would send the
+    files of every other thread there, too, so only onnxruntime's three modules that ask get another answer.
+    """
+    names = ("quant_utils", "quantize", "shape_inference")  # the second is also a function of the package
+    modules = [importlib.import_module(f"onnxruntime.quantization.{name}") for name in names]
+    thread = threading.get_ident()
+
+    def directory(*given: Any, **named: Any) -> tempfile.TemporaryDirectory[str]:
+        if threading.get_ident() == thread:
+            named.setdefault("dir", str(folder))
+        return tempfile.TemporaryDirectory(*given, **named)
+
+    def loud(record: logging.LogRecord) -> bool:  # it logs advice to the root logger
+        return record.thread != thread or record.levelno >= logging.ERROR
+
+    root = logging.getLogger()
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        root.addFilter(loud)
+        for module in modules:
+            setattr(module, "tempfile", SimpleNamespace(TemporaryDirectory=directory))  # noqa: B010
+        try:
+            yield
+        finally:
+            for module in modules:
+                setattr(module, "tempfile", tempfile)  # noqa: B010
+            root.removeFilter(loud)
 
 
 def _exact(model: bytes) -> list[str]:
