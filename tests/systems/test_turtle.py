@@ -156,6 +156,7 @@ def test_the_features_have_to_be_the_same_ones(faces: FaceSet, matrix: Path, tmp
         ('system.features=["clip"]', "no features are called 'clip'"),
         ('system.features=["short.npy"]', "has 3 rows"),
         ('system.features=["nan.npy"]', "holds NaN"),
+        ('system.features=["no.npy"]', r"no\.npy: No such file"),
         ('system.features=["timm:nosuchnetwork"]', "not at hand"),
     ],
 )
@@ -168,6 +169,8 @@ def test_what_cannot_be_clustered(
     with pytest.raises(InputError, match=message):
         _fit(faces, tmp_path / "runs", setting)
     assert not list(tmp_path.rglob("fitted.npz"))
+    # What can be known at once leaves no run behind; whether a download works is known only later.
+    assert (tmp_path / "runs").exists() == ("timm:" in setting)
 
 
 def test_features_of_timm(faces: FaceSet, mien_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
