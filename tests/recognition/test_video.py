@@ -20,8 +20,9 @@ from mien.faces import Detections
 from mien.recognition import Recognizer
 from mien.recognition.timeline import Timeline, TrackSummary, bands
 from mien.recognition.video import VideoFaces, Watching
-from mien.recognition.video_file import VideoReader
+from mien.recognition.video_file import VideoReader, VideoWriter
 from mien.recognition.video_job import recognize_video
+from mien.store.atomic import tidy
 
 av = pytest.importorskip("av", reason="PyAV, the extra 'video', is not installed")
 
@@ -272,6 +273,24 @@ def test_timelines_as_picture_and_page(recognizer: Recognizer, moving: Path, tmp
     assert "http" not in page
     entry = summary.to_dict()["tracks"][0]
     assert (entry["label"], entry["frames"], entry["start"]) == ("happy", 18, 0.0)
+    # Ten frames, five without the face, eight with it: the time without does not count.
+    frame = entry["end"] / 22
+    assert entry["seen"] == pytest.approx(17 * frame, abs=0.002)
+    assert f"<td>{entry['seen']:.1f} s</td>" in page
+
+
+def test_time_without_the_face_was_not_seen(
+    recognizer: Recognizer, moving: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mien.cli.video import _print_tracks
+
+    summary = recognize_video(recognizer, moving).to_dict()
+    (track,) = summary["tracks"]
+    track |= {"start": 0.04, "end": 3.96, "seen": 3.36}
+    _print_tracks(summary)
+    printed = capsys.readouterr().out
+    assert "0:00.0 – 0:04.0" in printed
+    assert "3.4 s" in printed
 
 
 def test_a_title_cannot_carry_html(recognizer: Recognizer) -> None:
@@ -317,6 +336,35 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
     assert peaks[1] < peaks[0] * 1.25
 
 
+WRITE = """
+import sys, time
+import numpy as np
+from mien.recognition.video_file import VideoReader, VideoWriter
+writer = VideoWriter(sys.argv[2], VideoReader(sys.argv[1]))
+writer.write(0.0, np.zeros((240, 320, 3), np.uint8))
+print("writing", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+def test_what_a_killed_writer_left_goes_with_the_next_and_that_of_a_living_one_stays(tmp_path: Path) -> None:
+    source, out = write_video(tmp_path / "in.mp4", [scene()] * 3), tmp_path / "out.mp4"
+    child = subprocess.Popen([sys.executable, "-c", WRITE, str(source), str(out)], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"writing\n"
+    assert tidy(out) == []
+    child.kill()
+    child.communicate()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".out.mp4.0.part", "in.mp4"]
+    writer = VideoWriter(out, VideoReader(source))
+    for number in range(3):
+        writer.write(number / 25, scene())
+    writer.close()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+    assert len(list(VideoReader(out))) == 3
+
+
 @pytest.mark.full
 def test_killed_jobs_leave_nothing(tmp_path: Path) -> None:
     source = write_video(tmp_path / "in.mp4", [scene(x=i % 60) for i in range(400)])
@@ -329,4 +377,4 @@ def test_killed_jobs_leave_nothing(tmp_path: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     done = subprocess.run(command, capture_output=True)
     assert done.returncode == 0
-    assert (tmp_path / "out.mp4").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]

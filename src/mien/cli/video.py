@@ -66,7 +66,7 @@ def video(
 
 def _print_tracks(summary: dict[str, object]) -> None:
     from mien.cli.common import print_table, stdout
-    from mien.recognition.timeline import clock
+    from mien.recognition.timeline import moment
 
     tracks = summary["tracks"]
     assert isinstance(tracks, list)
@@ -77,7 +77,8 @@ def _print_tracks(summary: dict[str, object]) -> None:
     for track in tracks:
         ranked = sorted(track["probabilities"].items(), key=lambda item: -item[1])
         shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in ranked[:3] if share >= 0.005)
-        seen = f"{clock(track['start'])} – {clock(track['end'])}"
+        when = f"{moment(track['start'])} – {moment(track['end'])}"
+        seen = f"{track['seen']:.1f} s"
         undecided = f"{100 * track['undecided'] / track['frames']:.0f} %"
-        rows.append([str(track["track_id"]), seen, f"{track['frames']:,}", shares, undecided])
-    print_table(["face", "seen", "frames", "mean probabilities", "undecided"], rows)
+        rows.append([str(track["track_id"]), when, seen, f"{track['frames']:,}", shares, undecided])
+    print_table(["face", "from – to", "seen", "frames", "mean probabilities", "undecided"], rows)

@@ -34,6 +34,7 @@ class TrackSummary:
         end: of its last one.
         frames: frames on which it was seen.
         undecided: of them, those whose confidence was under the threshold.
+        seen: seconds that these frames stand for: each for half of the time to the frame before it and to the next.
         width: seconds of one bin.
         sums: float64 (bins, C): probabilities added up per bin from the first frame on; grows with the face's time.
         counts: int64 (bins,).
@@ -45,6 +46,7 @@ class TrackSummary:
     classes: int
     frames: int = 0
     undecided: int = 0
+    seen: float = 0.0
     width: float = 0.1
     sums: NDArray[np.float64] = field(init=False)
     counts: NDArray[np.int64] = field(init=False)
@@ -81,6 +83,7 @@ class TrackSummary:
             "track_id": self.track_id,
             "start": round(self.start, 3),
             "end": round(self.end, 3),
+            "seen": round(self.seen, 3),
             "frames": self.frames,
             "undecided": self.undecided,
             "label": label_set[int(mean.argmax())],
@@ -99,18 +102,23 @@ class Timeline:
         self.label_set = label_set
         self.tracks: dict[int, TrackSummary] = {}
         self.seconds = 0.0
+        self._before: tuple[float, list[int]] | None = None  # time and faces of the last frame
 
     def add(self, frame: VideoFrame) -> None:
         """Count the faces of one frame."""
         self.seconds = max(self.seconds, frame.time)
         faces = frame.faces
-        if faces.track_ids is None:
-            return
-        for row, number in enumerate(faces.track_ids.tolist()):
+        numbers = [] if faces.track_ids is None else faces.track_ids.tolist()
+        for row, number in enumerate(numbers):
             track = self.tracks.get(number)
             if track is None:
                 track = self.tracks[number] = TrackSummary(number, frame.time, frame.time, len(self.label_set))
             track.add(frame.time, faces.probabilities[row], bool(faces.decided[row]))
+        if self._before is not None:
+            before, there = self._before
+            for number in (*there, *numbers):
+                self.tracks[number].seen += 0.5 * max(frame.time - before, 0.0)
+        self._before = (frame.time, numbers)
 
     @property
     def longest(self) -> list[TrackSummary]:
@@ -209,7 +217,7 @@ class _Picture:
         for row, track in enumerate(self.tracks):
             y = self.top + row * (self.band + self.gap)
             self._text(self.left - 14, y + 26, f"face {track.track_id}", 15, (28, 31, 36), "rs")
-            self._text(self.left - 14, y + 46, f"{track.end - track.start:.1f} s", 13, (96, 102, 112), "rs")
+            self._text(self.left - 14, y + 46, f"{track.seen:.1f} s", 13, (96, 102, 112), "rs")
             self.pen.rectangle(
                 [self.left * fine, y * fine, (self.left + room) * fine, (y + self.band) * fine], (246, 247, 249)
             )
@@ -255,6 +263,11 @@ figcaption span { color: var(--dim) } svg { display: block; width: 100%; height:
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums } .wide { overflow-x: auto }
 th, td { text-align: right; padding: .35rem .6rem; border-bottom: 1px solid var(--line); white-space: nowrap }
 th:first-child, td:first-child, td:nth-child(2), th:nth-child(2) { text-align: left } th { font-weight: 600 }
+.wide { background: linear-gradient(to left, var(--paper) 30%, transparent) right / 3rem 100% local no-repeat,
+  linear-gradient(to left, color-mix(in srgb, var(--ink) 28%, transparent), transparent) right / 1.1rem 100% no-repeat }
+.wide:focus-visible { outline: 2px solid var(--dim) } .hint { display: none; font-size: .85rem; margin: 1rem 0 .25rem }
+@media (max-width: 52rem) { .hint { display: block } }
+@media (max-width: 34rem) { .axis span:nth-child(even) { display: none } figcaption { font-size: .93rem } }
 """
 
 
@@ -291,12 +304,14 @@ def _page(timeline: Timeline, title: str) -> str:
         shares = "".join(f"<td>{100 * value:.0f} %</td>" for value in entry["probabilities"].values())
         rows.append(
             f"<tr><td>{track.track_id}</td><td>{html.escape(entry['label'])}</td>"
-            f"<td>{track.end - track.start:.1f} s</td>"
+            f"<td>{track.seen:.1f} s</td>"
             f"{shares}<td>{100 * track.undecided / max(track.frames, 1):.0f} %</td></tr>"
         )
     head = "".join(f"<th>{html.escape(name)}</th>" for name in labels)
     table = (
-        '<div class="wide"><table><thead><tr><th>face</th><th>mostly</th><th>seen</th>'
+        '<p class="hint">The table goes on to the right: scroll it.</p>'
+        '<div class="wide" tabindex="0" role="region" aria-label="The faces in figures"><table><thead>'
+        "<tr><th>face</th><th>mostly</th><th>seen</th>"
         f"{head}<th>undecided</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
     count = len(timeline.tracks)
