@@ -161,7 +161,7 @@ def page(about: Described) -> Iterator[str]:
                  for which in columns.values())  # fmt: skip
         yield f"| {what} | {' | '.join(cells)} |"
     yield "\nA column holds the result that PublicTest prefers among those recorded of that kind and view. *Trained"
-    yield "with* is the commit of the training; ⚠ where its tree had changes, or where nothing says which source it was."
+    yield "with* is the commit of the training; ⚠ where its tree had changes, or where nothing says which it was."
     if about.deviations:
         yield "\n## Deviations\n"
         yield from (f"- {deviation}" for deviation in about.deviations)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from mien.recognition.default import default_bundle
 from mien.results import Ledger, protocols, verify
 from mien.results.documents import documents, fill
 
@@ -54,7 +55,9 @@ def test_only_results_and_their_documents_lie_there(verified):
 
 
 def test_no_number_in_the_documents_is_stale():
-    stale = [f"{found.file}, line {found.line}: run `mien results docs`" for found in fill(ROOT, check=True)]
+    shipped = {"default": default_bundle().card.sha256}
+    found = fill(ROOT, check=True, shipped=shipped)
+    stale = [f"{one.file}, line {one.line}: run `mien results docs`" for one in found]
     assert stale == []
 
 

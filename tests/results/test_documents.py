@@ -205,8 +205,13 @@ def test_what_is_said_of_the_shipped_bundle_was_measured_with_that_file():
     recorded = Ledger(root / "results" / "ledger.jsonl")
     block = "<!-- mien:results value=id bundle=default views={} --><!-- /mien:results -->"
     text = " ".join(block.format(view) for view in ("one", "flip"))
-    shipped = read_bundle(root / "src/mien/recognition/default.onnx").card.results
-    filled = render(text, load_all(root / "results"), recorded, root)
+    card = read_bundle(root / "src/mien/recognition/default.onnx").card
+    shipped, weights = card.results, {"default": card.sha256}
+    filled = render(text, load_all(root / "results"), recorded, root, shipped=weights)
     assert [filled.split("-->")[part].split("<!--")[0] for part in (1, 3)] == [shipped["one"], shipped["flip"]]
     with pytest.raises(MienError, match="default"):
-        render(text.replace("default", "defualt"), [], recorded, root)
+        render(text.replace("default", "defualt"), [], recorded, root, shipped=weights)
+    with pytest.raises(MienError, match="none was given"):
+        render(text, [], recorded, root)
+    other = render(text, load_all(root / "results"), recorded, root, shipped={"default": "0" * 64})
+    assert "-->not measured yet<!--" in other

@@ -156,9 +156,10 @@ def docs(
 ) -> None:
     """Fill the numbers of README and docs from the recorded results."""
     from mien.cli.common import print_json, stdout
+    from mien.recognition.default import default_bundle
     from mien.results.documents import fill
 
-    stale = fill(root, check=check)
+    stale = fill(root, check=check, shipped={"default": default_bundle().card.sha256})
     if json:
         print_json([{"file": str(found.file), "line": found.line, "typed": found.typed} for found in stale])
     for found in stale if not json else ():

@@ -9,7 +9,7 @@ A block is written in Markdown as a pair of comments; what stands between them i
 
 Tables: ``ranking``, ``selection``, ``openings``, ``protocols``. A value is that of the result which the selection
 split prefers among those that match; ``id``, ``system``, ``kind``, ``views``, ``protocol`` and ``seed`` choose, and
-``bundle=default`` what was measured with the very file that is shipped.
+``bundle=default`` what was measured with the very file that is shipped; whoever fills says which one that is.
 
 Three more kinds of blocks quote what is no result (`mien.results.quotes`):
 
@@ -27,11 +27,10 @@ what they saw on their day, and pages that a program generates answer to that pr
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from mien.bundle import read_bundle
 from mien.errors import DataError, InputError
 from mien.registry import suggestion
 from mien.results import quotes, tables
@@ -42,7 +41,6 @@ from mien.store import write_text
 
 NOTHING_YET = "not measured yet"
 DEFAULT_PROTOCOL = "fer2013/private@1"
-SHIPPED = {"default": Path("src") / "mien" / "recognition" / "default.onnx"}
 _BLOCK = re.compile(r"<!-- mien:results(?P<words>(?: [^\s<>]+)*) -->(?P<body>.*?)<!-- /mien:results -->", re.DOTALL)
 _MARK = re.compile(r"<!-- /?mien:results")
 _FENCE = re.compile(r"^(```|~~~).*?^\1[ \t]*$", re.DOTALL | re.MULTILINE)
@@ -75,13 +73,20 @@ def documents(root: str | Path) -> list[Path]:
     return sorted({*root.glob("*.md"), *root.glob("docs/**/*.md"), *root.glob("results/*.md")})
 
 
-def fill(root: str | Path, *, folder: str | Path | None = None, check: bool = False) -> list[Stale]:
+def fill(
+    root: str | Path,
+    *,
+    folder: str | Path | None = None,
+    check: bool = False,
+    shipped: Mapping[str, str] | None = None,
+) -> list[Stale]:
     """Fill every block of every document below ``root`` from the results.
 
     Args:
         root: folder with README.md and docs/.
         folder: the results; ``root/results`` by default.
         check: change nothing, only say what is stale, and which numbers were typed.
+        shipped: name of a bundle → SHA-256 of its graph, for blocks that say ``bundle=…``.
 
     Returns:
         The documents that were, or with ``check`` are, stale.
@@ -91,7 +96,7 @@ def fill(root: str | Path, *, folder: str | Path | None = None, check: bool = Fa
     """
     root = Path(root)
     folder = Path(folder) if folder is not None else root / "results"
-    source = _Source(load_all(folder) if folder.is_dir() else [], Ledger(folder / LEDGER), root)
+    source = _Source(load_all(folder) if folder.is_dir() else [], Ledger(folder / LEDGER), root, shipped or {})
     stale = []
     for path in documents(root):
         text = path.read_text(encoding="utf-8")
@@ -105,9 +110,16 @@ def fill(root: str | Path, *, folder: str | Path | None = None, check: bool = Fa
     return stale
 
 
-def render(text: str, results: Sequence[Result], ledger: Ledger, root: Path = Path()) -> str:
-    """One document's text with its blocks filled; measurements and bundles are those below ``root``."""
-    return _filled(text, _Source(results, ledger, root), Path("text"))[0]
+def render(
+    text: str,
+    results: Sequence[Result],
+    ledger: Ledger,
+    root: Path = Path(),
+    *,
+    shipped: Mapping[str, str] | None = None,
+) -> str:
+    """One document's text with its blocks filled; measurements are those below ``root``, ``shipped`` as for `fill`."""
+    return _filled(text, _Source(results, ledger, root, shipped or {}), Path("text"))[0]
 
 
 @dataclass(frozen=True)
@@ -115,6 +127,7 @@ class _Source:
     results: Sequence[Result]
     ledger: Ledger
     root: Path = Path()
+    shipped: Mapping[str, str] = field(default_factory=dict)
 
 
 def _filled(text: str, source: _Source, path: Path) -> tuple[str, int | None]:
@@ -200,19 +213,15 @@ def _body(words: list[str], source: _Source) -> str:
         return _table(options, source)
     wanted = {"protocol": DEFAULT_PROTOCOL, **{key: text for key, text in options.items() if key in _FILTERS}}
     if "bundle" in options:
-        wanted["weights_sha256"] = _shipped(source.root, options["bundle"])
+        if options["bundle"] not in source.shipped:
+            known = suggestion(options["bundle"], source.shipped) if source.shipped else "none was given"
+            raise InputError(f"no bundle called {options['bundle']!r} is shipped; {known}")
+        wanted["weights_sha256"] = source.shipped[options["bundle"]]
     chosen = [
         result for result in source.results if all(str(getattr(result, key)) == text for key, text in wanted.items())
     ]
     best = tables.preferred(chosen)
     return NOTHING_YET if best is None else tables.value(best, options["value"])
-
-
-def _shipped(root: Path, name: str) -> str:
-    """What results of a shipped bundle call its weights."""
-    if name not in SHIPPED:
-        raise InputError(f"no bundle called {name!r} is shipped; {suggestion(name, SHIPPED)}")
-    return read_bundle(root / SHIPPED[name]).card.sha256
 
 
 def _table(options: dict[str, str], source: _Source) -> str:
