@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -67,20 +70,74 @@ def test_a_broken_model_is_status_1(capsys: pytest.CaptureFixture[str], monkeypa
     assert "broken: it lacks" in capsys.readouterr().out
 
 
-def test_extras_within_extras_are_followed(monkeypatch: pytest.MonkeyPatch) -> None:
-    requirements = [
-        "numpy>=1.26",
-        "torch>=2.11; extra == 'train'",
-        'cleanlab>=2.7; extra == "audit"',
-        "mien[train]; extra == 'audit'",
-        "mien[audit,all]; extra == 'all'",
-    ]
-    monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: requirements)
+def test_the_extras_are_those_of_the_project() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+    def packages(extra: str) -> set[str]:
+        found: set[str] = set()
+        for requirement in declared[extra]:
+            name, within = re.match(r"([\w-]+)(?:\[(.*)\])?", requirement).groups()
+            found |= {p for inner in within.split(",") for p in packages(inner)} if name == "mien" else {name}
+        return found
+
     assert doctor._extras() == {
-        "train": ["torch"],
-        "audit": ["cleanlab", "torch"],
-        "all": ["cleanlab", "torch"],
+        extra: sorted(packages(extra)) for extra in declared if extra not in ("test", "test-scale", "dev")
     }
+
+
+def test_packages_decide_and_not_what_metadata_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a checkout without installation, and without torch: no verb that needs it is ready."""
+    find = importlib.util.find_spec
+
+    def no_metadata(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", no_metadata)
+    monkeypatch.setattr("importlib.metadata.requires", no_metadata)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in ("torch", "cv2") else find(name))
+    found = doctor.diagnose(run=False)
+    assert found["packages"]["torch"] is None
+    assert found["packages"]["numpy"] == "?"
+    assert found["verbs"]["train"] == ["train"]
+    assert found["verbs"]["train local-learning-bow"] == ["classical"]
+    assert found["verbs"]["search"] == ["search"]
+    assert found["verbs"]["predict"] == []
+
+
+def test_an_extra_that_nobody_knows_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_extras", dict)
+    assert doctor.diagnose(run=False)["verbs"]["train"] == ["train"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "missing", "said"),
+    [
+        (
+            ["live", "--no-browser"],
+            "fastapi",
+            "mien live needs packages that are not installed: pip install 'mien[serve]'",
+        ),
+        (["serve"], "fastapi", "mien serve needs packages that are not installed: pip install 'mien[serve]'"),
+        (
+            ["train", "turtle"],
+            "torch",
+            "training turtle needs packages that are not installed: pip install 'mien[classical]'",
+        ),
+        (
+            ["train", "compact"],
+            "torch",
+            "training compact needs packages that are not installed: pip install 'mien[train]'",
+        ),
+        (["search"], "torch", "mien search needs packages that are not installed: pip install 'mien[search]'"),
+    ],
+)
+def test_a_verb_names_itself_and_the_extra_that_holds_all_it_needs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str], missing: str, said: str
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == missing else find(name))
+    assert run(*arguments) == 2
+    assert capsys.readouterr().err.strip() == f"mien: {said}"
 
 
 def test_every_extra_that_a_verb_needs_exists() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.resources
+import importlib.util
 import os
 import platform
-import re
 import sys
 import time
 from collections.abc import Iterable
@@ -39,6 +39,7 @@ VERB_EXTRAS: dict[str, tuple[str, ...]] = {
     "compare": (),
     "compare --diagram": ("train",),
     "train": ("train",),
+    "train local-learning-bow": ("classical",),
     "evaluate": ("train",),
     "export": ("train",),
     "ensemble": (),
@@ -52,7 +53,34 @@ VERB_EXTRAS: dict[str, tuple[str, ...]] = {
     "live": ("serve",),
     "bench": (),
 }
-_FOR_DEVELOPERS = ("test", "test-scale", "dev")
+# Extra → extras within it (above it) and packages of its own, as pyproject.toml says; a test compares the two. Where
+# mien runs from a checkout there is no metadata to ask.
+EXTRAS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "train": (
+        (),
+        ("torch", "torchvision", "timm", "lightning", "scikit-learn", "scipy", "safetensors", "onnx", "onnxscript",
+         "matplotlib"),
+    ),
+    "classical": (("train",), ("opencv-python-headless", "faiss-cpu")),
+    "table": ((), ("pandas", "pyarrow")),
+    "audit": (("train",), ("cleanlab",)),
+    "search": (("train",), ("optuna", "psycopg")),
+    "video": ((), ("av",)),
+    "explain": (("train",), ("captum",)),
+    "serve": ((), ("fastapi", "uvicorn", "python-multipart", "websockets", "prometheus-client")),
+    "site": ((), ("jinja2",)),
+    "scale": ((), ("ray", "fsspec", "s3fs", "pyarrow")),
+    "all": (("train", "table", "audit", "classical", "search", "video", "site", "serve", "explain"), ()),
+}  # fmt: skip
+_MODULES = {
+    "faiss-cpu": "faiss",
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+    "prometheus-client": "prometheus_client",
+    "python-multipart": "python_multipart",
+    "scikit-learn": "sklearn",
+}
+"""Modules whose packages have other names."""
 _CORE = ("numpy", "onnxruntime", "pillow", "rich", "typer")
 # Those that decide how fast int8 and fp32 networks run.
 _FEATURES = ("avx2", "fma", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp", "i8mm")
@@ -87,7 +115,7 @@ def diagnose(verbs: Iterable[str] | None = None, *, run: bool = True) -> dict[st
         "platform": platform.platform(),
         "packages": packages,
         "extras": missing,
-        "verbs": {verb: [e for e in needed if missing.get(e)] for verb, needed in table.items()},
+        "verbs": {verb: [e for e in needed if e not in missing or missing[e]] for verb, needed in table.items()},
         "cpu": {"name": _cpu_name(), "cores": os.cpu_count(), "threads": cpu_count(), "features": _cpu_features()},
         "cache": {
             "path": str(cache),
@@ -123,36 +151,21 @@ def _inference() -> dict[str, Any]:
 
 
 def _extras() -> dict[str, list[str]]:
-    """Extra → names of the packages it brings, extras within extras included; from the installed metadata."""
-    try:
-        requirements = importlib.metadata.requires("mien") or []
-    except importlib.metadata.PackageNotFoundError:
-        return {}
-    direct: dict[str, list[str]] = {}
-    for requirement in requirements:
-        wanted = re.match(r"([A-Za-z0-9._-]+)(?:\[([^\]]*)\])?.*?extra == ['\"]([^'\"]+)['\"]", requirement)
-        if wanted:
-            name, within, extra = wanted.groups()
-            names = [f"[{e.strip()}]" for e in (within or "").split(",")] if name == "mien" else [name.lower()]
-            direct.setdefault(extra, []).extend(names)
-
-    def resolved(extra: str, seen: tuple[str, ...]) -> set[str]:
-        found: set[str] = set()
-        for name in direct.get(extra, []):
-            if not name.startswith("["):
-                found.add(name)
-            elif name[1:-1] not in seen:
-                found |= resolved(name[1:-1], (*seen, name[1:-1]))
-        return found
-
-    return {extra: sorted(resolved(extra, (extra,))) for extra in direct if extra not in _FOR_DEVELOPERS}
+    """Extra → names of the packages it brings, extras within extras included."""
+    found: dict[str, list[str]] = {}
+    for extra, (within, names) in EXTRAS.items():
+        found[extra] = sorted({*names, *(name for inner in within for name in found[inner])})
+    return found
 
 
 def _version(package: str) -> str | None:
+    """None if it cannot be imported, whatever the metadata says; ``?`` if it can, but nothing tells its version."""
+    if importlib.util.find_spec(_MODULES.get(package, package)) is None:
+        return None
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return None
+        return "?"
 
 
 def _default_bundle() -> dict[str, Any]:

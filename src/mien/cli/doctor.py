@@ -58,6 +58,6 @@ def _print(found: dict[str, Any]) -> None:
     line("ready", ", ".join(ready))
     for verb, missing in found["verbs"].items():
         if missing:
-            lacking = sorted({name for extra in missing for name in found["extras"][extra]})
+            lacking = sorted({name for extra in missing for name in found["extras"].get(extra, ())})
             line(f"mien {verb}", f"needs {', '.join(lacking)}: pip install 'mien[{','.join(missing)}]'", "yellow")
     stdout.print(table)
