@@ -59,6 +59,26 @@ class MissingExtraError(MienError, ImportError):
         self.extra = extra
         super().__init__(f"{what} needs packages that are not installed: pip install 'mien[{extra}]'")
 
+    @classmethod
+    def check(cls, what: str, extra: str, *modules: str) -> None:
+        """Raise it unless all these modules can be found; none of them is imported.
+
+        Args:
+            what: needs them.
+            extra: that brings all that ``what`` needs.
+            modules: by which it is told whether the extra is there.
+
+        Example:
+            >>> MissingExtraError.check("a dance", "music", "json", "no_such_module")
+            Traceback (most recent call last):
+            ...
+            mien.errors.MissingExtraError: a dance needs packages that are not installed: pip install 'mien[music]'
+        """
+        from importlib.util import find_spec
+
+        if any(find_spec(name) is None for name in modules):
+            raise cls(what, extra)
+
 
 class BundleError(InputError):
     """A model file is not a bundle, is damaged, or asks for what this version cannot do."""

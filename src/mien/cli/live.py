@@ -22,5 +22,6 @@ def live(
     serve(
         config,
         open_page="/live" if browser else "",
+        called="mien live",
         say=lambda address: stderr.print(f"{address}/live  (Ctrl-C ends it)", highlight=False, soft_wrap=True),
     )

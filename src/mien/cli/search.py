@@ -29,6 +29,9 @@ def search(
     """Search a space of recipes; the test split stays sealed. Ctrl-C loses at most the current epoch."""
     from mien.cli.common import complain, print_json, print_table, progress, stderr, stdout
     from mien.datasets import load_dataset
+    from mien.errors import MissingExtraError
+
+    MissingExtraError.check("mien search", "search", "torch", "optuna")
     from mien.training.search import search as run_search
 
     face_set = load_dataset(data, path)

@@ -53,10 +53,11 @@ def run_trainings(
 ) -> None:
     """Train under every part of the protocol and say how it went; ``options`` go to `mien.train`."""
     from mien import systems
-    from mien.errors import InputError
+    from mien.errors import InputError, MissingExtraError
 
     # Misspelt names are told at once: torch is loaded last.
     systems.check_name(system)
+    MissingExtraError.check(f"training {system}", systems.extra(system), "torch", "sklearn")
     if fold != "all" and not fold.isdecimal():
         raise InputError(f"--fold is all or the number of a fold, not {fold!r}")
 

@@ -17,22 +17,26 @@ from mien.store import scratch_directory
 _EXTRA = ("fastapi", "uvicorn", "python_multipart", "websockets", "prometheus_client")
 
 
-def serve(config: ServiceConfig, *, open_page: str = "", say: Callable[[str], None] = lambda text: None) -> None:
+def serve(
+    config: ServiceConfig,
+    *,
+    open_page: str = "",
+    say: Callable[[str], None] = lambda text: None,
+    called: str = "mien serve",
+) -> None:
     """Serve until a signal ends it; requests in work are answered first.
 
     Args:
         config: see `ServiceConfig`.
         open_page: path of a page that is opened in the browser once the service listens; empty: none.
         say: told the address.
+        called: what the person asked for, in messages.
 
     Raises:
         InputError: the address cannot be listened on.
         MissingExtraError: without the extra ``serve``.
     """
-    from importlib.util import find_spec
-
-    if any(find_spec(name) is None for name in _EXTRA):
-        raise MissingExtraError("mien serve", "serve")
+    MissingExtraError.check(called, "serve", *_EXTRA)
     import uvicorn
 
     port = _free(config.host, config.port)
@@ -60,6 +64,7 @@ def serve(config: ServiceConfig, *, open_page: str = "", say: Callable[[str], No
             timeout_keep_alive=15,
             limit_concurrency=4 * config.queue + 64,  # of connections, idle ones too
             ws_max_size=config.max_bytes,
+            ws_max_queue=1,  # of messages that were read ahead: the page waits for its answer anyway
             h11_max_incomplete_event_size=64 << 10,
         )
 

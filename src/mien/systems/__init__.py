@@ -65,6 +65,7 @@ _NO_NETWORKS = {
     "residual-masking-seven": "mien.systems.named_ensembles",
 }
 """Systems that are fitted instead of trained."""
+_CLASSICAL = ("local-learning-bow", "local-learning-deep-bow", "turtle")
 
 __all__ = [
     "Card",
@@ -74,6 +75,7 @@ __all__ = [
     "check_name",
     "check_options",
     "create",
+    "extra",
     "names",
     "networks",
     "plugins",
@@ -88,6 +90,16 @@ def names() -> list[str]:
 def networks() -> list[str]:
     """Ids of the systems that are neural networks: those that `create` makes."""
     return list(_HOME)
+
+
+def extra(name: str) -> str:
+    """The extra that brings all that training a system needs.
+
+    Example:
+        >>> extra("compact"), extra("turtle")
+        ('train', 'classical')
+    """
+    return "classical" if name in _CLASSICAL else "train"
 
 
 def plugins() -> list[str]:
