@@ -96,8 +96,11 @@ def test_a_file_that_is_no_image_stops_nothing(
     files = [tmp_path / "notes.jpg", crops["happy"], tmp_path / "missing.png", tmp_path]
     assert run(*predict, *files, "--json") == 2
     out, err = capsys.readouterr()
-    assert [entry["status"] for entry in json.loads(out)] == ["error", "ok", "error", "error"]
+    entries = json.loads(out)
+    assert [entry["status"] for entry in entries] == ["error", "ok", "error", "error"]
     complaints = err.strip().splitlines()
+    assert [f"mien: {entry['message']}" for entry in entries if "message" in entry] == complaints
+    assert "message" not in entries[1]
     assert len(complaints) == 3
     assert "notes.jpg" in complaints[0]
     assert "missing.png" in complaints[1]
@@ -132,6 +135,19 @@ def test_csv_never_takes_an_inputs_place(
     assert run(*predict, crops["sad"], "--csv", crops["sad"]) == 2
     assert "overwrite" in capsys.readouterr().err
     assert Path(crops["sad"]).read_bytes() == before
+
+
+@pytest.mark.parametrize("option", ["--csv", "--out"])
+def test_a_folder_in_the_tables_place_is_refused_at_once(
+    predict: list[str], crops: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    (tmp_path / "d.csv").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    assert run(*predict, crops["sad"], tmp_path / "missing.png", option, tmp_path / "d.csv") == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("mien:")) == ("", 1)  # nothing was recognised, so nobody was told of the missing file
+    assert "d.csv is a folder; name a file in it" in err
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_drawings_have_names_of_their_own_beside_the_inputs(

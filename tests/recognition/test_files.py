@@ -46,7 +46,11 @@ def test_each_file_has_a_record_in_order(recognizer: Recognizer, photos: dict[st
 
 def test_json_objects_have_exactly_the_documented_keys(recognizer: Recognizer, photos: dict[str, Path]) -> None:
     entries = [record.to_dict() for record in recognize_files(recognizer, photos.values())]
-    assert all(list(entry) == ["file", "status", "width", "height", "faces"] for entry in entries)
+    keys = ["file", "status", "width", "height", "faces"]
+    assert [list(entry) for entry in entries] == [
+        keys + ["message"] * (entry["status"] == "error") for entry in entries
+    ]
+    assert "text.jpg is no JPEG" in entries[2]["message"]
     assert (entries[0]["width"], entries[0]["height"]) == (312, 176)
     assert [face["label"] for face in entries[0]["faces"]] == ["happy", "sad"]
     assert (entries[1]["status"], entries[1]["width"], entries[1]["faces"]) == ("no face", 30, [])

@@ -89,6 +89,9 @@ def test_an_image_as_the_body(client: TestClient, recognizer: Recognizer) -> Non
     assert image["faces"] == recognizer.predict(PHOTO).to_dicts()
 
 
+WHOLE = {"file", "status", "width", "height", "faces"}
+
+
 def test_several_in_a_form_each_with_its_own_status(client: TestClient) -> None:
     files = [("image", ("a.jpg", PHOTO)), ("image", ("empty.png", png())), ("image", ("b.txt", b"no image"))]
     images = client.post("/v1/predict", files=files).json()["images"]
@@ -98,7 +101,29 @@ def test_several_in_a_form_each_with_its_own_status(client: TestClient) -> None:
         ("b.txt", "error"),
     ]
     assert "no JPEG" in images[2]["message"]
-    assert "message" not in images[0]
+    assert [set(image) for image in images] == [WHOLE, WHOLE, WHOLE | {"message"}]
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ('attachment; filename="text.jpg"', "text.jpg"),
+        ("attachment; filename*=UTF-8''m%C3%BCde%20(2).jpg", "müde (2).jpg"),
+        ('attachment; filename="/etc/<b>.jpg"', "_b_.jpg"),
+        ("inline", "image"),
+        ('; filename*=utf-9;;="', "image"),
+    ],
+)
+def test_a_body_is_called_by_its_own_name(client: TestClient, header: str, name: str) -> None:
+    sent = {"content-type": "image/jpeg", "content-disposition": header}
+    message = fault(client.post("/v1/predict", content=b"no image", headers=sent), 422, "unusable_image")
+    assert message.startswith(f"{name} is no JPEG")
+    assert client.post("/v1/predict", content=PHOTO, headers=sent).json()["images"][0]["file"] == name
+
+
+def test_a_file_of_a_form_is_called_by_its_own_name(client: TestClient) -> None:
+    response = client.post("/v1/predict", files=[("image", ("text.jpg", b"no image"))])
+    assert fault(response, 422, "unusable_image").startswith("text.jpg is no JPEG")
 
 
 def test_base64_in_json(client: TestClient) -> None:
@@ -405,6 +430,17 @@ def test_live_frames_keep_their_numbers(client: TestClient) -> None:
         assert socket.receive_json()["error"]["type"] == "unusable_image"
         socket.send_bytes(PHOTO)
         assert socket.receive_json()["faces"]
+
+
+def test_live_frames_share_the_room_of_all_bodies(recognizer: Recognizer) -> None:
+    app = create_app(ServiceConfig(max_held=len(PHOTO) + 10, max_bytes=1 << 20), recognizer)
+    with TestClient(app) as client, client.websocket_connect("ws://localhost/v1/live") as socket:
+        with app.state.admission.bodies("11"):
+            socket.send_bytes(PHOTO)
+            assert socket.receive_json()["error"]["type"] == "busy", "dropped, not queued"
+        socket.send_bytes(PHOTO)
+        assert socket.receive_json()["faces"]
+        assert app.state.admission.held == 0
 
 
 @pytest.mark.parametrize(

@@ -55,14 +55,19 @@ class FileRecord:
         return self if self.faces is None else replace(self, faces=replace(self.faces, image=None))
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object of ``mien predict --json``; width and height are null where nothing could be read."""
+        """The JSON object of ``mien predict --json`` and of the service.
+
+        Width and height are null where nothing could be read; ``message`` stands only where there is something to say.
+        """
         width, height = (None, None) if self.faces is None or self.faces.size is None else self.faces.size
+        said = {"message": self.message} if self.message else {}
         return {
             "file": self.file,
             "status": self.status,
             "width": width,
             "height": height,
             "faces": [] if self.faces is None else self.faces.to_dicts(),
+            **said,
         }
 
 

@@ -71,6 +71,7 @@ def create_app(config: ServiceConfig | None = None, recognizer: Recognizer | Non
         title="mien", version=mien.__version__, description=_ABOUT, lifespan=lifespan, redoc_url=None, docs_url=None
     )
     app.state.engine, app.state.figures, app.state.config = engine, figures, config
+    app.state.admission = admission
 
     @app.exception_handler(ServiceError)
     async def refused(request: Request, error: ServiceError) -> JSONResponse:
@@ -115,8 +116,7 @@ def create_app(config: ServiceConfig | None = None, recognizer: Recognizer | Non
                 faces += len(expressions)
                 record = FileRecord(image.name, "ok" if len(expressions) else "no face", expressions)
             figures.images.labels(record.status).inc()
-            entry = record.to_dict()
-            images.append({**entry, "message": record.message} if record.message else entry)
+            images.append(record.to_dict())
         figures.faces.inc(faces)
         request.state.log = {"images": len(images), "faces": faces}
         return {"model": engine.recognizer.card.name, "images": images}
@@ -176,14 +176,14 @@ def create_app(config: ServiceConfig | None = None, recognizer: Recognizer | Non
         figures.pending.set(engine.pending)
         return Response(figures.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    add_live(app, engine, config)
+    add_live(app, engine, admission, config)
     add_pages(app)
     if config.origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(config.origins),
             allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type", "x-request-id"],
+            allow_headers=["authorization", "content-disposition", "content-type", "x-request-id"],
         )
     app.add_middleware(Gate, config=config, figures=figures)
     return app

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import re
 from dataclasses import dataclass
+from email.errors import MessageError
+from email.message import EmailMessage
+from email.policy import HTTP
 from typing import TYPE_CHECKING, Any
 
 from mien.serving.faults import ServiceError
@@ -35,7 +39,8 @@ class Sent:
 async def read_images(request: Request, config: ServiceConfig) -> list[Sent]:
     """The images of a request.
 
-    Forms: a file as the whole body (``image/*`` or ``application/octet-stream``); ``multipart/form-data`` with one
+    Forms: a file as the whole body (``image/*`` or ``application/octet-stream``), named by a ``Content-Disposition`` if
+    any; ``multipart/form-data`` with one
     file per image; JSON ``{"images": [{"data": "<base64>", "name": "a.jpg"}]}``, or its short form
     ``{"image": "<base64>"}``.
 
@@ -48,7 +53,8 @@ async def read_images(request: Request, config: ServiceConfig) -> list[Sent]:
     elif kind == "application/json":
         images = _from_json(await _body(request, config), config)
     elif kind.startswith("image/") or kind in ("application/octet-stream", ""):
-        images = [Sent("image", await _body(request, config))]
+        named = _file_name(request.headers.get("content-disposition", ""))
+        images = [Sent(_shown(named, "image"), await _body(request, config))]
     else:
         raise ServiceError(
             415,
@@ -105,7 +111,7 @@ async def _from_form(request: Request, config: ServiceConfig) -> list[Sent]:
     try:
         for number, (_, value) in enumerate(form.multi_items(), 1):
             if isinstance(value, UploadFile):
-                images.append(Sent(_shown(value.filename, number), await value.read()))
+                images.append(Sent(_shown(value.filename, f"image {number}"), await value.read()))
     finally:
         for file in parser._files_to_close_on_error:  # a file that breaks off is no item of the form
             file.close()
@@ -137,11 +143,27 @@ def _from_json(body: bytes, config: ServiceConfig) -> list[Sent]:
             data = base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
         except (binascii.Error, ValueError):
             raise ServiceError(400, "bad_request", f"the data of image {number} is no base64") from None
-        images.append(Sent(_shown(name, number), data))
+        images.append(Sent(_shown(name, f"image {number}"), data))
     return images
 
 
-def _shown(name: str | None, number: int) -> str:
+def _file_name(disposition: str) -> str:
+    """The file name of ``attachment; filename="a.jpg"``, or of the form for other alphabets (RFC 6266); empty if none.
+
+    Example:
+        >>> _file_name("attachment; filename*=UTF-8''m%C3%BCde.jpg"), _file_name("inline")
+        ('müde.jpg', '')
+    """
+    header = EmailMessage(HTTP)
+    with contextlib.suppress(
+        ValueError, LookupError, AttributeError, MessageError
+    ):  # what is no such header names nothing
+        header["Content-Disposition"] = disposition
+        return header.get_filename("")
+    return ""
+
+
+def _shown(name: str | None, otherwise: str) -> str:
     """A name that can be repeated to its sender and in logs without harm."""
     clean = _NAME.sub("_", (name or "").rsplit("/", 1)[-1].rsplit("\\", 1)[-1])[:80].strip()
-    return clean or f"image {number}"
+    return clean or otherwise

@@ -11,7 +11,9 @@ const askForToken = () => {
 // Asked by image.js.
 async function ask(file) {
   const kind = file.type.startsWith("image/") ? file.type : "application/octet-stream";
-  const send = () => fetch("/v1/predict", { method: "POST", body: file, headers: headers({ "content-type": kind }) });
+  const named = `attachment; filename*=UTF-8''${encodeURIComponent(file.name || "image").replace(/['()*]/g, (c) => `%${c.charCodeAt(0).toString(16)}`)}`;
+  const about = { "content-type": kind, "content-disposition": named };
+  const send = () => fetch("/v1/predict", { method: "POST", body: file, headers: headers(about) });
   const failed = () => { throw new Error("The service does not answer; is it running?"); };
   let response = await send().catch(failed);
   if (response.status === 401 && askForToken()) response = await send().catch(failed);
