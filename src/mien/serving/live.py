@@ -18,6 +18,7 @@ from mien.serving.faults import ServiceError
 from mien.serving.gate import known_host
 
 if TYPE_CHECKING:
+    from mien.serving.admission import Admission
     from mien.serving.config import ServiceConfig
 
 _TOO_MANY, _REFUSED, _SILENT = 4429, 4401, 4408
@@ -26,11 +27,12 @@ _SILENCE = 60.0
 """Seconds that a page may say nothing before its place is given to another."""
 
 
-def add_live(app: FastAPI, engine: Engine, config: ServiceConfig) -> None:
+def add_live(app: FastAPI, engine: Engine, admission: Admission, config: ServiceConfig) -> None:
     """The WebSocket ``/v1/live``, the other end of the page ``/live``.
 
     The page sends one frame (the bytes of a JPEG) and waits for the answer before it sends the next, so old frames
-    never queue up. The answer is ``{"faces": […], "ms": …}``, or ``{"error": {…}}`` for a frame that was no image.
+    never queue up. The answer is ``{"faces": […], "ms": …}``, or ``{"error": {…}}`` for a frame that was no image, or
+    that is dropped because there is no room for it beside the bodies of requests.
     """
     open_now = 0
 
@@ -47,14 +49,14 @@ def add_live(app: FastAPI, engine: Engine, config: ServiceConfig) -> None:
             return
         open_now += 1
         try:
-            await _talk(socket, engine, config)
+            await _talk(socket, engine, admission, config)
         except WebSocketDisconnect:
             pass
         finally:
             open_now -= 1
 
 
-async def _talk(socket: WebSocket, engine: Engine, config: ServiceConfig) -> None:
+async def _talk(socket: WebSocket, engine: Engine, admission: Admission, config: ServiceConfig) -> None:
     tracker, smoother, began = Tracker(), Smoother(0.25), time.monotonic()
     while True:
         try:
@@ -70,7 +72,8 @@ async def _talk(socket: WebSocket, engine: Engine, config: ServiceConfig) -> Non
             return
         start = time.monotonic()
         try:
-            answer = await _look(data, engine, config, tracker, smoother, start - began)
+            with admission.bodies(str(len(data))):
+                answer = await _look(data, engine, config, tracker, smoother, start - began)
         except ServiceError as error:
             answer = {"error": {"type": error.type, "message": error.message}}
         except InputError as error:
