@@ -85,14 +85,42 @@ def test_the_table_marks_kept_and_missed_budgets(page: ModuleType, recognition: 
     ]
     text = page.tables(record)
     assert (
-        "| one face, classifier, one core | ms | 0.4 | ≤ 0.5, kept | 1 (0.8–1.20) | 2.50 (2.00–3.00) × | – | – |"
-        in (text.replace("1.00 (", "1 ("))
+        "| one face, classifier, one core | ms | 0.4 | ≤ 0.5 at ≥ 73%: time kept, accuracy of this bundle not recorded "
+        "| 1 (0.8–1.20) | 2.50 (2.00–3.00) × | – | – |" in (text.replace("1.00 (", "1 ("))
     )
     assert "≤ 20, **missed**" in text
     assert text.index("| decode |") < text.index("| detect | 15 | 71% |") < text.index("| crop |")
     assert "`hsemotion-onnx`: random weights." in text
     assert "`deepface` was left out: no weights." in text
     assert "Others used 1.2% of the processor" in text
+
+
+def test_half_a_budget_is_not_a_kept_one(page: ModuleType, recognition: ModuleType) -> None:
+    fast = recognition.row(recognition.TASKS["face"], {"mien": [0.4], "fer": [0.3]}, {})
+    slow = recognition.row(recognition.TASKS["face"], {"mien": [0.6], "fer": [0.9]}, {})
+    assert page.budget(fast, 0.704) == "≤ 0.5 at ≥ 73%: time kept, accuracy **missed**: 70.4 %"
+    assert page.budget(slow, 0.74) == "≤ 0.5 at ≥ 73%: time **missed**, accuracy kept: 74.0 %"
+    assert page.budget(fast, 0.73) == "≤ 0.5 at ≥ 73%, kept (73.0 %)"
+    assert "not recorded" in page.budget(fast, None)
+    said = list(page.slower_than({"rows": [fast, slow]}))
+    assert said == ["`fer` does better than mien here: one face, classifier, one core, 0.3 ms against 0.4."]
+
+
+def test_each_budget_of_the_import_has_its_verdict(page: ModuleType) -> None:
+    found = {
+        "ratios": {
+            "torchvision": {"wall": 14.3},
+            "pandas loop": {"wall": 8.8},
+            "pandas + np.fromstring": {"wall": 1.6},
+        },
+        "ways": {"mien import": {"peak_mib": 701.0}, "mien open": {"wall": 0.008}},
+    }
+    assert list(page.import_verdicts(found)) == [
+        "| ≥ 10 × as fast as torchvision | 14.3 × | kept |",
+        "| ≥ 10 × as fast as pandas loop | 8.8 × | **missed** |",
+        "| import: at most 700 MiB | 701 MiB | **missed** |",
+        "| later opens under 50 ms | 8.0 ms | kept |",
+    ]
 
 
 SERVICE: dict[str, Any] = {
@@ -117,7 +145,7 @@ SERVICE: dict[str, Any] = {
 def test_every_part_of_the_service_says_when_from_what_and_beside_what_it_was_measured(page: ModuleType) -> None:
     load, live = page.service_tables(SERVICE).split("`mien live`")
     assert "(2026-01-02, mien 0.1.0, commit 0123456789ab with changes. Others used 25.0% of the processor" in load
-    assert "(2026-01-02, mien 0.1.0. The machine's load was 2.5 when it began" in live
+    assert "(2026-01-02, mien 0.1.0, source not recorded. The machine's load was 2.5 when it began" in live
     assert "with changes" not in live
 
 
