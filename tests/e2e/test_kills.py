@@ -23,6 +23,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("optuna")
 pytest.importorskip("pyarrow")
+pytest.importorskip("av", reason="PyAV, the extra 'video', is not installed")
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
 
 HERE = Path(__file__).parent
@@ -94,7 +95,25 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         target = root / "photos" / path.parent.name
         target.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
+    write_clip(root / "clip.mp4")
     return root
+
+
+def write_clip(path: Path) -> None:
+    """Half a second of the portrait of the examples, which moves a little."""
+    import av
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(HERE.parents[1] / "examples" / "astronaut.jpg") as portrait:
+        image = np.asarray(portrait.convert("RGB").resize((240, 240)))
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 240, 240, "yuv420p"
+        for number in range(12):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.roll(image, number, axis=1)))
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
 
 
 @dataclass(frozen=True)
@@ -226,6 +245,15 @@ SCENARIOS = {
     ),
     "export": Scenario(
         ["export", "RUN", "--onnx", "out.onnx", "--data", "none"], exported, prepare=[SHORT], steps=3, times=1
+    ),
+    "int8": Scenario(
+        ["export", "RUN", "--onnx", "out.onnx", "--int8", *FACES], exported, prepare=[SHORT], steps=4, times=1
+    ),
+    "video": Scenario(
+        ["video", "../../clip.mp4", "-o", "out.mp4", "--csv", "t.csv", "--timeline", "t.png"],
+        all_files,
+        steps=4,
+        times=3,
     ),
     "ensemble": Scenario(
         ["ensemble", "one.onnx", "two.onnx", *FACES, "--onnx", "both.onnx"],
@@ -382,6 +410,7 @@ def test_a_full_disk_and_a_read_only_one_lose_nothing(
         done = zygote.run(folder, [*placed(scenario.words, folder), *again])
         assert done["code"] == 0, done["said"]
         assert scenario.outcome(folder) == expected
+        assert not leftovers(folder)
 
 
 def room(folder: Path) -> int:

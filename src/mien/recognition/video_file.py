@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mien.errors import InputError, MissingExtraError
+from mien.store.atomic import atomic_part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,6 +27,7 @@ _SOUND = {
     ".mkv": {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac", "vorbis", "pcm_s16le"},
 }
 """Sound that each kind of file carries as it is; other sound becomes AAC."""
+_MUXERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 _ROUNDING = 0.25
 """Seconds by which a container's length may exceed its last frame."""
 
@@ -163,20 +164,16 @@ class VideoWriter:
             raise InputError(f"{path}: videos are written as {', '.join(_SOUND)}")
         if self._path.exists() and self._path.samefile(source.path):
             raise InputError(f"{path} is the video itself; choose another path")
+        self._held = contextlib.ExitStack()
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(
-                prefix=f".{self._path.stem}.", suffix=f".part{self._path.suffix}", dir=self._path.parent
-            )
+            _, part = self._held.enter_context(atomic_part(self._path))
         except OSError as error:
             raise InputError(f"{path} cannot be written: {error.strerror or error}; choose another path") from None
-        os.close(handle)
-        self._part = Path(name)
         try:
-            self._source = self._av.open(source.path)
-            self._out = self._av.open(name, "w")
-        except BaseException:
-            self._part.unlink(missing_ok=True)
+            self._source = self._held.enter_context(self._av.open(source.path))
+            self._out = self._av.open(str(part), "w", format=_MUXERS[self._path.suffix.lower()])
+        except BaseException as error:
+            self._held.__exit__(type(error), error, error.__traceback__)
             raise
         self._stream: Any = None
         self._reader = source
@@ -205,21 +202,16 @@ class VideoWriter:
 
     def close(self, complete: bool = True) -> None:
         """Finish the file, or remove what there is of it."""
-        try:
-            if complete and self._stream is not None:
+        with contextlib.suppress(_IncompleteError), self._held:
+            complete = complete and self._stream is not None
+            if complete:
                 self._out.mux(self._stream.encode(None))
                 self._sound_until(float("inf"))
                 if self._transcodes:
                     self._out.mux(self._sound.encode(None))
             self._out.close()
-            if complete and self._stream is not None:
-                umask = os.umask(0)
-                os.umask(umask)
-                self._part.chmod(0o666 & ~umask)
-                self._part.replace(self._path)
-        finally:
-            self._source.close()
-            self._part.unlink(missing_ok=True)
+            if not complete:
+                raise _IncompleteError
 
     def _start(self, width: int, height: int) -> None:
         from fractions import Fraction
@@ -268,6 +260,10 @@ class VideoWriter:
                 packet.stream = self._sound
                 self._out.mux(packet)
             self._next()
+
+
+class _IncompleteError(Exception):
+    """What there is of a file is to be removed."""
 
 
 def _is_cover(stream: Any) -> bool:

@@ -50,17 +50,35 @@ def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
         >>> target.read_bytes()
         b'whole'
     """
+    # The number stays ours whatever the block closes, and with it the lock: all that is done to the part is done while
+    # nobody may take it for a leftover.
+    with atomic_part(path) as (handle, _), os.fdopen(handle, "wb", closefd=False) as out:
+        yield out
+
+
+@contextlib.contextmanager
+def atomic_part(path: str | Path) -> Iterator[tuple[int, Path]]:
+    """As `atomic_file`, for writers that open a path themselves: they write in place, to what lies there already.
+
+    Yields:
+        The number of the open and locked file, to be left open, and its path, hidden and beside ``path``. Its name ends
+        in ``.part``; who tells a format by the name has to be told it.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> target = pathlib.Path(tempfile.mkdtemp()) / "b.bin"
+        >>> with atomic_part(target) as (_, part):
+        ...     _ = part.write_bytes(b"whole")
+        >>> target.read_bytes()
+        b'whole'
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, part = _open_part(path)
     whole = False
     try:
-        # The number stays ours whatever the block closes, and with it the lock: all that is done to the part is done
-        # while nobody may take it for a leftover.
-        with os.fdopen(handle, "wb", closefd=False) as out:
-            yield out
-            out.flush()
-            os.fsync(handle)
+        yield handle, part
+        os.fsync(handle)
         if os.name == "posix":
             # Parts are private; a finished file has the rights any new file would have.
             umask = os.umask(0)
