@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +54,28 @@ def test_torch_is_not_needed() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "VGGNet on FER2013" in done.stdout
+
+
+def test_without_results_the_list_says_where_they_come_from(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = "there is no folder results here; name the one of the results with --results"
+    for made in (False, True):
+        with pytest.raises(SystemExit):
+            main(["systems", "list"])
+        assert (said in capsys.readouterr().err) is not made
+        (tmp_path / "results").mkdir(exist_ok=True)
+
+
+def test_an_ensemble_without_results_says_that_there_are_none(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["ensemble", "nosuch1", "nosuch2"])
+    assert "there is no folder results here" in capsys.readouterr().err
+    (tmp_path / "results").mkdir()
+    with pytest.raises(SystemExit):
+        main(["ensemble", "nosuch1", "nosuch2"])
+    assert "no result under results is called 'nosuch1'" in capsys.readouterr().err

@@ -17,7 +17,7 @@ def list_(
     json: Json = False,
 ) -> None:
     """All systems: year, what is claimed, what we measured, parameters, multiply-accumulates, input, recipes."""
-    from mien.cli.common import print_json, print_table
+    from mien.cli.common import print_json, print_table, stderr
     from mien.results import load_all
     from mien.site.listing import COLUMNS, listing, rows
 
@@ -26,6 +26,12 @@ def list_(
         print_json(entries)
         return
     print_table(COLUMNS, rows(entries))
+    if not results.is_dir():
+        said = (
+            f"nothing is shown as measured: there is no folder {results} here; name the one of the results with "
+            "--results"
+        )
+        stderr.print(said, soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command()

@@ -28,6 +28,11 @@ def find(reference: str | Path, folder: str | Path = "results") -> Result:
         return Result.load(found[0])
     if found:
         raise ResultError(f"{text!r} begins {len(found)} ids under {folder}; type more of it")
+    if not Path(folder).is_dir():
+        raise ResultError(
+            f"there is no folder {folder} here, so no result is called {text!r}; run this in a checkout that holds "
+            "one, or name it with --results"
+        )
     raise ResultError(
         f"no result under {folder} is called {text!r}; give a path or at least four digits of an id "
         "(`mien results list` shows them)"
