@@ -24,6 +24,7 @@ from mien.features import (
     read_matrix,
     visual_words,
 )
+from mien.features.cache import counted
 from mien.training import Run
 
 pytest.importorskip("cv2")
@@ -63,7 +64,37 @@ def test_a_stopped_computation_goes_on_after_its_last_block(tmp_path: Path) -> N
     found = cached_rows("numbers", {}, (6, 1), np.int64, make, block=2, folder=tmp_path)
     assert seen == [0, 2, 4, 4]
     assert found[:, 0].tolist() == list(range(6))
-    assert [path.suffix for path in tmp_path.rglob("*.*")] == [".npy"]
+    assert sorted(path.suffix for path in tmp_path.rglob("*.*")) == [".cost", ".npy"]
+
+
+def test_an_array_from_the_cache_tells_what_it_took(tmp_path: Path) -> None:
+    stopped = []
+
+    def make(start: int, stop: int) -> Any:
+        time.sleep(0.05)
+        if start == 2 and not stopped:
+            stopped.append(start)
+            raise KeyboardInterrupt
+        return np.arange(start, stop)[:, None]
+
+    def ask(**key: int) -> dict[str, Any]:
+        with counted() as stages:
+            for _ in range(2):  # asked for twice, it still took its time once
+                cached_rows("numbers", key, (6, 1), np.int64, make, block=2, folder=tmp_path)
+        return stages()
+
+    with pytest.raises(KeyboardInterrupt):
+        ask(a=1)
+    first = ask(a=1)
+    assert first["numbers"]["seconds"] >= 0.15, "the block before the stop counts, too"
+    assert ask(a=1) == first
+    with counted() as stages:
+        for a in (1, 2):
+            cached_rows("numbers", {"a": a}, (6, 1), np.int64, make, block=2, folder=tmp_path)
+    assert stages()["numbers"]["seconds"] >= first["numbers"]["seconds"] + 0.15
+    for note in tmp_path.rglob("*.cost"):
+        note.unlink()
+    assert ask(a=1) == {"numbers": "unknown"}, "an older cache"
 
 
 def test_two_at_one_array_compute_it_once(tmp_path: Path) -> None:
@@ -86,7 +117,7 @@ def test_two_at_one_array_compute_it_once(tmp_path: Path) -> None:
         second = pool.submit(ask)
         assert first.result().tolist() == second.result().tolist() == [[n] for n in range(6)]
     assert calls == [0, 2, 4]
-    assert [path.suffix for path in (tmp_path / "numbers").iterdir()] == [".npy"]
+    assert sorted(path.suffix for path in (tmp_path / "numbers").iterdir()) == [".cost", ".npy"]
 
 
 def test_features_with_nan_are_not_kept(tmp_path: Path) -> None:

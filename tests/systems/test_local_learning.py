@@ -120,6 +120,17 @@ def test_it_is_fitted_and_measured_like_any_other_system(
         mien.evaluate(opened, faces.selection, views="flip", results=tmp_path)
 
 
+def test_a_fit_from_the_cache_tells_what_its_stages_took(faces: FaceSet, tmp_path: Path, mien_cache: Path) -> None:
+    recipe = ClassicalRecipe.of(CARD).set(TINY)
+    first, again = (
+        mien.train("local-learning-bow", faces.train, faces.selection, recipe=recipe, out=tmp_path / name)
+        for name in ("first", "again")
+    )
+    assert {"vocabulary", "words", "kernel", "margins"} <= set(first.info["cost"]["stages"])
+    assert again.info["cost"]["stages"] == first.info["cost"]["stages"]
+    assert mien.evaluate(again, faces.selection, results=tmp_path).cost["stages"] == first.info["cost"]["stages"]
+
+
 def test_its_run_says_that_there_is_no_network(fitted: ClassicalRun, tmp_path: Path) -> None:
     for call in (fitted.module, lambda: fitted.export(tmp_path / "none.onnx")):
         with pytest.raises(RunError, match="no network"):

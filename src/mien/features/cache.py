@@ -1,7 +1,8 @@
 """Arrays with one row per face that are computed once, block by block, and go on after a kill.
 
 The key of an array is what it is made of: a digest of the faces, the extractor and its parameters. A finished array
-lies in the cache folder as ``.npy``; an unfinished one as ``.part`` beside a note of how many rows it holds.
+lies in the cache folder as ``.npy`` beside what it cost; an unfinished one as ``.part`` beside a note of how many rows
+it holds.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,33 @@ from mien.store.locking import lock_file
 
 Advance = Callable[[int, int], None]
 """Told how many rows are done, of how many."""
+
+
+_asked: ContextVar[dict[Path, str] | None] = ContextVar("asked", default=None)
+
+
+@contextlib.contextmanager
+def counted() -> Iterator[Callable[[], dict[str, Any]]]:
+    """Notes which arrays are asked for, and tells what they took when they were computed, now or long ago.
+
+    Yields:
+        A function that gives per kind of array ``{"seconds": wall, "processor_seconds": of all threads}``, or
+        ``"unknown"`` where one of them is older than such notes.
+
+    Example:
+        >>> import tempfile
+        >>> place = tempfile.mkdtemp()
+        >>> with counted() as stages:
+        ...     ones = cached_rows("ones", {}, (1, 1), "f4", lambda a, b: np.ones((1, 1), "f4"), folder=place)
+        >>> sorted(stages()["ones"])
+        ['processor_seconds', 'seconds']
+    """
+    asked: dict[Path, str] = {}
+    token = _asked.set(asked)
+    try:
+        yield lambda: _costs(asked)
+    finally:
+        _asked.reset(token)
 
 
 def faces_digest(images: NDArray[np.uint8]) -> str:
@@ -97,6 +126,8 @@ def cached_rows(
                 _compute(path, shape, np.dtype(dtype), make, block, advance)
         with contextlib.suppress(OSError):
             beside.unlink()  # whoever still waits for it finds the array
+    if (asked := _asked.get()) is not None:
+        asked[path] = kind
     if advance and not computed:
         advance(shape[0], shape[0])
     found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -112,28 +143,52 @@ def _compute(
     advance: Advance | None,
 ) -> None:
     part, note = path.with_suffix(".part"), path.with_suffix(".rows")
-    done = _rows_done(part, note, shape, dtype)
+    done, cost = _rows_done(part, note, shape, dtype)
     array = np.lib.format.open_memmap(part, mode="r+" if done else "w+", dtype=dtype, shape=shape)
     for start in range(done, shape[0], block):
         stop = min(start + block, shape[0])
+        wall, processor = time.perf_counter(), time.process_time()
         rows = make(start, stop)
         if dtype.kind == "f" and not np.isfinite(rows).all():
             raise InputError(f"features of faces {start} to {stop - 1} hold NaN or infinity; their source is broken")
         array[start:stop] = rows
         array.flush()
-        write_text(note, json.dumps(stop))
+        if cost is not None:
+            spent = {"seconds": time.perf_counter() - wall, "processor_seconds": time.process_time() - processor}
+            cost = {key: cost.get(key, 0.0) + value for key, value in spent.items()}
+        write_text(note, json.dumps({"rows": stop, "cost": cost}))
         if advance:
             advance(stop, shape[0])
     array.flush()
     del array
+    if cost is not None:
+        write_text(path.with_suffix(".cost"), json.dumps(cost))
     part.replace(path)
     note.unlink(missing_ok=True)
 
 
-def _rows_done(part: Path, note: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+def _rows_done(
+    part: Path, note: Path, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> tuple[int, dict[str, float] | None]:
+    """How many rows are there, and what they cost; None where that was not noted."""
     try:
-        done = int(json.loads(note.read_text(encoding="utf-8")))
+        said = json.loads(note.read_text(encoding="utf-8"))
+        done, cost = (int(said["rows"]), said["cost"]) if isinstance(said, dict) else (int(said), None)
         kept = np.load(part, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError):
-        return 0
-    return done if kept.shape == shape and kept.dtype == dtype else 0
+    except (OSError, ValueError, TypeError, KeyError):
+        return 0, {}
+    return (done, cost) if kept.shape == shape and kept.dtype == dtype else (0, {})
+
+
+def _costs(asked: Mapping[Path, str]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for path, kind in asked.items():
+        try:
+            cost = json.loads(path.with_suffix(".cost").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            out[kind] = "unknown"
+            continue
+        before = out.setdefault(kind, {})
+        if before != "unknown":
+            out[kind] = {key: round(before.get(key, 0.0) + float(value), 3) for key, value in cost.items()}
+    return out
