@@ -33,7 +33,7 @@ from mien.bench import bench
 from mien.datasets.drawn import draw_face
 from mien.labels import FER2013
 from mien.recognition.default import default_bundle
-from mien.results.provenance import source_state
+from mien.results.provenance import source_stamp, source_words
 from mien.store import write_text
 from mien.store.cpu import cpu_count
 
@@ -86,14 +86,12 @@ def measure(photographs: int, rounds: int) -> dict[str, Any]:
                         table_bytes = (out / "t.parquet").stat().st_size
                 each = (found[large] - found[small]) / (large - small)
                 taken[way].append({"photograph": each, "start": found[small] - small * each})
-    commit, dirty = source_state()
     bundle = default_bundle()
     return {
         "schema": 1,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "mien": mien.__version__,
-        "commit": commit,
-        "dirty": dirty,
+        **source_stamp(),
         "ray": importlib.metadata.version("ray"),
         "bundle": {"name": bundle.card.name, "sha256": bundle.card.sha256, "precision": bundle.card.precision},
         "machine": bench.machine(),
@@ -179,6 +177,18 @@ class Meter:
                     self._ticks[key] = int(fields[11]) + int(fields[12])
 
 
+def _rounds(record: dict[str, Any]) -> str:
+    if record["rounds"] == 1:
+        return "one round, so that nothing is known of the spread"
+    return f"{record['rounds']} rounds in turn; medians, with the smallest and the largest"
+
+
+def _spread(values: list[float], form: str, unit: str) -> str:
+    """The median with the range in brackets; of one round its figure alone."""
+    middle = f"{median(values):{form}}{unit}"
+    return middle if len(values) == 1 else f"{middle} ({min(values):{form}}–{max(values):{form}})"
+
+
 def shown(record: dict[str, Any]) -> dict[str, Any]:
     """What the guide quotes: what was measured, and what follows from it for many photographs."""
     machine, ways = record["machine"], record["ways"]
@@ -196,15 +206,15 @@ def shown(record: dict[str, Any]) -> dict[str, Any]:
         "measured": f"Measured on {record['date']} with mien {record['mien']}, bundle `{record['bundle']['name']}` "
         f"({record['bundle']['precision']}), Ray {record['ray']}, {machine['processor']}, {record['cores']} cores: "
         f"{small:,} and {large:,} drawn photographs of {width} × {height} pixels with one face, "
-        f"{record['rounds']} {'round' if record['rounds'] == 1 else 'rounds'} in turn; medians.",
+        f"{_rounds(record)} ({source_words(record)}).",
         "cost": {
             "columns": ["way", "processor time per photograph", "against one process", "start and end"],
             "rows": [
                 [
                     way,
-                    f"{median(found['milliseconds']):.1f} ms",
-                    f"{median(found['ratio']):.2f} ×",
-                    f"{median(found['start_seconds']):.1f} s",
+                    _spread(found["milliseconds"], ".1f", " ms"),
+                    _spread(found["ratio"], ".2f", " ×"),
+                    _spread(found["start_seconds"], ".1f", " s"),
                 ]
                 for way, found in ways.items()
             ],

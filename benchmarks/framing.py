@@ -30,6 +30,7 @@ from mien.bundle import Framing, read_bundle
 from mien.faces import Detections, Detector, crop_faces, open_detector, open_session
 from mien.faces.detect import intersection_over_union
 from mien.faces.views import get_view
+from mien.results.provenance import source_stamp
 
 CANVASES = ("grey", "noise", "blur")
 FILTERS = ("area", "bilinear", "bicubic", "lanczos")
@@ -94,6 +95,7 @@ def main() -> None:
         assert classifier, "--pairs compares accuracies: give --bundle as well"
         report |= pairs(everything, faces, labels, classifier)
         if options.json:
+            report |= {"date": time.strftime("%Y-%m-%d"), **source_stamp()}
             options.json.write_text(json.dumps(report, indent=1) + "\n")
         return
 
@@ -126,6 +128,7 @@ def main() -> None:
     chosen = Framing(top["margin"], top["shift"], top["align"], "area")
     report["borders"] = borders(everything, faces, detector, chosen)
     if options.json:
+        report |= {"date": time.strftime("%Y-%m-%d"), **source_stamp()}
         options.json.write_text(json.dumps(report, indent=1))
 
 

@@ -28,6 +28,7 @@ from mien import systems
 from mien.datasets import FaceSet
 from mien.evaluation.environment import environment
 from mien.labels import FER2013
+from mien.results.provenance import source_stamp
 from mien.store import write_text
 from mien.training.given import Given
 from mien.training.loop import Loop
@@ -55,6 +56,8 @@ def main() -> int:
         )
     if arguments.record:
         report = {
+            "date": time.strftime("%Y-%m-%d"),
+            **source_stamp(),
             "budget": BUDGET,
             "environment": environment(arguments.device, "recipe", torch.get_num_threads()),
             "rows": rows,

@@ -29,6 +29,7 @@ from mien.audit.leaks import LEAKED, Matches, match
 from mien.audit.pictures import Pictures, as_face, from_face_set
 from mien.datasets import load_dataset
 from mien.faces import decode
+from mien.results.provenance import source_stamp
 
 HERE = Path(__file__).parent
 RECORDED = HERE / "recorded" / "leak_check.json"
@@ -219,7 +220,11 @@ def main() -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("--sheets", type=Path)
     arguments = parser.parse_args()
-    report = measure(arguments.source, arguments.sheets)
+    report = {
+        "date": time.strftime("%Y-%m-%d"),
+        **source_stamp(),
+        **measure(arguments.source, arguments.sheets),
+    }
     report["shown"] = shown(report)
     RECORDED.parent.mkdir(exist_ok=True)
     RECORDED.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -106,7 +106,15 @@ def one(way: str) -> dict:
 def main() -> None:
     """Run both ways, one after the other, and record them."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS), "OPENBLAS_NUM_THREADS": str(THREADS)}
-    report: dict = {"threads": THREADS, "neighbours": COUNT, "threshold": THRESHOLD}
+    from mien.results.provenance import source_stamp
+
+    report: dict = {
+        "date": time.strftime("%Y-%m-%d"),
+        **source_stamp(),
+        "threads": THREADS,
+        "neighbours": COUNT,
+        "threshold": THRESHOLD,
+    }
     for way in ("numpy", "faiss"):
         done = subprocess.run([sys.executable, __file__, way], env=environment, check=True, stdout=subprocess.PIPE)
         report[way] = json.loads(done.stdout)

@@ -112,6 +112,7 @@ def main() -> int:
     import torch
 
     from mien.evaluation.environment import environment
+    from mien.results.provenance import source_stamp
     from mien.store import write_text
 
     torch.set_num_threads(1)
@@ -133,6 +134,7 @@ def main() -> int:
         }
     same = {name: found[name]["weights_sha256"] == found[other]["weights_sha256"] for name, other in AGAIN.items()}
     record: dict[str, Any] = {
+        **source_stamp(),
         "about": {"faces": FACES, "epochs": given.rounds, "selection": len(logits), **environment("cpu", "fp32", 1)},
         "found": found,
         "again_same": same,

@@ -20,6 +20,7 @@ from distortions import blur, cover, dark, jpeg, noise, occlude, rotate, size, s
 import mien
 from mien.datasets import load_dataset
 from mien.recognition import Recognizer
+from mien.results.provenance import source_stamp
 from mien.results.statistics import bootstrap_interval
 from mien.store import write_text
 
@@ -61,7 +62,7 @@ def main() -> None:
     if arguments.record:
         about = {
             "date": time.strftime("%Y-%m-%d"), "mien": mien.__version__, "bundle": recognizer.card.sha256,
-            "split": split.name, "faces": len(faces), "view": "one",
+            "split": split.name, "faces": len(faces), "view": "one", **source_stamp(),
         }  # fmt: skip
         plain = float((recognizer.classify(faces).ids == labels).mean())
         write_text(RECORDED, json.dumps({**about, "accuracy": round(plain, 4), "rows": rows}, indent=1) + "\n")

@@ -48,11 +48,10 @@ def main() -> int:
         print(json.dumps(peak(Path(arguments.peak))))
         return 0
     from mien.evaluation.environment import environment
-    from mien.results.provenance import source_state
+    from mien.results.provenance import source_stamp
     from mien.store import write_text
 
     report: dict[str, Any] = {"budget": BUDGET, "environment": environment("cpu", "recipe", os.cpu_count() or 1)}
-    commit, dirty = source_state()
     report["measured"] = {}
     for part in arguments.parts.split(","):
         load = os.getloadavg()[0]
@@ -64,8 +63,7 @@ def main() -> int:
             report["memory"] = memory(arguments.images, arguments.side)
         about = {
             "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "commit": commit,
-            "dirty": dirty,
+            **source_stamp(),
             "load": [round(load, 2), round(os.getloadavg()[0], 2)],  # one minute's mean, before and after
         }
         report["measured"] |= dict.fromkeys(arguments.systems.split(",") if part == "speed" else [part], about)
