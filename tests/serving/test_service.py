@@ -108,7 +108,7 @@ def test_several_in_a_form_each_with_its_own_status(client: TestClient) -> None:
     ("header", "name"),
     [
         ('attachment; filename="text.jpg"', "text.jpg"),
-        ("attachment; filename*=UTF-8''m%C3%BCde%20(2).jpg", "müde (2).jpg"),
+        ("attachment; filename*=UTF-8''m%C3%BCde%20%282%29.jpg", "müde (2).jpg"),
         ('attachment; filename="/etc/<b>.jpg"', "_b_.jpg"),
         ("inline", "image"),
         ('; filename*=utf-9;;="', "image"),
