@@ -71,6 +71,47 @@ def test_an_image_is_recognised_and_shown(open_page: Open) -> None:
     page.wait_for_selector("#note.warn")
 
 
+@pytest.mark.parametrize("width", [375, 1280])
+def test_labels_are_readable_and_on_none_lies_another(open_page: Open, tmp_path: Path, width: int) -> None:
+    crowd = Image.new("RGB", (1500, 900))
+    face = Image.open(PORTRAIT).convert("RGB").resize((150, 150))
+    for row in range(6):
+        for column in range(10):
+            crowd.paste(face, (150 * column, 150 * row))
+    crowd.save(tmp_path / "crowd.png")
+    page = open_page("/", width=width, height=800)
+    page.evaluate("""() => {
+        window.drawn = [];
+        const fillText = CanvasRenderingContext2D.prototype.fillText;
+        CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+            const size = parseFloat(this.font.match(/([0-9.]+)px/)[1]);
+            const wide = this.measureText(text).width;
+            drawn.push({ x, y, wide, size, seen: (size * this.canvas.clientWidth) / this.canvas.width });
+            fillText.call(this, text, x, y);
+        };
+    }""")
+    page.set_input_files("#file", str(tmp_path / "crowd.png"))
+    page.wait_for_selector(".face", timeout=60_000)
+    drawn = page.evaluate("drawn")
+    assert len(drawn) >= 5
+    assert min(label["seen"] for label in drawn) >= 11.9
+    for number, one in enumerate(drawn):
+        for other in drawn[:number]:
+            across = (
+                abs(one["x"] + one["wide"] / 2 - other["x"] - other["wide"] / 2) >= (one["wide"] + other["wide"]) / 2
+            )
+            assert across or abs(one["y"] - other["y"]) >= one["size"], (one, other)
+
+
+def test_a_camera_without_a_face_says_so(open_page: Open) -> None:
+    page = open_page("/live")
+    page.evaluate("drawFaces = () => {}")  # the page as it is when the service finds none
+    assert not page.is_visible("#none")
+    page.evaluate("""() => { canvas.hidden = id("history").hidden = false; sent.width = seen.width = 64;
+        sent.height = seen.height = 48; send = () => {}; receive({ faces: [] }); }""")
+    assert page.inner_text("#none") == "No face in the picture"
+
+
 def test_the_camera_is_followed_without_queueing(open_page: Open) -> None:
     sent: list[int] = []
     page = open_page("/live")

@@ -7,6 +7,7 @@ const canvas = document.getElementById("picture");
 const note = document.getElementById("note");
 const list = document.getElementById("faces");
 const input = document.getElementById("file");
+let shown = null; // what the stage shows
 let turn = 0; // of several images only the last one is shown
 
 function say(text, warn = false) {
@@ -54,9 +55,12 @@ function paint(picture, found) {
   const pen = canvas.getContext("2d");
   if (picture) pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
   drawFaces(pen, found.faces, canvas.width / found.width);
+  shown = { picture, found };
   list.replaceChildren(...found.faces.map((face) => card(face, picture)));
 }
 
+// Labels are as large as the picture is shown: a turned phone shows it in another size.
+window.addEventListener("resize", () => { if (shown && !canvas.hidden) paint(shown.picture, shown.found); });
 for (const button of document.querySelectorAll(".choose")) button.addEventListener("click", () => input.click());
 input.addEventListener("change", () => { show(input.files[0]); input.value = ""; });
 for (const name of ["dragenter", "dragover"]) {

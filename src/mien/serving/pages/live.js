@@ -92,6 +92,7 @@ function receive(answer) {
   canvas.dataset.rate = (answers.length / 2).toFixed(1);
   if (now - listed < LISTED) return;
   listed = now;
+  id("none").hidden = faces.length > 0;
   id("faces").replaceChildren(...faces.slice(0, 12).map((face) => card(face, seen, seenScale)));
   id("note").textContent = `${(answers.length / 2).toFixed(0)} frames/s · ${Math.round(latency)} ms`;
 }
