@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,10 @@ def test_photographs_get_overlays_and_a_page(tmp_path: Path) -> None:
     assert entry["probability"] == pytest.approx(Recognizer().predict(PORTRAIT).confidence[0], abs=1e-5)
     assert Path(entry["picture"]).exists()
     page = (tmp_path / "index.html").read_text()
+    assert re.search(r"<h2>astronaut\.jpg: \w+, \d+ %</h2>", page)
+    # Captions are text of the page: within a drawing they would grow and shrink with it.
+    assert page.count("<figcaption>taken away: share of the face</figcaption>") == page.count("<h2>")
+    assert "<text" not in page
     assert "happy" in page
     assert "http" not in page.replace("data:image", "")
     assert f"p = {entry['deletion_p']:.2f}" in page

@@ -138,8 +138,8 @@ def explain_files(
                 overlay(face, importance).save(picture, "PNG")
             panels.append(
                 Panel(
-                    f"{name}, {100 * probabilities[target]:.0f} %",
-                    f"{Path(file).name} {where}",
+                    f"{Path(file).name}: {name}, {100 * probabilities[target]:.0f} %",
+                    f"The face {where}",
                     face,
                     importance,
                     curves,

@@ -108,38 +108,44 @@ h2 { font-size: 1rem; margin: 0 0 .6rem }
 img { width: 100%; border-radius: .4rem; display: block }
 p { margin: .6rem 0 0; color: var(--dim) }
 .key { font-size: .8rem; margin-top: .1rem }
-svg { width: 100%; height: auto; margin-top: .5rem } svg text { font-size: 9px; fill: var(--dim) }
+.curves { display: grid; grid-template-columns: 1fr 1fr; gap: .9rem; margin-top: .7rem }
+figure { margin: 0; min-width: 0 }
+figcaption { font-size: .8rem; line-height: 1.35; color: var(--dim) }
+svg { display: block; width: 100%; height: 6.5rem; overflow: visible; margin: .15rem 0 .3rem }
 .band { fill: var(--chance); opacity: .2 }
-.map { stroke: var(--map) } .chance { stroke: var(--chance); stroke-dasharray: 3 2 } .axis { stroke: var(--line) }
-polyline, .axis { fill: none; stroke-width: 1.4 }
+.map { stroke: var(--map) } .chance { stroke: var(--chance); stroke-dasharray: 5 4 } .axis { stroke: var(--line) }
+polyline, .axis { fill: none; stroke-width: 2; vector-effect: non-scaling-stroke } .axis { stroke-width: 1 }
+h2 { overflow-wrap: anywhere }
 """
 
 
 def _curves(curves: Faithfulness, verdict: str) -> str:
-    def place(share: float, value: float, left: float) -> str:
-        return f"{left + 120 * share:.1f},{68 - 56 * min(max(value, 0), 1):.1f}"
+    """Two drawings that stretch with the page; their captions are text of the page, so they stay as large as it."""
 
-    def line(values: NDArray[np.float64], kind: str, left: float) -> str:
-        points = " ".join(place(s, v, left) for s, v in zip(curves.shares, values, strict=True))
+    def place(share: float, value: float) -> str:
+        return f"{120 * share:.1f},{60 * (1 - min(max(value, 0), 1)):.1f}"
+
+    def line(values: NDArray[np.float64], kind: str) -> str:
+        points = " ".join(place(s, v) for s, v in zip(curves.shares, values, strict=True))
         return f'<polyline class="{kind}" points="{points}"/>'
 
     parts = []
-    for left, name, own, chance in (
-        (4.0, "taken away", curves.deletion, curves.deletion_random),
-        (146.0, "shown", curves.insertion, curves.insertion_random),
+    for name, own, chance in (
+        ("taken away", curves.deletion, curves.deletion_random),
+        ("shown", curves.insertion, curves.insertion_random),
     ):
-        parts.append(f'<path class="axis" d="M{left} 12V68H{left + 120}"/>')
         low, high = np.percentile(chance, (5, 95), axis=0)
-        edge = [place(s, v, left) for s, v in zip(curves.shares, low, strict=True)]
-        edge += [place(s, v, left) for s, v in zip(curves.shares[::-1], high[::-1], strict=True)]
-        parts.append(f'<polygon class="band" points="{" ".join(edge)}"/>')
-        parts.append(line(chance.mean(axis=0), "chance", left) + line(own, "map", left))
+        edge = [place(s, v) for s, v in zip(curves.shares, low, strict=True)]
+        edge += [place(s, v) for s, v in zip(curves.shares[::-1], high[::-1], strict=True)]
         parts.append(
-            f'<text x="{left}" y="79">{name}: share of the face</text><text x="{left}" y="8">probability</text>'
+            f'<figure><figcaption>probability</figcaption><svg viewBox="0 0 120 60" preserveAspectRatio="none" '
+            f'role="img" aria-label="probability over the share {name}: {html.escape(verdict)}">'
+            f'<path class="axis" d="M0 0V60H120"/><polygon class="band" points="{" ".join(edge)}"/>'
+            f"{line(chance.mean(axis=0), 'chance')}{line(own, 'map')}</svg>"
+            f"<figcaption>{name}: share of the face</figcaption></figure>"
         )
     return (
-        f'<svg viewBox="0 0 270 82" role="img" aria-label="deletion and insertion: {html.escape(verdict)}">'
-        f"{''.join(parts)}</svg><p>{html.escape(verdict)}</p><p class=key>Dashed: the mean of "
+        f"<div class=curves>{''.join(parts)}</div><p>{html.escape(verdict)}</p><p class=key>Dashed: the mean of "
         f"{len(curves.deletion_random)} random maps, shaded: 90 % of them.</p>"
     )
 
