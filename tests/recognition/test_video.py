@@ -270,6 +270,7 @@ def test_timelines_as_picture_and_page(recognizer: Recognizer, moving: Path, tmp
     assert yellow > 0.1
     page = (tmp_path / "t.html").read_text()
     assert "face 1" in page
+    assert "scroll it" in page
     assert "http" not in page
     entry = summary.to_dict()["tracks"][0]
     assert (entry["label"], entry["frames"], entry["start"]) == ("happy", 18, 0.0)

@@ -263,8 +263,9 @@ figcaption span { color: var(--dim) } svg { display: block; width: 100%; height:
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums } .wide { overflow-x: auto }
 th, td { text-align: right; padding: .35rem .6rem; border-bottom: 1px solid var(--line); white-space: nowrap }
 th:first-child, td:first-child, td:nth-child(2), th:nth-child(2) { text-align: left } th { font-weight: 600 }
+.wide { margin-top: .5rem }
 .wide { background: linear-gradient(to left, var(--paper) 30%, transparent) right / 3rem 100% local no-repeat,
-  linear-gradient(to left, color-mix(in srgb, var(--ink) 28%, transparent), transparent) right / 1.1rem 100% no-repeat }
+  linear-gradient(to left, color-mix(in srgb, var(--ink) 18%, transparent), transparent) right / 1.1rem 100% no-repeat }
 .wide:focus-visible { outline: 2px solid var(--dim) } .hint { display: none; font-size: .85rem; margin: 1rem 0 .25rem }
 @media (max-width: 52rem) { .hint { display: block } }
 @media (max-width: 34rem) { .axis span:nth-child(even) { display: none } figcaption { font-size: .93rem } }
