@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from mien import systems
 from mien.datasets import FaceSet
+from mien.ensembles import ensemble_of_results
 from mien.errors import InputError
 from mien.evaluation import evaluate
 from mien.results import Result, difference, measured_differs, protocols
-from mien.training import Run, reproduce
+from mien.training import ClassicalRecipe, Run, reproduce, train
 
 
 @pytest.fixture
@@ -65,3 +69,54 @@ def test_what_cannot_be_measured_again(trained: Run, faces: FaceSet, tmp_path: P
         reproduce(replace(recorded, kind="bundle"))
     with pytest.raises(InputError, match="of kind 'submitted'"):
         reproduce(replace(recorded, kind="submitted"))
+
+
+def _classical(name: str, *changes: str) -> ClassicalRecipe:
+    tiny = systems.card(name).tiny.items()
+    return ClassicalRecipe.of(systems.card(name)).set([f"system.{k}={json.dumps(v)}" for k, v in tiny]).set(changes)
+
+
+@pytest.mark.usefixtures("ranked", "mien_cache")
+def test_what_is_no_network_is_fitted_again(faces: FaceSet, tmp_path: Path) -> None:
+    np.save(tmp_path / "own.npy", np.random.default_rng(0).normal(size=(len(faces), 8)).astype("f4"))
+    recipe = _classical("turtle", f'system.features=["{(tmp_path / "own.npy").as_posix()}"]', "system.method=kmeans")
+    run = train("turtle", faces.train, faces.selection, recipe=recipe, seed=3, out=tmp_path / "runs")
+    recorded = evaluate(run, faces.test, results=tmp_path)
+    assert recorded.kind == "clustering"
+    again = reproduce(recorded, results=tmp_path)
+    assert again.predictions_sha256 == recorded.predictions_sha256
+    assert (again.seed, again.recipe_hash) == (3, recorded.recipe_hash)
+    assert {recorded.opening, again.opening} & {None} == set()
+    assert reproduce(recorded, source=run.folder, results=tmp_path).predictions_sha256 == recorded.predictions_sha256
+    np.save(tmp_path / "own.npy", np.load(tmp_path / "own.npy")[::-1])
+    with pytest.raises(InputError, match=r"the recipe names .*own\.npy"):
+        reproduce(recorded, results=tmp_path)
+    (tmp_path / "own.npy").unlink()
+    with pytest.raises(InputError, match=r"own\.npy: No such file"):
+        reproduce(recorded, results=tmp_path)
+
+
+@pytest.mark.usefixtures("ranked")
+def test_an_ensemble_is_put_together_from_its_recorded_members(trained: Run, faces: FaceSet, tmp_path: Path) -> None:
+    members = [evaluate(trained, faces.test, views=views, results=tmp_path) for views in ("one", "flip")]
+    recorded = ensemble_of_results(members, name="pair", how="weights", test=True, folder=tmp_path)
+    members[0].save(tmp_path)
+    with pytest.raises(InputError, match=rf"is made of {members[1].system} \({members[1].id}\), which"):
+        reproduce(recorded, results=tmp_path)
+    members[1].save(tmp_path)
+    again = reproduce(recorded, results=tmp_path)
+    assert again.predictions_sha256 == recorded.predictions_sha256
+    assert again.recipe_hash == recorded.recipe_hash
+    with pytest.raises(InputError, match="from its recorded members"):
+        reproduce(recorded, retrain=True, results=tmp_path)
+    # Of bundles and runs the recipe knows the weights only.
+    bare = [{k: v for k, v in m.items() if k != "result"} for m in recorded.recipe["members"]]
+    by_weights = replace(recorded, recipe={**recorded.recipe, "members": bare})
+    assert same(recorded, reproduce(by_weights, results=tmp_path))
+    with pytest.raises(InputError, match="view flip"):
+        reproduce(
+            replace(
+                by_weights, recipe={**by_weights.recipe, "members": [bare[0], {**bare[1], "weights_sha256": "ab"}]}
+            ),
+            results=tmp_path,
+        )

@@ -129,7 +129,8 @@ def reproduce(
 ) -> None:
     """Measure a result again; exit status 1 if something else comes out.
 
-    A bundle is evaluated again, a run is trained again. A result of the test split opens it once more, and the ledger
+    A bundle is evaluated again, a run is trained again, what is no network is fitted again, and an ensemble is put
+    together from its recorded members. A result of the test split opens it once more, and the ledger
     notes that.
     """
     from mien.cli.common import print_json, print_table, stdout

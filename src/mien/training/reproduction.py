@@ -1,7 +1,8 @@
-"""Measure a recorded result again: from the very weights, or from the recorded recipe by training anew."""
+"""Measure a recorded result again: from the very weights, from its recipe by training anew, or from its members."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from mien.evaluation import evaluate, parts
 from mien.results import Result, protocols
 from mien.store import scratch_directory
 from mien.training.begin import train
+from mien.training.classical import ClassicalRecipe
 from mien.training.given import ingredients
 from mien.training.loop import Progress
 from mien.training.recipe import Recipe
 from mien.training.run import Run
+
+_FITTED = ("classical", "clustering")
 
 
 def reproduce(
@@ -30,30 +34,37 @@ def reproduce(
     """The same measurement once more; compare the two with `mien.results.difference`.
 
     A bundle is evaluated again, and with ``retrain`` trained, exported and evaluated. A run has to be trained again,
-    unless ``source`` says where it lies; under cross-validation all its folds are. Where the recorded result opened
-    the test split, this opens it again, and the ledger in ``results`` notes it.
+    unless ``source`` says where it lies; under cross-validation all its folds are. A system that is no network is
+    fitted again, and an ensemble is put together from the recorded results of its members in ``results``. Where the
+    recorded result opened the test split, this opens it again, and the ledger in ``results`` notes it.
 
     Args:
         recorded: what was measured.
         data: where the data set lies, if it is not imported yet.
         source: a run folder or a bundle to evaluate. Of bundles the default one is found without it.
         retrain: train from the recorded recipe and seed even if the weights are at hand.
-        results: folder of the ledger.
+        results: folder of the ledger, and of an ensemble's members.
         on_progress: told how a training goes.
 
     Raises:
         InputError: nothing that could be measured again is at hand, or the source holds other weights.
     """
     protocol = protocols.get(recorded.protocol)
-    if protocol.face_set is None or recorded.kind not in ("run", "bundle"):
+    if recorded.kind == "ensemble":
+        if retrain or source is not None:
+            raise InputError("an ensemble is put together from its recorded members: leave out the training and source")
+        # Ensembles stand above training; whoever holds a result need not know that, so it looks upwards by name.
+        rebuilt: Result = importlib.import_module("mien.ensembles.again").rebuild(recorded, results)
+        return rebuilt
+    if protocol.face_set is None or recorded.kind not in ("run", "bundle", *_FITTED):
         raise InputError(
-            f"{recorded.id} is of kind {recorded.kind!r} under {recorded.protocol}; runs and bundles under a "
+            f"{recorded.id} is of kind {recorded.kind!r} under {recorded.protocol}; what was made here under a "
             "protocol with a data set of its own can be measured again"
         )
     if retrain and source is not None:
         raise InputError("training again needs no weights: leave the source away, or do not ask for a training")
     face_set = load_dataset(protocol.face_set, data)
-    if retrain or (recorded.kind == "run" and source is None):
+    if retrain or (recorded.kind in ("run", *_FITTED) and source is None):
         return _retrained(recorded, face_set, results, on_progress)
     subject: Run | Bundle
     if source is None:
@@ -71,8 +82,9 @@ def _retrained(
 ) -> Result:
     if not recorded.recipe or recorded.seed is None:
         raise InputError(f"{recorded.id} says neither recipe nor seed, so it cannot be trained again")
-    recipe = Recipe.from_dict(recorded.recipe)
-    if lacking := ingredients(recipe):
+    fitted = recorded.kind in _FITTED
+    recipe = (ClassicalRecipe if fitted else Recipe).from_dict(recorded.recipe)
+    if isinstance(recipe, Recipe) and (lacking := ingredients(recipe)):
         raise InputError(
             f"{recorded.id} was trained with {' and '.join(lacking)}, which a recorded recipe names by hash only; "
             "train it again with `mien train` or `mien distill`, and give the run here"
@@ -93,7 +105,7 @@ def _retrained(
         ]
         if len(runs) > 1:
             return evaluate(runs, face_set.train, views=recorded.views, protocol=recorded.protocol)
-        if recorded.kind == "run":
+        if fitted or recorded.kind == "run":
             return _again(runs[0], recorded, face_set, results)
         precision = str(recorded.environment.get("precision", "fp32"))
         bundle = runs[0].export(folder / "again.onnx", data=face_set, precision=precision)
