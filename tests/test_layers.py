@@ -35,7 +35,7 @@ TORCH = frozenset({"torch", "torchvision", "timm", "lightning", "safetensors", "
 # Imports upwards that are meant: (file, module, why).
 ALLOWED = {
     ("training/run.py", "mien.export"): "Run.export is a convenience of the public API; it is looked up when called",
-    ("training/reproduction.py", "mien.ensembles.again"): "reproduce takes any result; an ensemble's is looked up when met",
+    ("training/reproduction.py", "mien.ensembles.again"): "it takes any result; an ensemble's is looked up when met",
 }
 
 
