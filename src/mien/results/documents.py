@@ -207,8 +207,8 @@ def _body(words: list[str], source: _Source) -> str:
     if len({"table", "value"} & set(options)) != 1:
         raise InputError("a block says table=…, value=…, fact=…, recorded=… or frozen=…")
     if unknown := sorted(set(options) - {"table", "value", "bundle", *_FILTERS}):
-        known = ("table", "value", "bundle", *_FILTERS)
-        raise InputError(f"a block cannot say {unknown[0]!r}; {suggestion(unknown[0], known)}")
+        words_known = ("table", "value", "bundle", *_FILTERS)
+        raise InputError(f"a block cannot say {unknown[0]!r}; {suggestion(unknown[0], words_known)}")
     if "table" in options:
         return _table(options, source)
     wanted = {"protocol": DEFAULT_PROTOCOL, **{key: text for key, text in options.items() if key in _FILTERS}}
