@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -32,8 +31,6 @@ _READ = 2 << 20
 """Bytes read at once: enough pieces that the odd one at the end does not count."""
 _PIECE = 192 << 10
 """Bytes parsed at once: the temporaries stay in the processor's cache."""
-_AHEAD = 4
-"""Blocks that the parser may be ahead of the checksum: so many are held in memory."""
 _LONGEST_LINE = 64 << 10
 """No valid line is a quarter as long; a longer one means that the file is no such csv."""
 
@@ -89,33 +86,26 @@ def read_pixel_csv(stream: Readable, file: str, *, size: int = 0, progress: Prog
     columns: tuple[str, ...] = ()
     rest, done = b"", 0
     rows: _Rows | None = None
-    # The checksum takes almost as long as the parser, and hashlib leaves the interpreter to others while it works.
-    # More threads than these two would rather wait for the interpreter than for each other's cores.
-    with ThreadPoolExecutor(1) as hasher:
-        hashing: deque[Future[None]] = deque()
-        while data := stream.read(_READ):
-            hashing.append(hasher.submit(digest.update, data))
-            if len(hashing) > _AHEAD:
-                hashing.popleft().result()
-            done += len(data)
-            if rows is None:
-                data, rest = rest + data, b""
-                head, found, data = data.partition(b"\n")
-                if not found:
-                    rest = head
-                    _check_length(rest, file, 1)
-                    continue
-                columns = _read_header(head, file)
-                rows = _Rows(columns, file, max(size, len(data)))
-            rest = _read_block(rows, rest, data)
-            _check_length(rest, file, rows.line)
-            if progress is not None:
-                progress(done, max(size, done))
-        if rows is None and done:
-            columns, rest = _read_header(rest, file), b""
-            rows = _Rows(columns, file, 0)
-        if rest and rows is not None:
-            rows.add(rest + b"\n")
+    for data in _read_ahead(stream, digest):
+        done += len(data)
+        if rows is None:
+            data, rest = rest + data, b""
+            head, found, data = data.partition(b"\n")
+            if not found:
+                rest = head
+                _check_length(rest, file, 1)
+                continue
+            columns = _read_header(head, file)
+            rows = _Rows(columns, file, max(size, len(data)))
+        rest = _read_block(rows, rest, data)
+        _check_length(rest, file, rows.line)
+        if progress is not None:
+            progress(done, max(size, done))
+    if rows is None and done:
+        columns, rest = _read_header(rest, file), b""
+        rows = _Rows(columns, file, 0)
+    if rest and rows is not None:
+        rows.add(rest + b"\n")
     if rows is None:
         raise DataError("the file is empty; get it again", file=file)
     if not rows.count:
@@ -127,6 +117,25 @@ def read_pixel_csv(stream: Readable, file: str, *, size: int = 0, progress: Prog
         usage=rows.usage[: rows.count] if "usage" in columns else None,
         md5=digest.hexdigest(),
     )
+
+
+def _read_ahead(stream: Readable, digest: hashlib._Hash) -> Iterator[bytes]:
+    """The blocks of the stream; the next one is read, unpacked and hashed while the caller works on this one.
+
+    That takes almost as long as parsing does, and leaves the interpreter to others meanwhile. More threads than these
+    two would rather wait for the interpreter than for each other's cores.
+    """
+
+    def take() -> bytes:
+        data = stream.read(_READ)
+        digest.update(data)
+        return data
+
+    with ThreadPoolExecutor(1) as beside:
+        coming = beside.submit(take)
+        while data := coming.result():
+            coming = beside.submit(take)
+            yield data
 
 
 def _read_block(rows: _Rows, rest: bytes, data: bytes) -> bytes:
@@ -206,7 +215,7 @@ class _Rows:
     def _add_fast(self, piece: bytes) -> bool:
         """All lines of the piece at once; False if one of them is not exactly as published."""
         data = np.frombuffer(piece, np.uint8)
-        digit, tens, hundreds, is_digit, pair, flag, numbers_flat = self._take_buffers(len(data))
+        digit, tens, hundreds, is_digit, pair, flag, last, spare = self._take_buffers(len(data))
         labelled = "emotion" in self.columns
         numbers = PIXELS + labelled
 
@@ -214,12 +223,18 @@ class _Rows:
         np.subtract(data, np.uint8(48), out=digit)  # wraps: everything that is no digit becomes 10 or more
         np.less(digit, np.uint8(10), out=is_digit)
         np.bitwise_and(is_digit[:-1], is_digit[1:], out=pair[:-1])
-        last_digits = np.flatnonzero(np.greater(is_digit[:-1], is_digit[1:], out=flag[:-1]).view(np.bool_))
-        rows = len(last_digits) // numbers
+        # Two numbers cannot end in neighbouring bytes: each pair of bytes holds one end at most, which halves the scan.
+        np.greater(is_digit[:-1], is_digit[1:], out=last[: len(data) - 1])
+        last[len(data) - 1 :] = 0
+        pairs, halves = last.view(np.uint16), spare.view(np.uint16)
+        ends = np.flatnonzero(np.not_equal(pairs, 0, out=spare[: len(pairs)].view(np.bool_)))
+        rows = len(ends) // numbers
         self._make_room(self.count + rows)
-        if len(last_digits) != rows * numbers or bool(np.bitwise_and(pair[:-3], pair[2:-1], out=flag[:-3]).any()):
+        if len(ends) != rows * numbers or bool(np.bitwise_and(pair[:-3], pair[2:-1], out=flag[:-3]).any()):
             return False  # some line has not that many numbers, or one of four digits
-        around = self._read_around(piece, last_digits.reshape(rows, numbers), labelled)
+        outer = 2 * ends.reshape(rows, numbers)[:, [0, -1]]
+        outer += last[outer] == 0
+        around = self._read_around(piece, outer, labelled)
         # What is left over must then be the 2,303 spaces between the pixels of each line, no more and nothing else.
         spaces = int(np.count_nonzero(np.equal(data, np.uint8(32), out=flag)))
         others = len(data) - int(np.count_nonzero(is_digit))
@@ -238,8 +253,11 @@ class _Rows:
         np.add(values[2:], hundreds[:-2], out=values[2:])
         if bool(np.less(values[2:], hundreds[:-2], out=flag[:-2]).any()):
             return False  # 256 to 299, which wrapped
-        # "wrap" saves the check of every position; they are all inside.
-        read = values.take(last_digits, out=numbers_flat[: len(last_digits)], mode="wrap").reshape(rows, numbers)
+        # Whichever byte of a pair holds the number, the lower one does after this. "wrap" saves the check of every
+        # position; they are all inside.
+        np.multiply(values, last[: len(data)], out=last[: len(data)])
+        np.bitwise_or(pairs, np.right_shift(pairs, 8, out=halves), out=pairs)
+        read = pairs.take(ends, mode="wrap").reshape(rows, numbers)
         self.images[self.count : self.count + rows] = read[:, labelled:]
         self.count += rows
         self.line += rows
@@ -286,10 +304,12 @@ class _Rows:
         return around if start == len(piece) else None
 
     def _take_buffers(self, size: int) -> list[npt.NDArray[np.uint8]]:
-        """Room for the temporaries of `_add_fast`, used again for every piece."""
-        if not self._buffers or len(self._buffers[0]) < size:
-            self._buffers = [np.empty(size + size // 4, np.uint8) for _ in range(7)]
-        return [buffer[:size] for buffer in self._buffers]
+        """Room for the temporaries of `_add_fast`, used again for every piece; the last two have an even size."""
+        if not self._buffers or len(self._buffers[0]) < size + 1:
+            self._buffers = [np.empty(size + size // 4 + 2, np.uint8) for _ in range(8)]
+        *whole, last, spare = self._buffers
+        even = size + size % 2
+        return [*(buffer[:size] for buffer in whole), last[:even], spare[:even]]
 
     def _add_slowly(self, piece: bytes) -> None:
         """Line by line: forgiving where it is harmless, exact about the place where it is not."""
