@@ -57,7 +57,6 @@ def run_trainings(
 
     # Misspelt names are told at once: torch is loaded last.
     systems.check_name(system)
-    MissingExtraError.check(f"training {system}", systems.extra(system), "torch", "sklearn")
     if fold != "all" and not fold.isdecimal():
         raise InputError(f"--fold is all or the number of a fold, not {fold!r}")
 
@@ -71,6 +70,7 @@ def run_trainings(
         face_set = load_dataset(data or (protocol and protocols.get(protocol).face_set) or "fer2013", path)
     wanted = parts(face_set, protocol, None if fold == "all" else int(fold))
 
+    MissingExtraError.check(f"training {system}", systems.extra(system), "torch", "sklearn")
     from mien.training import recipe_of, train
 
     card = systems.card(system)
