@@ -189,5 +189,5 @@ def test_label_noise_from_a_recorded_cross_validation(drawn, tmp_path):
     assert listed["note"].startswith("predicted ")
     with pytest.raises(DataError, match="something else is audited"):
         audit(drawn, noise=result.path(tmp_path / "results"))
-    with pytest.raises(ResultError, match="there is no folder"):
+    with pytest.raises(ResultError, match=r"there is no folder|no result under"):
         audit(drawn, noise="12345678")
