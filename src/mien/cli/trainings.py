@@ -61,7 +61,12 @@ def run_trainings(
         raise InputError(f"--fold is all or the number of a fold, not {fold!r}")
 
     from mien.cli.common import complain, print_json, progress, stderr, stdout
-    from mien.datasets import load_dataset, read_manifest
+    from mien.datasets import DATASETS, load_dataset, read_manifest
+
+    if data is not None:
+        DATASETS[data]  # a misspelt one is told, too, before what is not installed
+    MissingExtraError.check(f"training {system}", systems.extra(system), "torch", "sklearn")
+
     from mien.evaluation import parts
     from mien.evaluation.processes import joined
     from mien.results import protocols
@@ -70,7 +75,6 @@ def run_trainings(
         face_set = load_dataset(data or (protocol and protocols.get(protocol).face_set) or "fer2013", path)
     wanted = parts(face_set, protocol, None if fold == "all" else int(fold))
 
-    MissingExtraError.check(f"training {system}", systems.extra(system), "torch", "sklearn")
     from mien.training import recipe_of, train
 
     card = systems.card(system)
