@@ -24,7 +24,7 @@ import numpy as np
 import mien
 from mien.datasets import load_dataset
 from mien.results import facts
-from mien.results.provenance import source_state
+from mien.results.provenance import source_stamp
 from mien.results.statistics import Difference, holm, paired_bootstrap
 from mien.store import write_text
 from mien.systems import card
@@ -56,7 +56,7 @@ def main() -> None:
     options = {**card(first.system).options, **first.recipe.system}
     found = {
         "schema": 2, "date": time.strftime("%Y-%m-%d"), "mien": mien.__version__,
-        **dict(zip(("commit", "dirty"), source_state(), strict=True)),
+        **source_stamp(),
         "words": arguments.words.name, "joined": [folder.name for folder in arguments.joined],
         "seeds": [folder.name for folder in arguments.seeds], "split": "PublicTest",
         "neighbours": options["neighbours"], "penalty": options["penalty"], "unseen": int(unseen.sum()),

@@ -21,7 +21,7 @@ import numpy as np
 import mien
 from mien.datasets import load_dataset
 from mien.evaluation.scorers import score, torch_logits
-from mien.results.provenance import source_state
+from mien.results.provenance import source_stamp
 from mien.results.statistics import paired_bootstrap
 from mien.store import write_text
 from mien.systems import card
@@ -70,7 +70,7 @@ def main() -> None:
     gain = paired_bootstrap(with_teacher, alone, data.selection.groups)
     found = {
         "schema": 1, "date": time.strftime("%Y-%m-%d"), "mien": mien.__version__,
-        **dict(zip(("commit", "dirty"), source_state(), strict=True)),
+        **source_stamp(),
         "teacher": arguments.teacher.name, "student": arguments.student, "epochs": arguments.epochs,
         "weight": arguments.weight, "temperature": arguments.temperature, "split": "PublicTest",
         "table": {
