@@ -126,6 +126,24 @@ def test_scores_are_small_and_keep_every_decision(folder, invent, invent_scores)
     assert np.abs(made.test_scores.max(axis=1)).max() == 0
 
 
+def test_logits_are_recorded_in_steps_that_change_no_figure_that_is_shown(folder, invent, invent_scores):
+    from mien.results.metrics import ece, nll, softmax
+
+    known = protocols.get("fer2013/private@1")
+    logits = invent_scores(known.test)
+    made = invent(folder, test_scores=logits)
+    kept = made.test_scores.astype(np.float64)
+    assert (kept * 32 == np.round(kept * 32)).all()
+    assert (np.sort(kept, axis=1)[:, -2] <= -1 / 32).all()
+    exact = logits - logits.max(axis=1, keepdims=True)
+    # Half a step of rounding; a whole one where the second best was closer than that.
+    assert np.abs(kept - exact).max() <= 1 / 32 + 1e-6
+    assert np.median(np.abs(kept - exact)) <= 1 / 64
+    before, after = softmax(logits), softmax(kept)
+    assert nll(after, known.test.labels) == pytest.approx(nll(before, known.test.labels), abs=5e-4)
+    assert ece(after, known.test.labels) == pytest.approx(ece(before, known.test.labels), abs=5e-3)
+
+
 def test_scores_that_float16_would_change_are_kept_as_float32(folder, invent, invent_scores):
     known = protocols.get("fer2013/private@1")
     margins = invent_scores(known.test) + 500

@@ -36,6 +36,9 @@ ARRAYS = ("rows", "scores", "labels", "groups", "fit")
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9_+-]|\.(?!\.)){0,79}")
 _HEX = re.compile(r"[0-9a-f]{0,128}")
+STEP = 1 / 32
+"""Logits are recorded as multiples of this; a probability moves by less than 2 % of itself."""
+
 _TEXT_FIELDS = ("protocol", "system", "kind", "views", "scores", "created")
 _HASH_FIELDS = ("recipe_hash", "data_fingerprint", "weights_sha256", "predictions_sha256")
 
@@ -66,7 +69,7 @@ def expected(protocol: Protocol, side: str, answers: tuple[Answers | None, Answe
 
 
 def storable(given: ArrayLike, kind: str, faces: int, classes: int, side: str) -> Scores:
-    """Scores as float16 where that keeps every decision, else float32."""
+    """Scores as float16 where that keeps every decision, else float32; logits in steps of `STEP` (decision 0007)."""
     scores = np.asarray(given, dtype=np.float64)
     if scores.shape != (faces, classes):
         raise ResultError(f"the {side} scores are {scores.shape}; the protocol's faces need ({faces}, {classes})")
@@ -80,6 +83,9 @@ def storable(given: ArrayLike, kind: str, faces: int, classes: int, side: str) -
     decided = np.asarray(given).argmax(axis=1)
     if kind == "logits":
         scores = scores - scores.max(axis=1, keepdims=True)
+        # The highest stays at 0, all others at least one step below it.
+        others = np.arange(classes) != decided[:, None]
+        scores = np.where(others, np.minimum(np.round(scores / STEP) * STEP, -STEP), 0.0)
     with np.errstate(over="ignore", under="ignore"):
         half = scores.astype(np.float16)
     if np.isfinite(half).all() and (half.argmax(axis=1) == decided).all():
