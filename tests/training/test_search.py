@@ -94,6 +94,16 @@ def test_hopeless_trials_are_pruned_and_leave_nothing(
     assert len(list((found.folder / "trials").iterdir())) == 2
 
 
+def test_networks_too_large_for_the_machine_are_not_trained(faces: FaceSet, tmp_path: Path) -> None:
+    found = search("cnn", faces, trials=3, epochs=1, out=tmp_path, device="cpu", max_mmacs=1)
+    assert [trial["state"] for trial in found.trials] == ["pruned"] * 3
+    assert all("million multiply-accumulates, more than the 1 " in trial["reason"] for trial in found.trials)
+    assert not (found.folder / "trials").exists()
+    assert json.loads((found.folder / "search.json").read_text())["max_mmacs"] == 1
+    allowed = run(faces, tmp_path, trials=1, max_mmacs=50)
+    assert [trial["state"] for trial in allowed.trials] == ["complete"]
+
+
 def test_a_trial_that_cannot_be_does_not_end_the_search(faces: FaceSet, tmp_path: Path) -> None:
     found = run(faces, tmp_path, trials=2, settings=[*TINY, "clip=0", "augment.contrast=1"], epochs=1, pruner="none")
     assert len(found.trials) == 2

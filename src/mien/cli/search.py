@@ -24,6 +24,9 @@ def search(
     workers: Annotated[int, typer.Option(min=1, help="Processes that search together.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for searches.")] = Path("searches"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    max_mmacs: Annotated[
+        int, typer.Option(min=0, help="Prune networks of more million multiply-accumulates untrained; 0: no bound.")
+    ] = 0,
     json: Annotated[bool, typer.Option("--json", help="What search.json says, for programs.")] = False,
 ) -> None:
     """Search a space of recipes; the test split stays sealed. Ctrl-C loses at most the current epoch."""
@@ -65,6 +68,7 @@ def search(
                 workers=workers,
                 out=out,
                 device=device,
+                max_mmacs=max_mmacs,
                 on_progress=show,
             )
         except KeyboardInterrupt:

@@ -70,6 +70,7 @@ def search(
     workers: int = 1,
     out: str | Path = "searches",
     device: str = "auto",
+    max_mmacs: int = 0,
     patience: Patience | None = None,
     on_progress: Callable[[int, int, float | None], None] | None = None,
 ) -> Search:
@@ -90,6 +91,8 @@ def search(
             search ends when the trials of all of them are made, also those whose worker died on the way.
         out: folder that holds searches.
         device: of the trainings.
+        max_mmacs: trials of networks with more million multiply-accumulates per face are pruned before they are
+            trained, so that a search fits a machine; 0 for no bound.
         patience: how long a silent worker and a silent storage are waited for.
         on_progress: called after each trial with (trials done, in all, best value so far).
 
@@ -113,14 +116,16 @@ def search(
             raise SealedSplitError("a search sees data.train and data.selection, never the test split")
     base = Recipe.of(systems.card(chosen.system), chosen.base).with_(epochs=epochs or chosen.epochs).set(settings)
     base = base.with_(name="search")
-    text = json.dumps([chosen.name, base.hash, data.fingerprint])
+    text = json.dumps([chosen.name, base.hash, data.fingerprint, *[max_mmacs] * bool(max_mmacs)])
     study = f"{chosen.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     folder = Path(out) / study
     folder.mkdir(parents=True, exist_ok=True)
     where = storage or f"{JOURNAL}{folder / 'journal.log'}"
     patience = patience or Patience()
     threads = max(1, cpu_count() // workers)
-    plan = Plan(chosen.name, base, trials, sampler, pruner, seed, where, study, folder, device, threads, patience)
+    plan = Plan(
+        chosen.name, base, trials, sampler, pruner, seed, where, study, folder, device, threads, patience, max_mmacs
+    )
     _create(plan, data)
     if workers == 1:
         work(plan, data, on_progress)
@@ -156,6 +161,7 @@ def summary(plan: Plan, space: Space) -> Search:
         "space": space.name,
         "storage": found.storage,
         "seed_of_trials": SEED,
+        "max_mmacs": plan.max_mmacs,
         "base": base.to_dict(),
         "data_fingerprint": loaded.user_attrs["data_fingerprint"],
         "best": {"number": best.number, "value": best.value, "params": best.params} if best is not None else None,

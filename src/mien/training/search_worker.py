@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mien import systems
 from mien.errors import MienError, OccupiedError, RecipeError, RunError, StoppedError, StorageError
 from mien.store.atomic import remove_directory, tidy
 from mien.store.locking import lock_path
+from mien.systems.base import count_macs
 from mien.training.begin import train as train_run
 from mien.training.loop import Progress
 from mien.training.occupied import occupied
@@ -57,6 +59,7 @@ class Plan:
     device: str
     threads: int
     patience: Patience
+    max_mmacs: int = 0
 
 
 def work(plan: Plan, data: FaceSet, notify: Notify | None = None) -> None:
@@ -184,6 +187,11 @@ def _train(trial: Any, study: Any, space: Space, plan: Plan, data: FaceSet) -> N
             return
         with _taken_over():
             trial.set_user_attr("recipe_hash", recipe.hash)
+        if plan.max_mmacs and (mmacs := _mmacs(recipe)) > plan.max_mmacs:
+            # Pruned and not failed: the sampler then knows that it is no good place to draw from.
+            told = f"{mmacs:,.0f} million multiply-accumulates, more than the {plan.max_mmacs:,} that the search allows"
+            tell(attrs={"reason": told}, state=states.PRUNED)
+            return
         folder = plan.folder / "trials"
         try:
             while True:
@@ -217,6 +225,15 @@ def _train(trial: Any, study: Any, space: Space, plan: Plan, data: FaceSet) -> N
             return
         seconds = round(time.perf_counter() - started, 1)
         tell(attrs={"seconds": seconds, "run": run.folder.name}, values=float(run.info["selection_accuracy"]))
+
+
+def _mmacs(recipe: Recipe) -> float:
+    """Million multiply-accumulates of a recipe's network per face, without memory for its weights."""
+    import torch
+
+    with torch.device("meta"):
+        module = systems.create(recipe.system_id, channels=recipe.input.channels, **recipe.system)
+        return count_macs(module, recipe.input.channels, recipe.input.size) / 1e6
 
 
 class _Pruned(Exception):  # noqa: N818
