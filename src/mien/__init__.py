@@ -39,8 +39,23 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"mien.{name}")
     if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
+        try:
+            return getattr(importlib.import_module(_HOME[name]), name)
+        except ImportError as error:
+            if name != "train" or not hasattr(error, "extra"):
+                raise
+            return _untrained(error)
     raise AttributeError(f"module 'mien' has no attribute {name!r}")
+
+
+def _untrained(missing: ImportError) -> Any:
+    """What stands for `train` without its packages: which extra brings them depends on the system that is asked for."""
+
+    def train(system: str, *given: Any, **named: Any) -> None:
+        __getattr__("systems").check_installed(system)
+        raise missing
+
+    return train
 
 
 def __dir__() -> list[str]:

@@ -53,7 +53,7 @@ def run_trainings(
 ) -> None:
     """Train under every part of the protocol and say how it went; ``options`` go to `mien.train`."""
     from mien import systems
-    from mien.errors import InputError, MissingExtraError
+    from mien.errors import InputError
 
     # Misspelt names are told at once: torch is loaded last.
     systems.check_name(system)
@@ -65,7 +65,7 @@ def run_trainings(
 
     if data is not None:
         DATASETS[data]  # a misspelt one is told, too, before what is not installed
-    MissingExtraError.check(f"training {system}", systems.extra(system), "torch", "sklearn")
+    systems.check_installed(system)
 
     from mien.evaluation import parts
     from mien.evaluation.processes import joined

@@ -66,12 +66,15 @@ _NO_NETWORKS = {
 }
 """Systems that are fitted instead of trained."""
 _CLASSICAL = ("local-learning-bow", "local-learning-deep-bow", "turtle")
+_BY = ("torch", "lightning", "timm", "safetensors", "sklearn", "scipy")
+"""Packages that every training needs."""
 
 __all__ = [
     "Card",
     "Paper",
     "Pretrained",
     "card",
+    "check_installed",
     "check_name",
     "check_options",
     "create",
@@ -100,6 +103,12 @@ def extra(name: str) -> str:
         ('train', 'classical')
     """
     return "classical" if name in _CLASSICAL else "train"
+
+
+def check_installed(name: str) -> None:
+    """Refuse to train a system whose packages are not installed (`MissingExtraError`), without loading any of them."""
+    check_name(name)
+    MissingExtraError.check(f"training {name}", extra(name), *_BY)
 
 
 def plugins() -> list[str]:
@@ -185,5 +194,5 @@ def _module(name: str) -> Any:
         return importlib.import_module({**_HOME, **_NO_NETWORKS}[name])
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("torch", "torchvision", "timm"):
-            raise MissingExtraError("a system", "train") from error
+            raise MissingExtraError(name, extra(name)) from error
         raise

@@ -238,5 +238,5 @@ def _svm() -> Any:
     try:
         from sklearn import svm
     except ModuleNotFoundError:
-        raise MissingExtraError("local learning", "train") from None
+        raise MissingExtraError("local learning", "classical") from None
     return svm

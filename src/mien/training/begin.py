@@ -88,7 +88,9 @@ def train(
         RunError: the run exists, belongs to other data, or is another process's; weights that do not fit the network.
         StoppedError: SIGTERM came.
         ProcessError: one of several processes is lost, or was given something else than the others.
+        MissingExtraError: packages that the system needs are not installed.
     """
+    systems.check_installed(system)
     check_splits(train, selection)
     if seed < 0:
         raise InputError(f"a seed is a whole number from 0, not {seed}")
