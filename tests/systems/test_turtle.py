@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import mien
 from mien import systems
 from mien.bundle import write_bundle
 from mien.datasets import FaceSet
-from mien.errors import InputError, RunError
+from mien.errors import InputError, MissingExtraError, RunError
 from mien.features.spaces import LABELS_SEEN, feature_space
 from mien.results import Result
 from mien.systems.turtle import generalisation, match
@@ -155,6 +156,9 @@ def test_the_features_have_to_be_the_same_ones(faces: FaceSet, matrix: Path, tmp
         ("system.features=[]", "needs features"),
         ('system.features=["clip"]', "no features are called 'clip'"),
         ('system.features=["short.npy"]', "has 3 rows"),
+        ('system.features=["selection.npy"]', "give one row per face of the whole face set"),
+        ('system.features=["nan-selection.npy"]', "holds NaN"),
+        ('system.features=["damaged.npy"]', "is no array of numbers"),
         ('system.features=["nan.npy"]', "holds NaN"),
         ('system.features=["no.npy"]', r"no\.npy: No such file"),
         ('system.features=["timm:nosuchnetwork"]', "not at hand"),
@@ -166,11 +170,31 @@ def test_what_cannot_be_clustered(
     monkeypatch.chdir(tmp_path)
     np.save("short.npy", np.zeros((3, 2)))
     np.save("nan.npy", np.full((len(faces), 2), np.nan))
+    # What was learnt from is whole, and what the fit is measured on afterwards is not.
+    assert faces.selection.rows.max() > faces.train.rows.max()
+    whole = np.random.default_rng(0).normal(size=(len(faces), 2))
+    np.save("selection.npy", whole[: faces.train.rows.max() + 1])
+    whole[faces.selection.rows[0]] = np.nan
+    np.save("nan-selection.npy", whole)
+    Path("damaged.npy").write_bytes(Path("nan.npy").read_bytes()[:100])
     with pytest.raises(InputError, match=message):
         _fit(faces, tmp_path / "runs", setting)
     assert not list(tmp_path.rglob("fitted.npz"))
-    # What can be known at once leaves no run behind; whether a download works is known only later.
-    assert (tmp_path / "runs").exists() == ("timm:" in setting)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("system", "package", "message"),
+    [("turtle", "cv2", "dense SIFT needs"), ("local-learning-bow", "faiss", "visual words needs")],
+)
+def test_packages_that_only_some_features_need_are_told_before_there_is_a_run(
+    faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, package: str, message: str
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == package else find(name))
+    with pytest.raises(MissingExtraError, match=rf"{message} packages .*mien\[classical\]"):
+        mien.train(system, faces.train, faces.selection, out=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_features_of_timm(faces: FaceSet, mien_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,10 +118,7 @@ def feature_space(
     if suffix == ".npy":
         picked = _picked(name, rows)
         return FeatureSpace(name, picked, file_hash(name), (origin or "unknown",))
-    raise InputError(
-        f"no features are called {name!r}; give sift, pixels, timm:NAME, a bundle (.onnx; `mien export` makes one of a "
-        "run) or a matrix (.npy)"
-    )
+    raise _unknown(name)
 
 
 def file_hash(name: str) -> str:
@@ -150,23 +147,33 @@ def file_hash(name: str) -> str:
         raise InputError(f"{name}: {error.strerror or error}; give a matrix with one row per face (.npy)") from None
 
 
-def check_features(names: Iterable[str], train: Split) -> None:
+def check_features(names: Iterable[str], train: Split, *scored: Split) -> None:
     """Refuse, before anything is computed or written, features that a fit to ``train`` cannot have.
 
+    Args:
+        names: of the spaces.
+        train: what is learnt from.
+        scored: splits that the fit is to score.
+
     Raises:
-        InputError: no such space; a matrix that is none, that has too few rows, or NaN in those of ``train``; a bundle
-            that learnt from faces that ``train`` leaves out, or may have.
+        InputError: no such space; a matrix that is none, that has too few rows, or NaN in those of one of the splits; a
+            bundle that learnt from faces that ``train`` leaves out, or may have; weights not at hand.
+        MissingExtraError: packages that a space needs are not installed.
     """
     from mien.bundle import read_bundle
 
     for name in names:
         suffix = Path(name).suffix
-        if name in _PLAIN or name.startswith("timm:"):
-            continue
-        if suffix == ".onnx":
+        if name in _PLAIN:
+            if name == "sift":
+                MissingExtraError.check("dense SIFT", "classical", "cv2")
+        elif name.startswith("timm:"):
+            _timm_network(name.removeprefix("timm:"))  # only getting them tells whether the weights can be got
+        elif suffix == ".onnx":
             behind(_lineage(name, read_bundle(name).card), train)
         elif suffix == ".npy":
-            _picked(name, train.rows)
+            for split in (train, *scored):
+                _picked(name, split.rows)
         else:
             raise _unknown(name)
 
@@ -207,23 +214,14 @@ _PLAIN = {"sift": (_sift, len(_GRID) * 128), "pixels": (_pixels, 24 * 24)}
 
 
 def _timm(name: str, images: NDArray[np.uint8], advance: Advance | None) -> FeatureSpace:
-    try:
-        import timm
-        import torch
-    except ModuleNotFoundError:
-        raise MissingExtraError("features of timm", "train") from None
+    model = name.removeprefix("timm:")
+    network = _timm_network(model)
+    import timm
+    import torch
+
     from mien.bundle import InputSpec
     from mien.faces.views import get_view
 
-    model = name.removeprefix("timm:")
-    try:
-        network: Any = timm.create_model(model, pretrained=True, num_classes=0).eval()
-    except Exception as error:
-        # timm passes on whatever its hub client says: no such model, no connection, no rights.
-        raise InputError(
-            f"weights of {model!r} are not at hand ({str(error).splitlines()[0][:160]}); "
-            "compute features elsewhere and give them as .npy"
-        ) from None
     resolve: Any = timm.data.resolve_model_data_config  # type: ignore[attr-defined]
     config = resolve(network)
     spec = InputSpec(config["input_size"][1], 3, "grey", tuple(config["mean"]), tuple(config["std"]))
@@ -246,3 +244,19 @@ def _timm(name: str, images: NDArray[np.uint8], advance: Advance | None) -> Feat
     key = {"faces": faces_digest(images), "network": source, "size": spec.size}
     matrix = cached_rows("timm", key, (len(images), width), np.float32, make, block=32, advance=advance)
     return FeatureSpace(name, matrix, source, (f"{model} weights",))
+
+
+def _timm_network(model: str) -> Any:
+    """A pretrained network of timm without its classifier, or the reason why there is none (`InputError`)."""
+    try:
+        import timm
+    except ModuleNotFoundError:
+        raise MissingExtraError("features of timm", "classical") from None
+    try:
+        return timm.create_model(model, pretrained=True, num_classes=0).eval()
+    except Exception as error:
+        # timm passes on whatever its hub client says: no such model, no connection, no rights.
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"weights of {model!r} are not at hand ({said[:160]}); compute features elsewhere and give them as .npy"
+        ) from None

@@ -39,8 +39,12 @@ class ClassicalSystem(ABC):
         self.notes: dict[str, Any] = {}  # what else a run should say of the fit
         self.options: dict[str, Any] = {**card.options, **options}
 
-    def check(self, split: Split) -> None:  # noqa: B027
-        """Refuse, before anything is written, a split that these options cannot be fitted to (`InputError`)."""
+    def check(self, split: Split, *scored: Split) -> None:  # noqa: B027
+        """Refuse, before anything is written, a split that these options cannot be fitted to (`InputError`).
+
+        So are splits that cannot be scored afterwards, and packages that only these options need
+        (`MissingExtraError`).
+        """
 
     @abstractmethod
     def fit(self, split: Split, *, seed: int, notify: Notify) -> None:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mien.errors import MissingExtraError
 from mien.features.cache import faces_digest
 from mien.features.sift import SiftGrid
 from mien.features.words import check_vocabulary, learn_vocabulary, mirrored_words, visual_words
@@ -52,8 +53,9 @@ class LocalLearningBOW(ClassicalSystem):
         o = self.options
         return SiftGrid(int(o["side"]), int(o["step"]), tuple(o["patches"]), float(o["blur"]), bool(o["root"]))
 
-    def check(self, split: Split) -> None:
-        """Refuse too few faces for the neighbours or for the vocabulary."""
+    def check(self, split: Split, *scored: Split) -> None:
+        """Refuse too few faces for the neighbours or for the vocabulary, and to go without what computes words."""
+        MissingExtraError.check("visual words", "classical", "cv2", "faiss")
         if self.options["neighbours"]:
             check_neighbours(int(self.options["neighbours"]), len(split))
         check_vocabulary(int(self.options["words"]), bool(self.options["mirror"]), len(split), self.grid)

@@ -45,7 +45,7 @@ class LocalLearningDeepBOW(LocalLearningBOW):
     deep: list[NDArray[np.float16]]
     sources: list[str]
 
-    def check(self, split: Split) -> None:
+    def check(self, split: Split, *scored: Split) -> None:
         """Refuse no features, networks that learnt from other faces, bad weights, and what the words refuse."""
         features, weights = self.options["features"], self.options["feature_weights"]
         if not features:
@@ -57,9 +57,9 @@ class LocalLearningDeepBOW(LocalLearningBOW):
             raise InputError(f"{len(features)} feature spaces need as many weights, not {len(weights)}, or none")
         if min([float(self.options["bow_weight"]), *map(float, weights)]) < 0:
             raise InputError("weights of kernels are numbers from 0")
-        check_features(features, split)
+        check_features(features, split, *scored)
         if self.options["bow_weight"]:
-            super().check(split)
+            super().check(split, *scored)
         elif self.options["neighbours"]:
             check_neighbours(int(self.options["neighbours"]), len(split))
 

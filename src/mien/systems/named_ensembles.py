@@ -38,7 +38,7 @@ class NamedEnsemble(ClassicalSystem):
 
     scores_kind = "logits"
 
-    def check(self, split: Split) -> None:
+    def check(self, split: Split, *scored: Split) -> None:
         """Refuse a fit."""
         self._refuse()
 

@@ -47,7 +47,7 @@ class Turtle(ClassicalSystem):
 
     scores_kind = "clusters"
 
-    def check(self, split: Split) -> None:
+    def check(self, split: Split, *scored: Split) -> None:
         """Refuse a method that there is none of, no features, too few faces."""
         method, names = self.options["method"], self.options["features"]
         if method not in METHODS:
@@ -56,7 +56,7 @@ class Turtle(ClassicalSystem):
             raise InputError("clustering needs features: --set 'system.features=[\"clip.npy\"]'")
         if len(split) < 10 * self.classes:
             raise InputError(f"{len(split)} faces are too few for {self.classes} clusters; give {10 * self.classes}")
-        check_features(names, split)
+        check_features(names, split, *scored)
 
     def fit(self, split: Split, *, seed: int, notify: Notify) -> None:
         """Find the clusters of the training faces, choose among runs without labels, then name the clusters."""

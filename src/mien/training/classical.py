@@ -232,7 +232,7 @@ def fit(
         _check_files(folder, recipe)
     tell = notify or quiet
     system = make(systems.card(recipe.system_id), len(train.label_set), recipe.system)
-    system.check(train)
+    system.check(train, selection)
     run = _start(folder, recipe, train, selection, seed, resume)
     if run.finished:
         return run
