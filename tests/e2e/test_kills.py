@@ -246,6 +246,9 @@ SCENARIOS = {
     "export": Scenario(
         ["export", "RUN", "--onnx", "out.onnx", "--data", "none"], exported, prepare=[SHORT], steps=3, times=1
     ),
+    "int8": Scenario(
+        ["export", "RUN", "--onnx", "out.onnx", "--int8", *FACES], exported, prepare=[SHORT], steps=8, times=3
+    ),
     "video": Scenario(
         ["video", "../../clip.mp4", "-o", "out.mp4", "--csv", "t.csv", "--timeline", "t.png"],
         all_files,

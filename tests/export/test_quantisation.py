@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mien.errors import RunError
 from mien.export.quantisation import SMALL, _exact, to_int8
 from mien.export.simplification import simplify
 from mien.faces.inference import open_session
@@ -40,6 +41,44 @@ def normal(*shape: int) -> Any:
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
+def small() -> bytes:
+    return model(
+        [
+            node("Conv", ["input", "weight"], "raw"),
+            node("Relu", ["raw"], "seen"),
+            node("Flatten", ["seen"], "flat"),
+            node("Gemm", ["flat", "last"], "logits"),
+        ],
+        (2,),
+        weight=normal(3, 1, 3, 3),
+        last=normal(3 * 36, 2),
+    )
+
+
+def test_a_folder_of_its_own_is_all_that_it_writes_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To look for the system's folder, Python makes a file there; a kill between two steps leaves it."""
+
+    def looked_for() -> None:
+        raise AssertionError("the system's folder for temporary files was looked for")
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_get_default_tempdir", looked_for)
+    (tmp_path / ".mien-scratch.0a1b2c3d.part").mkdir()  # of a killed export
+    (tmp_path / ".mien-scratch.0a1b2c3d.part" / "plain.onnx").touch()
+    assert to_int8(small(), normal(16, 1, 8, 8), folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_the_quantiser_only_logs_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no room\nProtobuf serialization failed.")
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", fail)
+    with pytest.raises(RunError, match=r"cannot simplify the network \(Protobuf serialization failed\.\)"):
+        to_int8(small(), normal(16, 1, 8, 8), folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_folders_of_the_quantiser_lie_in_ours_and_those_of_other_threads_do_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,18 +103,7 @@ def test_folders_of_the_quantiser_lie_in_ours_and_those_of_other_threads_do_not(
             elsewhere.extend([Path(one), Path(two)])
 
     monkeypatch.setattr(tempfile, "mkdtemp", watched)
-    plain = model(
-        [
-            node("Conv", ["input", "weight"], "raw"),
-            node("Relu", ["raw"], "seen"),
-            node("Flatten", ["seen"], "flat"),
-            node("Gemm", ["flat", "last"], "logits"),
-        ],
-        (2,),
-        weight=normal(3, 1, 3, 3),
-        last=normal(3 * 36, 2),
-    )
-    assert to_int8(plain, normal(16, 1, 8, 8))
+    assert to_int8(small(), normal(16, 1, 8, 8))
     assert len(made) >= 2, "of both its steps"
     assert all(folder.parent != tmp_path and folder.parent.parent == tmp_path for folder in made)
     assert elsewhere

@@ -132,7 +132,9 @@ def export_run(
     )
     if precision == "int8":
         assert data is not None
-        model = to_int8(model, _calibration(data, spec), method=method)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        # Beside the bundle: even looking for the system's folder leaves a file there if it is killed at it.
+        model = to_int8(model, _calibration(data, spec), method=method, folder=Path(path).parent)
     elif precision == "fp16":
         model = to_fp16(model)
     network = _graph(model, card)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mien.errors import InputError, MissingExtraError
+from mien.errors import InputError, MissingExtraError, RunError
 from mien.export.equalisation import RESTORED, equalise
 from mien.export.ranges import fit_ranges
 from mien.export.simplification import simplify
@@ -43,7 +43,9 @@ JUDGED_FACES = 1024
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def to_int8(model: bytes, inputs: NDArray[np.float32], *, method: str = "minmax") -> bytes:
+def to_int8(
+    model: bytes, inputs: NDArray[np.float32], *, method: str = "minmax", folder: str | Path | None = None
+) -> bytes:
     """Quantise an ONNX model (QDQ format: signed weights per channel, unsigned activations per tensor).
 
     Args:
@@ -51,9 +53,12 @@ def to_int8(model: bytes, inputs: NDArray[np.float32], *, method: str = "minmax"
         inputs: float32 (n, channels, S, S), faces as the network sees them; `CALIBRATION_FACES` of them are plenty.
         method: how the range of an activation is found: ``minmax`` (averaged over batches, so that a single odd face
             does not widen it), ``percentile`` (99.99) or ``entropy``.
+        folder: where to put files that are needed meanwhile; what a kill leaves of them, the next call with that folder
+            removes. By default the system's folder for temporary files.
 
     Raises:
         InputError: an unknown method.
+        RunError: onnxruntime cannot simplify the network, or has no room for it.
     """
     try:
         import onnx  # noqa: F401
@@ -83,13 +88,18 @@ def to_int8(model: bytes, inputs: NDArray[np.float32], *, method: str = "minmax"
             batch = next(self.batches, None)
             return None if batch is None else {"input": batch}
 
-    with scratch_directory() as folder:
-        plain, prepared, quantised = (folder / name for name in ("plain.onnx", "prepared.onnx", "int8.onnx"))
+    with scratch_directory(folder) as scratch:
+        plain, prepared, quantised = (scratch / name for name in ("plain.onnx", "prepared.onnx", "int8.onnx"))
         plain.write_bytes(model)
-        with _within(folder):
+        with _within(scratch) as complaints:
             # Folds batch normalisation into convolutions, so that no rounding stands between the two.
             # The exporter wrote the shapes; inferring them symbolically adds nothing and breaks off at some networks.
             quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
+            if complaints:  # it goes on with a network that is not simplified
+                raise RunError(
+                    f"onnxruntime cannot simplify the network ({complaints[-1]}), so nothing was written; check the "
+                    f"space on the disk of {scratch.parent}, or export it as fp32"
+                )
             ready = equalise(simplify(prepared.read_bytes()), inputs[:EQUALISATION_FACES])
             prepared.write_bytes(ready)
             quantize_static(
@@ -111,11 +121,14 @@ def to_int8(model: bytes, inputs: NDArray[np.float32], *, method: str = "minmax"
 
 
 @contextlib.contextmanager
-def _within(folder: Path) -> Iterator[None]:
+def _within(folder: Path) -> Iterator[list[str]]:
     """Let onnxruntime's quantisation be silent and make its own folders in ours, so that nothing stays after a kill.
 
     It asks for them by the module `tempfile` and takes no place for them. Setting that module's folder would send the
     files of every other thread there, too, so only onnxruntime's three modules that ask get another answer.
+
+    Yields:
+        The errors that it only logs, as they come.
     """
     names = ("quant_utils", "quantize", "shape_inference")  # the second is also a function of the package
     modules = [importlib.import_module(f"onnxruntime.quantization.{name}") for name in names]
@@ -129,18 +142,28 @@ def _within(folder: Path) -> Iterator[None]:
     def loud(record: logging.LogRecord) -> bool:  # it logs advice to the root logger
         return record.thread != thread or record.levelno >= logging.ERROR
 
-    root = logging.getLogger()
+    complaints: list[str] = []
+
+    def note(record: logging.LogRecord) -> bool:
+        if record.thread == thread and record.levelno >= logging.ERROR:
+            complaints.append(record.getMessage().strip().splitlines()[-1])  # of a traceback, what was raised
+            return False
+        return True
+
+    root, simplifying = logging.getLogger(), logging.getLogger("onnxruntime.quantization.shape_inference")
     with _ONE_AT_A_TIME, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         root.addFilter(loud)
+        simplifying.addFilter(note)
         for module in modules:
             setattr(module, "tempfile", SimpleNamespace(TemporaryDirectory=directory))  # noqa: B010
         try:
-            yield
+            yield complaints
         finally:
             for module in modules:
                 setattr(module, "tempfile", tempfile)  # noqa: B010
             root.removeFilter(loud)
+            simplifying.removeFilter(note)
 
 
 def _exact(model: bytes) -> list[str]:
