@@ -21,10 +21,8 @@ import datetime
 import functools
 import http.client
 import http.server
-import io
 import json
 import os
-import shutil
 import signal
 import socket
 import statistics
@@ -38,16 +36,15 @@ from pathlib import Path
 from typing import Any
 
 from others import Load
-from PIL import Image
 
 import mien
+from browser import PORTRAIT, chromium, film
 from mien.bench import bench
 from mien.results.provenance import source_state
 from mien.store import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "benchmarks" / "recorded" / "service.json"
-PORTRAIT = ROOT / "examples" / "astronaut.jpg"
 PARTS = ("load", "live", "web", "overload")
 
 
@@ -147,32 +144,22 @@ def overload(photos: list[bytes], what: str, seconds: float, clients: int = 120)
 
 def live(seconds: float = 10.0) -> dict[str, Any]:
     """Frames per second of ``/live`` in Chromium, whose camera shows the portrait at 1280 × 720."""
-    with tempfile.TemporaryDirectory() as folder, service() as (port, _):
-        camera = Path(folder) / "camera.mjpeg"
-        face = Image.open(PORTRAIT).convert("RGB").resize((720, 720))
-        with camera.open("wb") as out:
-            for step in range(30):
-                frame = Image.new("RGB", (1280, 720), (90, 100, 110))
-                frame.paste(face, (200 + 4 * step, 0))
-                jpeg = io.BytesIO()
-                frame.save(jpeg, "JPEG", quality=90)
-                out.write(jpeg.getvalue())
-        options = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-        with chromium(*options, f"--use-file-for-fake-video-capture={camera}") as browser:
-            page = browser.new_page(viewport={"width": 1200, "height": 900})
-            answers: list[float] = []
+    with tempfile.TemporaryDirectory() as folder, service() as (port, _), contextlib.ExitStack() as held:
+        browser = held.enter_context(chromium(camera=film(Path(folder) / "camera.mjpeg", 1280, 720)))
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        answers: list[float] = []
 
-            def heard(socket: Any) -> None:
-                socket.on("framereceived", lambda text: answers.append(json.loads(text)["ms"]))
+        def heard(socket: Any) -> None:
+            socket.on("framereceived", lambda text: answers.append(json.loads(text)["ms"]))
 
-            page.on("websocket", heard)
-            page.goto(f"http://127.0.0.1:{port}/live")
-            page.click("#start")
-            page.wait_for_selector(".face", timeout=60_000)
-            page.wait_for_timeout(4000)
-            before, start = len(answers), time.perf_counter()
-            page.wait_for_timeout(1000 * seconds)
-            spent, frames = time.perf_counter() - start, answers[before:]
+        page.on("websocket", heard)
+        page.goto(f"http://127.0.0.1:{port}/live")
+        page.click("#start")
+        page.wait_for_selector(".face", timeout=60_000)
+        page.wait_for_timeout(4000)
+        before, start = len(answers), time.perf_counter()
+        page.wait_for_timeout(1000 * seconds)
+        spent, frames = time.perf_counter() - start, answers[before:]
     return {
         "camera": [1280, 720],
         "frames_per_second": round(len(frames) / spent, 1),
@@ -295,17 +282,6 @@ def service() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
             process.wait(60)
         finally:
             process.kill()  # that did not hear, or nobody waits any longer
-
-
-@contextlib.contextmanager
-def chromium(*options: str) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *options])
-        yield browser
-        browser.close()
 
 
 def resident(process: int) -> float:

@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from PIL import Image
-from windows import Open, launched, windows
+from windows import Open, film, launched, windows
 
 import invented_results
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-PORTRAIT = Path(__file__).parents[2] / "examples" / "astronaut.jpg"
-
 
 @pytest.fixture(scope="session")
 def camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A film of the portrait, which the browser takes for its camera: 640 × 480."""
-    path = tmp_path_factory.mktemp("camera") / "portrait.mjpeg"
-    face = Image.open(PORTRAIT).convert("RGB").resize((480, 480))
-    with path.open("wb") as out:
-        for step in range(30):
-            frame = Image.new("RGB", (640, 480), (90, 100, 110))
-            frame.paste(face, (60 + 2 * step, 0))
-            jpeg = io.BytesIO()
-            frame.save(jpeg, "JPEG", quality=90)
-            out.write(jpeg.getvalue())
-    return path
+    return film(tmp_path_factory.mktemp("camera") / "portrait.mjpeg", 640, 480)
 
 
 @pytest.fixture(scope="module")
 def chromium(camera: Path) -> Iterator[Browser]:
     """A browser for the tests of one module, since other modules may start their own."""
-    options = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    with launched(*options, f"--use-file-for-fake-video-capture={camera}") as browser:
+    with launched(camera=camera) as browser:
         yield browser
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from windows import barriers
 
 import invented_results
 
@@ -268,11 +269,7 @@ def test_bibtex_can_be_copied(open_page: Any) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_accessibility(open_page: Any, name: str, scheme: str) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-    page = open_page(name, scheme=scheme)
-    found = axe.Axe().run(page, options={"resultTypes": ["violations"], "preload": False}).response["violations"]
-    faults = [f"{f['id']}: {f['help']}: {n['html'][:160]}" for f in found for n in f["nodes"][:3]]
-    assert faults == []
+    assert barriers(open_page(name, scheme=scheme)) == []
 
 
 @pytest.mark.full

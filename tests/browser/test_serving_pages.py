@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
-from windows import Open, windows
+from windows import PORTRAIT, Open, windows
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 pytest.importorskip("fastapi", reason="the extra 'serve' is not installed")
-PORTRAIT = Path(__file__).parents[2] / "examples" / "astronaut.jpg"
 
 pytestmark = pytest.mark.full
 

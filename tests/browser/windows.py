@@ -1,11 +1,12 @@
-"""Windows of a real browser, without a screen: how every test here opens a page."""
+"""Windows of a real browser, without a screen: how every test here opens a page, and what it looks for in it."""
 
 from __future__ import annotations
 
 import contextlib
-import shutil
+import importlib.util
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,20 +17,36 @@ if TYPE_CHECKING:
 Open = Callable[..., "Page"]
 
 
-@contextlib.contextmanager
-def launched(*options: str) -> Iterator[Browser]:
-    """The system's Chromium (Debian: package ``chromium``), or that of ``playwright install chromium``.
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmark_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
-    A process can drive one playwright at a time; the test is skipped, saying so, where there is no browser.
-    """
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    with api.sync_playwright() as playwright:
-        if path is None and not Path(playwright.chromium.executable_path).exists():
-            pytest.skip("no Chromium is installed: apt-get install chromium, or playwright install chromium")
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *options])
+
+_browser = _load(Path(__file__).parents[2] / "benchmarks" / "browser.py")
+film, PORTRAIT = _browser.film, _browser.PORTRAIT
+
+
+@contextlib.contextmanager
+def launched(**options: Any) -> Iterator[Browser]:
+    """The browser of the benchmarks; the test is skipped, saying so, where there is none."""
+    pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with contextlib.ExitStack() as held:
+        try:
+            browser = held.enter_context(_browser.chromium(**options))
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
         yield browser
-        browser.close()
+
+
+def barriers(page: Page) -> list[str]:
+    """What axe finds that keeps somebody from using a page; skipped, saying so, where there is no axe."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    found = axe.Axe().run(page, options={"resultTypes": ["violations"], "preload": False}).response["violations"]
+    return [f"{fault['id']}: {fault['help']}: {node['html'][:160]}" for fault in found for node in fault["nodes"][:3]]
 
 
 @contextlib.contextmanager
