@@ -83,6 +83,9 @@ def test_a_bias_alone_and_a_graph_without_an_output() -> None:
     plain, shifted = (Network(read_bundle(standin_bundle(model)), 1) for model in (GRAPH, correct_logits(GRAPH, bias)))
     inputs = np.random.default_rng(0).normal(size=(3, 1, 48, 48)).astype(np.float32)
     np.testing.assert_allclose(shifted.logits(inputs), plain.logits(inputs) + bias, atol=1e-5)
+    scale = np.linspace(0.5, 2, 7, dtype=np.float32)
+    scaled = Network(read_bundle(standin_bundle(correct_logits(GRAPH, bias, scale=scale))), 1)
+    np.testing.assert_allclose(scaled.logits(inputs), plain.logits(inputs) * scale + bias, atol=1e-5)
     onnx = pytest.importorskip("onnx")
     onnx.checker.check_model(onnx.load_from_string(correct_logits(GRAPH, bias, np.ones((8, 7), np.float32))))
     with pytest.raises(BundleError, match="no node of the graph computes 'logits'"):

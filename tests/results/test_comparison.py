@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mien.errors import InputError, MienError
-from mien.results import load_all, protocols, tables
+from mien.results import load_all, protocols, statistics, tables
 from mien.results.comparison import compare
 from mien.results.diagram import confusion_diagram, reliability_diagram
 from mien.results.sentences import sentences
@@ -192,3 +192,13 @@ def test_diagram_without_matplotlib_names_the_extra(results, tmp_path, monkeypat
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MienError, match=r"mien\[train\]"):
         reliability_diagram(results[:1], tmp_path / "r.png")
+
+
+def test_nothing_is_drawn_once_more_for_one_more_row(results, monkeypatch):
+    resampled, calls = statistics._resampled, []
+    monkeypatch.setattr(statistics, "_resampled", lambda *given: calls.append(given) or resampled(*given))
+    found = compare(results[:2])
+    two = len(calls)
+    assert two == 2 + len(found.rows[0].slices) + len(found.rows[0].recall), "pairs, all faces, and each part of them"
+    compare(results)
+    assert len(calls) == 2 * two

@@ -150,3 +150,21 @@ def test_noise_floor_random_stream_is_uniform():
     assert stats.kstest(uniforms(3)(20000), "uniform").pvalue > 0.001
     assert stats.chisquare(np.bincount(integers(4)(7, 70000))).pvalue > 0.001
     assert integers(1)(5, 3, 3).tolist() == integers(1)(5, 3, 3).tolist()
+
+
+def test_vector_scaling_is_the_minimum_that_scipy_finds():
+    minimize = pytest.importorskip("scipy.optimize").minimize
+    random = np.random.default_rng(3)
+    labels = random.integers(0, 5, 800)
+    logits = random.normal(size=(800, 5)) + 2 * np.eye(5)[labels] * [1, 2, 0.5, 1, 3]
+    start = 1 / m.fit_temperature(logits, labels)
+
+    def loss(point):
+        away = np.concatenate([point[:5] - start, point[5:]])
+        return m.nll(m.softmax(logits * point[:5] + point[5:]), labels) + 1e-3 * (away @ away)
+
+    scale, bias = m.fit_vector(logits, labels)
+    wanted = minimize(loss, np.concatenate([np.full(5, start), np.zeros(5)]), tol=1e-12).x
+    assert np.concatenate([scale, bias]) == pytest.approx(wanted, abs=1e-3)
+    assert loss(np.concatenate([scale, bias])) <= loss(wanted) + 1e-9
+    assert m.nll(m.softmax(logits * scale + bias), labels) < m.nll(m.softmax(logits * start), labels)

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -173,3 +175,33 @@ def test_groups_have_to_fit():
         s.bootstrap_interval([1, 0], [1, 2, 3])
     with pytest.raises(InputError, match="same faces"):
         s.paired_bootstrap(np.ones((2, 3)), np.ones((2, 4)), np.arange(3))
+
+
+def test_many_pairs_are_what_each_pair_is_alone():
+    rng = np.random.default_rng(4)
+    groups = rng.integers(0, 350, 400)
+    systems = [rng.random((seeds, 400)) < skill for seeds, skill in ((1, 0.7), (3, 0.6), (1, 0.65), (2, 0.7), (3, 0.7))]
+    found = s.paired_bootstraps(systems, groups, replicates=300)
+    assert list(found) == list(itertools.combinations(range(5), 2))
+    for (i, j), difference in found.items():
+        assert difference == s.paired_bootstrap(systems[i], systems[j], groups, replicates=300)
+    with pytest.raises(InputError, match="not on 400 and 399"):
+        s.paired_bootstraps([*systems, systems[0][:, 1:]], groups)
+
+
+def test_equal_sums_over_seeds_are_ties():
+    """1/3 + 1/3 + 1/3 - 1 is no exact zero in floating point, and its sign says nothing."""
+    right = np.eye(3, dtype=bool).repeat(20, axis=1)  # each seed recognises another third of the faces
+    same = np.ones((1, 60), bool)
+    same[0, 20:] = False
+    groups = np.repeat(np.arange(20)[None], 3, axis=0).ravel()  # of which each group has one
+    found = s.paired_bootstrap(right, same, groups)
+    assert (found.low, found.high, found.p) == (0, 0, 1)
+
+
+def test_intervals_of_many_systems_are_those_of_each():
+    rng = np.random.default_rng(5)
+    correct, groups = rng.random((4, 300)) < 0.7, rng.integers(0, 250, 300)
+    found = s.bootstrap_intervals(correct, groups, replicates=300)
+    assert found.shape == (4, 2)
+    assert [s.bootstrap_interval(one, groups, replicates=300) for one in correct] == [tuple(row) for row in found]

@@ -19,6 +19,9 @@ def export(
     data: Annotated[str, typer.Option(help="The data set of the run; none: no calibration.")] = "fer2013",
     path: Annotated[Path | None, typer.Option(help="Where the data set lies, if it is not imported yet.")] = None,
     method: Annotated[str, typer.Option(help="Of the int8 calibration: minmax, percentile, entropy.")] = "minmax",
+    calibration: Annotated[
+        str, typer.Option(help="Of the probabilities: temperature, or vector (a scale and a bias per expression).")
+    ] = "temperature",
     name: Annotated[str, typer.Option(help="Name in the bundle; the system's id by default.")] = "",
     runtime: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="onnxruntime-web for --web, instead of fetching it from npm.")
@@ -53,6 +56,7 @@ def export(
                 data=None if data == "none" else load_dataset(data, path),
                 precision="int8" if int8 else "fp16" if fp16 else "fp32",
                 method=method,
+                calibration=calibration,
                 name=name,
             )
             bundle = done.bundle

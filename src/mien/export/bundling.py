@@ -18,7 +18,9 @@ from mien.evaluation.scorers import score, torch_logits
 from mien.export.half import to_fp16
 from mien.export.onnx import OPSET, to_onnx
 from mien.export.quantisation import CALIBRATION_FACES, to_int8
+from mien.export.vector_scaling import fit_scaling
 from mien.faces.views import get_view
+from mien.recognition.correction import correct_logits
 from mien.results import metrics
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from mien.training import Run
 
 PARITY = 1e-4
+CALIBRATIONS = ("temperature", "vector")
 PRECISIONS = ("fp32", "fp16", "int8")
 
 
@@ -59,6 +62,7 @@ def export_run(
     framing: Framing | None = None,
     accuracy_when_decided: float = 0.8,
     method: str = "minmax",
+    calibration: str = "temperature",
 ) -> Export:
     """Export a finished run.
 
@@ -73,20 +77,27 @@ def export_run(
         framing: how faces are cut from photographs for it; the default framing where it is not given.
         accuracy_when_decided: the threshold is the lowest at which decided selection faces reach this accuracy.
         method: of the int8 calibration.
+        calibration: of the probabilities on the selection split: ``temperature``, one number per view in the card; or
+            ``vector``, before that a scale and a bias per expression, written into the graph.
 
     Raises:
         RunError: the run is unfinished, or the exported graph does not compute what torch computes.
-        InputError: int8 without data, or other data than the run's.
+        InputError: int8 or vector without data, or other data than the run's.
     """
     if precision not in PRECISIONS:
         raise InputError(f"a bundle is exported as fp32, fp16 or int8, not {precision!r}")
+    if calibration not in CALIBRATIONS:
+        raise InputError(f"probabilities are calibrated by {' or '.join(CALIBRATIONS)}, not {calibration!r}")
     if systems.card(run.system).kind != "network":
         raise InputError(
             f"{run.system} is no network: it looks at training faces or at features of other networks, which an ONNX "
             "file cannot carry. `mien evaluate` measures its run folder"
         )
-    if data is None and precision == "int8":
-        raise InputError("int8 is calibrated on faces; give data=mien.load_dataset(…), or --data on the command line")
+    if data is None and (precision == "int8" or calibration == "vector"):
+        what = "int8" if precision == "int8" else "a vector"
+        raise InputError(
+            f"{what} is calibrated on faces; give data=mien.load_dataset(…), or --data on the command line"
+        )
     if data is not None and data.fingerprint != run.info["data_fingerprint"]:
         raise InputError(f"{run.folder} was trained on other data than this {data.name}; give the same face set")
     spec = run.recipe.input
@@ -148,6 +159,13 @@ def export_run(
             full = score(data.selection.images, spec, before.logits)
             report["selection_accuracy_fp32"] = round(metrics.accuracy(full.argmax(axis=1), labels), 6)
             report["same_decision"] = round(float((scores.argmax(axis=1) == full.argmax(axis=1)).mean()), 6)
+        if calibration == "vector":
+            # Fitted on what the rounded network says, and after its cost was measured: it corrects, it does not hide.
+            fit, groups = ~copies_of(data.selection.groups, data.train.groups), data.selection.groups
+            scaling = fit_scaling(scores[fit], labels[fit], np.asarray(groups)[fit])
+            model = correct_logits(model, scaling.bias, scale=scaling.scale)
+            network, scores = _graph(model, card), scores * scaling.scale + scaling.bias
+            report["vector_scaling"] = scaling.to_json()
         fitted = _fit(data, card, network, views, {"one": scores}, accuracy_when_decided)
         card = replace(card, temperatures=fitted["temperatures"], threshold=fitted["threshold"]["threshold"])
         report |= fitted

@@ -1,4 +1,4 @@
-"""A linear correction of a bundle's logits, written into its graph: ``logits + embedding · weight + bias``.
+"""A linear correction of a bundle's logits, written into its graph: ``scale * logits + embedding · weight + bias``.
 
 What comes out is an ordinary ONNX file that any runtime computes. Neither onnx nor torch is needed: an ONNX file is a
 protocol buffer (the numbers below are those of onnx.proto3), the old output is renamed, a node or two are appended,
@@ -21,13 +21,20 @@ _GRAPH, _NODE, _TENSOR, _VALUE_INFO = 7, 1, 5, 13
 _FLOAT = 1
 
 
-def correct_logits(model: bytes, bias: NDArray[np.float32], weight: NDArray[np.float32] | None = None) -> bytes:
-    """Add ``embedding · weight + bias`` to the output ``logits`` of an ONNX model.
+def correct_logits(
+    model: bytes,
+    bias: NDArray[np.float32],
+    weight: NDArray[np.float32] | None = None,
+    *,
+    scale: NDArray[np.float32] | None = None,
+) -> bytes:
+    """Multiply the output ``logits`` of an ONNX model by ``scale``, then add ``embedding · weight + bias``.
 
     Args:
         model: with the output ``logits``, and ``embedding`` where a weight is given.
         bias: float32 (classes,).
         weight: float32 (D, classes), or None.
+        scale: float32 (classes,), or None for 1.
 
     Returns:
         The new model, metadata included as they were.
@@ -36,7 +43,8 @@ def correct_logits(model: bytes, bias: NDArray[np.float32], weight: NDArray[np.f
         BundleError: the graph does not name these outputs.
     """
     number = next(n for n in range(1000) if f"before.{n}.logits".encode() not in model)
-    before, names = f"before.{number}.logits", {"bias": f"adapted.{number}.bias", "weight": f"adapted.{number}.weight"}
+    before = f"before.{number}.logits"
+    names = {name: f"adapted.{number}.{name}" for name in ("bias", "weight", "scale")}
     graph = next(model[payload:end] for field, _, payload, end in message_fields(model) if field == _GRAPH)
     pieces, renamed = [], 0
     for field, start, payload, end in message_fields(graph):
@@ -56,7 +64,12 @@ def correct_logits(model: bytes, bias: NDArray[np.float32], weight: NDArray[np.f
         addition = f"adapted.{number}.shift"
         pieces.append(message_piece(_NODE, _node("Gemm", ("embedding", names["weight"], names["bias"]), addition)))
         pieces.append(message_piece(_TENSOR, _tensor(names["weight"], weight)))
-    pieces.append(message_piece(_NODE, _node("Add", (before, addition), "logits")))
+    summand = before
+    if scale is not None:
+        summand = f"adapted.{number}.scaled"
+        pieces.append(message_piece(_NODE, _node("Mul", (before, names["scale"]), summand)))
+        pieces.append(message_piece(_TENSOR, _tensor(names["scale"], scale)))
+    pieces.append(message_piece(_NODE, _node("Add", (summand, addition), "logits")))
     pieces.append(message_piece(_TENSOR, _tensor(names["bias"], bias)))
     return b"".join(
         message_piece(_GRAPH, b"".join(pieces)) if field == _GRAPH else model[start:end]

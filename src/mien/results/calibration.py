@@ -133,6 +133,66 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     return round(float(np.exp(-(low + high) / 2)), 6)
 
 
+def fit_vector(
+    logits: ArrayLike, labels: ArrayLike, *, pull: float = 1e-3
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A scale and a bias per class that minimise the NLL of ``scale * logits + bias`` (vector scaling).
+
+    Guo et al. 2017, section 4.2. A class that label smoothing or its frequency leaves too modest gets a scale of its
+    own, which one temperature cannot give. The loss is convex and minimised by Newton's method; no randomness.
+
+    Args:
+        logits: (n, classes), as the network gives them: shifting a face's logits changes the outcome.
+        labels: int (n,).
+        pull: weight of the squared distance from the fitted temperature alone, beside the mean NLL.
+
+    Returns:
+        Scales and biases, float64 (classes,). Scales of useful networks are positive.
+
+    Example:
+        >>> logits = np.log([[0.8, 0.2]] * 10) * 3            # three times too sure
+        >>> scale, bias = fit_vector(logits, [0] * 8 + [1] * 2)
+        >>> softmax(logits[:1] * scale + bias).round(2)
+        array([[0.8, 0.2]])
+    """
+    z, y = _checked(logits, labels)
+    classes, rows = z.shape[1], np.arange(len(y))
+    start = np.concatenate([np.full(classes, 1 / fit_temperature(z, y)), np.zeros(classes)])
+
+    def loss(point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Also the probabilities, which the derivatives need."""
+        p = softmax(z * point[:classes] + point[classes:])
+        away = point - start
+        return float(-np.log(np.maximum(p[rows, y], 1e-300)).mean() + pull * (away @ away)), p
+
+    point = start
+    value, p = loss(point)
+    for _ in range(50):
+        error = p.copy()
+        error[rows, y] -= 1
+        gradient = np.concatenate([(error * z).mean(axis=0), error.mean(axis=0)]) + 2 * pull * (point - start)
+        # Of face i: diag(p) - p pᵀ, between the two halves (z, 1) of each class.
+        both = np.concatenate([p * z, p], axis=1)
+        curvature = -both.T @ both / len(y)
+        twice = np.concatenate([z, np.ones_like(z)], axis=1)
+        for left in range(2):
+            for right in range(2):
+                halves = (slice(left * classes, (left + 1) * classes), slice(right * classes, (right + 1) * classes))
+                own = (p * twice[:, halves[0]] * twice[:, halves[1]]).mean(axis=0)
+                curvature[halves] += np.diag(own)
+        step = np.linalg.solve(curvature + 2 * pull * np.eye(2 * classes), gradient)
+        length = 1.0
+        while length > 1e-6 and not (trial := loss(point - length * step))[0] < value:
+            length /= 2
+        if length <= 1e-6:
+            break
+        point, better = point - length * step, value - trial[0]
+        value, p = trial
+        if better < 1e-12:
+            break
+    return point[:classes], point[classes:]
+
+
 @dataclass(frozen=True)
 class Threshold:
     """A reject option and what it costs on the faces it was chosen on.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from mien.errors import ResultError
 from mien.results.protocols import Answers
 from mien.results.schema import Result
-from mien.results.statistics import bootstrap_interval, holm, mcnemar, paired_bootstrap, rank_intervals
+from mien.results.statistics import bootstrap_intervals, holm, mcnemar, paired_bootstraps, rank_intervals
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,11 @@ def compare(results: Sequence[Result], *, split: str | None = None) -> Compariso
     order = sorted(grouped, key=lambda name: -float(correct[name].mean()))
     pairs = _pairs(order, correct, answers)
     ranks = _ranks(order, correct, pairs) if side == "test" else {}
-    rows = tuple(_row(name, grouped[name], correct[name], answers, side, ranks.get(name)) for name in order)
+    shares = _shares([correct[name].mean(axis=0) for name in order], answers, results[0].labels)
+    rows = tuple(
+        _row(name, grouped[name], correct[name], found, side, ranks.get(name))
+        for name, found in zip(order, shares, strict=True)
+    )
     return Comparison(results[0].protocol, side, len(answers), rows, tuple(pairs))
 
 
@@ -212,9 +215,10 @@ def _correct(result: Result, side: str) -> NDArray[np.bool_]:
 
 def _pairs(order: list[str], correct: dict[str, NDArray[np.bool_]], answers: Answers) -> list[Pair]:
     found: list[dict[str, Any]] = []
-    for better, worse in itertools.combinations(order, 2):
+    spreads = paired_bootstraps([correct[name] for name in order], answers.groups)
+    for (i, j), spread in spreads.items():
+        better, worse = order[i], order[j]
         a, b = correct[better], correct[worse]
-        spread = paired_bootstrap(a, b, answers.groups)
         single = len(a) == len(b) == 1
         found.append(
             {
@@ -244,35 +248,44 @@ def _row(
     name: str,
     results: list[Result],
     correct: NDArray[np.bool_],
-    answers: Answers,
+    shares: dict[tuple[str, str], Share],
     side: str,
     rank: tuple[int, int] | None,
 ) -> Row:
-    per_face = correct.mean(axis=0)
-    label_set = results[0].labels
     singles = [{key: value for key, value in result.metrics.items() if isinstance(value, float)} for result in results]
     wanted = [key for key in singles[0] if key.startswith("selection_") == (side == "selection")]
     return Row(
         name=name,
         ids=tuple(result.id for result in results),
-        accuracy=_share(per_face, answers, np.ones(len(answers), dtype=bool)),
+        accuracy=shares["all", ""],
         spread=float(correct.mean(axis=1).std(ddof=1)) if len(results) > 1 else None,
         rank=rank,
-        slices={
-            key: _share(per_face, answers, members)
-            for key, members in sorted({**answers.slices, **answers.shown_slices}.items())
-            if members.any()
-        },
-        recall={
-            label: _share(per_face, answers, answers.labels == number)
-            for number, label in enumerate(label_set)
-            if (answers.labels == number).any()
-        },
+        slices={key: share for (kind, key), share in shares.items() if kind == "slice"},
+        recall={key: share for (kind, key), share in shares.items() if kind == "label"},
         metrics={key: float(np.mean([m[key] for m in singles])) for key in wanted if all(key in m for m in singles)},
         extra_data=results[0].extra_data,
     )
 
 
-def _share(per_face: NDArray[np.float64], answers: Answers, members: NDArray[np.bool_]) -> Share:
-    low, high = bootstrap_interval(per_face[members], answers.groups[members])
-    return Share(float(per_face[members].mean()), low, high, int(members.sum()))
+def _shares(
+    per_face: list[NDArray[np.float64]], answers: Answers, label_set: Sequence[str]
+) -> list[dict[tuple[str, str], Share]]:
+    """For each row its shares of all faces, of every slice and of every expression, by kind and name.
+
+    The faces of a part are resampled once for all rows.
+    """
+    slices = sorted({**answers.slices, **answers.shown_slices}.items())
+    parts = {
+        ("all", ""): np.ones(len(answers), dtype=bool),
+        **{("slice", key): members for key, members in slices},
+        **{("label", label): answers.labels == number for number, label in enumerate(label_set)},
+    }
+    found: list[dict[tuple[str, str], Share]] = [{} for _ in per_face]
+    for part, members in parts.items():
+        if not members.any():
+            continue
+        within = np.stack([one[members] for one in per_face])
+        intervals = bootstrap_intervals(within, answers.groups[members])
+        for shares, one, (low, high) in zip(found, within, intervals.tolist(), strict=True):
+            shares[part] = Share(float(one.mean()), low, high, int(members.sum()))
+    return found
