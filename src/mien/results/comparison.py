@@ -284,8 +284,8 @@ def _shares(
     for part, members in parts.items():
         if not members.any():
             continue
-        within = np.stack([one[members] for one in per_face])
-        intervals = bootstrap_intervals(within, answers.groups[members])
-        for shares, one, (low, high) in zip(found, within, intervals.tolist(), strict=True):
+        within, groups = np.stack([one[members] for one in per_face]), answers.groups[members]
+        intervals = bootstrap_intervals(within, groups).tolist()
+        for shares, one, (low, high) in zip(found, within, intervals, strict=True):
             shares[part] = Share(float(one.mean()), low, high, int(members.sum()))
     return found
