@@ -44,3 +44,19 @@ def test_groups_are_told_apart(tmp_path: Path) -> None:
         by_attribute(result, data, "gendr")
     with pytest.raises(InputError, match="stayed sealed"):
         by_attribute(evaluate(good, data.selection), data, "gender")
+
+
+def test_of_a_few_faces_that_are_all_wrong_much_is_still_possible(tmp_path: Path) -> None:
+    data = split("rafdb", RAFDB, each=30)
+    result = evaluate(subject(RAFDB, data.fingerprint, data.train.rows_hash), data.test, results=tmp_path)
+    assert result.test is not None
+    group = np.zeros(len(data), np.uint16)
+    group[data.test.rows[:5]] = 1
+    data.attributes["age"] = Attribute(("grown", "old"), group)  # type: ignore[index]
+    scores = np.array(result.test_scores, np.float32)
+    scores[:5] = np.eye(7, dtype=np.float32)[(result.test.labels[:5] + 1) % 7]
+    object.__setattr__(result, "arrays", {**result.arrays, "test_scores": scores})
+    grown, old = by_attribute(result, data, "age")
+    assert (old.accuracy, old.small, grown.small) == (0, True, False)
+    assert old.accuracy_ci95 == (0, pytest.approx(0.434, abs=1e-3))
+    assert grown.accuracy_ci95 == (1, 1), "sixty-five faces are resampled as before"

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mien.errors import InputError, MienError
-from mien.results import load_all, protocols, statistics, tables
+from mien.results import comparison, load_all, protocols, statistics, tables
 from mien.results.comparison import compare
 from mien.results.diagram import confusion_diagram, reliability_diagram
 from mien.results.sentences import sentences
@@ -202,3 +204,18 @@ def test_nothing_is_drawn_once_more_for_one_more_row(results, monkeypatch):
     assert two == 2 + len(found.rows[0].slices) + len(found.rows[0].recall), "pairs, all faces, and each part of them"
     compare(results)
     assert len(calls) == 2 * two
+
+
+def test_an_expression_of_few_faces_has_an_interval_that_says_so(results):
+    first = results[0]
+    few = np.flatnonzero(first.test.labels == 1)[:7]
+    right = np.ones((1, len(first.test)), bool)
+    right[0, few] = False
+    kept = np.sort(np.concatenate([np.flatnonzero(first.test.labels != 1), few]))
+    answers = replace(first.test, rows=first.test.rows[kept], labels=first.test.labels[kept],
+                      groups=first.test.groups[kept], slices={}, shown_slices={})  # fmt: skip
+    [shares] = comparison._shares([right[0, kept].astype(float)], answers, first.labels)
+    disgust = shares["label", "disgust"]
+    assert (disgust.value, disgust.low, disgust.faces) == (0, 0, 7)
+    assert disgust.high == pytest.approx(0.354, abs=1e-3)
+    assert shares["label", "happy"].low == 1, "resampled as the headline is"

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 
 from mien.errors import InputError
 from mien.results import statistics as s
@@ -205,3 +206,10 @@ def test_intervals_of_many_systems_are_those_of_each():
     found = s.bootstrap_intervals(correct, groups, replicates=300)
     assert found.shape == (4, 2)
     assert [s.bootstrap_interval(one, groups, replicates=300) for one in correct] == [tuple(row) for row in found]
+
+
+@pytest.mark.parametrize("right", [0, 1, 3, 29, 30])
+def test_the_interval_of_few_faces_is_wilsons(right):
+    for level in (0.95, 0.99):
+        wanted = proportion_confint(right, 30, alpha=1 - level, method="wilson")
+        assert s.wilson_interval(right / 30, 30, level=level) == pytest.approx(wanted, abs=1e-12)

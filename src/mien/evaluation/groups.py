@@ -14,15 +14,12 @@ from mien.labels import LabelSet
 from mien.registry import suggestion
 from mien.results import metrics as m
 from mien.results import protocols
-from mien.results.statistics import bootstrap_interval
+from mien.results.statistics import FEW, bootstrap_interval, wilson_interval
 
 if TYPE_CHECKING:
     from mien.datasets import FaceSet
     from mien.datasets.faceset import Attribute
     from mien.results import Result
-
-FEWEST = 30
-"""Faces under which a group is marked as small: its interval is wide and its recalls mean little."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +31,12 @@ class Group:
         value: e.g. ``female``.
         faces: how many.
         accuracy: share, 0–1.
-        accuracy_ci95: its 95 % bootstrap interval, drawn over what belongs together in the result.
+        accuracy_ci95: its 95 % interval over what belongs together in the result: by resampling, or
+            Wilson's where it is small.
         recall: for each label of the result, None where the group has no such face.
         class_mean: mean of the recalls that there are.
         recall_gap: largest difference of a recall to that of the other faces, and the label it is of; None for neither.
-        small: fewer than `FEWEST` faces.
+        small: fewer than `mien.results.statistics.FEW` faces; recalls mean little.
     """
 
     attribute: str
@@ -87,18 +85,22 @@ def by_attribute(result: Result, face_set: FaceSet, attribute: str) -> list[Grou
         together = faces.groups[here]
         if len(np.unique(together)) == 1:  # one subject: what is drawn are its faces
             together = np.arange(len(together), dtype=np.int32)
-        low, high = bootstrap_interval(correct[here], together)
+        faces_here, small = int(here.sum()), int(here.sum()) < FEW
+        if small:
+            low, high = wilson_interval(float(correct[here].mean()), len(np.unique(together)))
+        else:
+            low, high = bootstrap_interval(correct[here], together)
         found.append(
             Group(
                 attribute,
                 name,
-                int(here.sum()),
+                faces_here,
                 round(float(correct[here].mean()), 6),
                 (round(float(low), 6), round(float(high), 6)),
                 tuple(None if np.isnan(x) else round(float(x), 6) for x in recalls),
                 round(float(np.nanmean(recalls)), 6),
                 None if widest is None else (round(float(recalls[widest] - others[widest]), 6), result.labels[widest]),
-                int(here.sum()) < FEWEST,
+                small,
             )
         )
     return found

@@ -12,12 +12,20 @@ from numpy.typing import NDArray
 from mien.errors import ResultError
 from mien.results.protocols import Answers
 from mien.results.schema import Result
-from mien.results.statistics import bootstrap_intervals, holm, mcnemar, paired_bootstraps, rank_intervals
+from mien.results.statistics import (
+    FEW,
+    bootstrap_intervals,
+    holm,
+    mcnemar,
+    paired_bootstraps,
+    rank_intervals,
+    wilson_interval,
+)
 
 
 @dataclass(frozen=True)
 class Share:
-    """A share of faces that were recognised, with its 95 % interval.
+    """A share of faces that were recognised, with its 95 % interval: by resampling, or of few faces Wilson's.
 
     Args:
         value: 0–1, mean over seeds.
@@ -285,7 +293,10 @@ def _shares(
         if not members.any():
             continue
         within, groups = np.stack([one[members] for one in per_face]), answers.groups[members]
-        intervals = bootstrap_intervals(within, groups).tolist()
+        if part != ("all", "") and len(groups) < FEW:
+            intervals = [list(wilson_interval(float(one.mean()), len(np.unique(groups)))) for one in within]
+        else:
+            intervals = bootstrap_intervals(within, groups).tolist()
         for shares, one, (low, high) in zip(found, within, intervals, strict=True):
             shares[part] = Share(float(one.mean()), low, high, int(members.sum()))
     return found

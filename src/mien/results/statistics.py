@@ -9,6 +9,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -78,6 +79,30 @@ def bootstrap_intervals(
     drawn, sizes = _drawn(np.asarray(correct, dtype=np.float64), groups, replicates, seed)
     ends: NDArray[np.float64] = np.quantile(drawn / sizes, [(1 - level) / 2, (1 + level) / 2], axis=1).T
     return ends
+
+
+FEW = 30
+"""Faces under which resampling tells too little: none of five recognised would have an interval from 0 to 0."""
+
+
+def wilson_interval(share: float, faces: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Interval of a share of few faces (Wilson 1927): it is wide where they are few, also where none or all are right.
+
+    Args:
+        share: of faces that were recognised, 0–1.
+        faces: how many there are, copies of one counted once.
+        level: as of `bootstrap_interval`.
+
+    Returns:
+        Lower and upper end.
+
+    Example:
+        >>> [round(end, 3) for end in wilson_interval(0, 5)]
+        [0.0, 0.434]
+    """
+    squared = NormalDist().inv_cdf((1 + level) / 2) ** 2 / faces
+    centre, half = share + squared / 2, math.sqrt(squared * (share * (1 - share) + squared / 4))
+    return max(0.0, (centre - half) / (1 + squared)), min(1.0, (centre + half) / (1 + squared))
 
 
 def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
