@@ -24,7 +24,8 @@ def made(results_folder: Path) -> list[Board]:
     """The boards of those results; the speed of one bundle is known."""
     pytest.importorskip("jinja2")
     from mien.results import Ledger, load_all
-    from mien.site.board import Speed, boards
+    from mien.site.board import Speed
+    from mien.site.board_rows import boards
 
     results = load_all(results_folder)
     speed = next(Speed(r.weights_sha256, "one", 1234.0, "here") for r in results if r.system == "compact")

@@ -10,7 +10,8 @@ pytest.importorskip("jinja2")
 
 import invented_results
 from mien.results import Ledger, load_all
-from mien.site.board import Board, boards, day, records, slug
+from mien.site.board import Board, day, slug
+from mien.site.board_rows import boards, records
 from mien.systems.claims import Claim, claims
 
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from mien.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from mien.site.board import Board, Measured, Row, Speed, boards
+    from mien.site.board import Board, Measured, Row, Speed
+    from mien.site.board_rows import boards
     from mien.site.build import Built, build_site, recorded_speeds, stale_tables, write_report
 
 # Looked up when they are asked for: what of this part needs no templates works without the extra.
 _HOME = {
-    **dict.fromkeys(("Board", "Measured", "Row", "Speed", "boards"), "mien.site.board"),
+    **dict.fromkeys(("Board", "Measured", "Row", "Speed"), "mien.site.board"),
+    "boards": "mien.site.board_rows",
     **dict.fromkeys(("Built", "build_site", "recorded_speeds", "stale_tables", "write_report"), "mien.site.build"),
 }
 

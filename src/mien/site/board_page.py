@@ -10,7 +10,8 @@ from typing import Any
 from mien.results import protocols
 from mien.results.tables import percent
 from mien.site import charts
-from mien.site.board import Board, Row, other_claims
+from mien.site.board import Board, Row
+from mien.site.board_rows import other_claims
 from mien.site.datasets import datasets
 from mien.site.frame import Frame
 from mien.site.plain import script_values

@@ -14,7 +14,8 @@ from mien.results import Ledger, documents, load_all
 from mien.results.documents import DEFAULT_PROTOCOL
 from mien.results.schema import LEDGER
 from mien.site.audited import AuditTable, audit_tables
-from mien.site.board import Board, Speed, boards
+from mien.site.board import Board, Speed
+from mien.site.board_rows import boards
 from mien.site.frame import Source
 from mien.site.pages import pages
 from mien.site.plain import board_table, csv_text

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import mien
 from mien.results import Ledger, Result
 from mien.site.audited import AuditTable
-from mien.site.board import Board, Row, Speed, boards
+from mien.site.board import Board, Row, Speed
+from mien.site.board_rows import boards
 from mien.site.datasets import datasets
 from mien.site.plain import system_rows
 from mien.site.rendering import render
