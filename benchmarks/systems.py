@@ -6,13 +6,16 @@
 
 Each system runs in a process of its own, in the architecture, at the input and with the optimiser of its recipe
 `mien`, one after the other. A training step is the whole of it: augmentation, loss, gradients, optimiser; without
-`torch.compile`. Measure on a machine that does nothing else.
+`torch.compile`. What bounds it: the share of this machine's own speed at one large matrix product that the step
+reaches (three times the multiply-accumulates of the forward pass), and where its time goes. Measure on a machine that
+does nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import json
 import random
 import resource
@@ -26,6 +29,13 @@ from typing import Any
 
 RECORD = Path(__file__).resolve().parent / "recorded" / "systems.json"
 REFERENCE = "compact"
+STAGES = ("augmentation", "forward", "backward", "optimiser")
+OPERATIONS = {
+    "convolution": ("convolution", "conv2d"),
+    "matrix product": ("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "linear", "attention"),
+    "normalisation": ("norm",),
+    "copies and conversions": ("copy_", "aten::to", "contiguous", "cat", "fill_", "zero_"),
+}
 _BESIDES = 240.0  # seconds a process may take for imports, the network and its first steps
 
 
@@ -114,7 +124,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
     from mien import systems
     from mien.systems.base import count_macs, count_parameters
-    from mien.training.augmentation import augment, mix
+    from mien.training.augmentation import Amount, augment, mix
     from mien.training.optimisation import make_criterion, make_optimizer, soft_targets
     from mien.training.recipe import Recipe
 
@@ -148,27 +158,58 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
             module(ready)
         wait()
 
-    def train() -> None:
+    def prepare() -> tuple[Any, Any]:
         with torch.no_grad():
             images = augment(faces, recipe.augment, spec, generator)
             # Five or ten crops make as many images of each face.
             wanted = targets.repeat(len(images) // batch, 1)
-            images, wanted = mix(images, wanted, recipe.augment, generator, draw)
+            amount = Amount.drawn(recipe.augment.size or spec.size, recipe.augment, draw)
+            images, wanted = mix(images, wanted, amount, generator)
             if recipe.channels_last:
                 images = images.contiguous(memory_format=torch.channels_last)
+        return images, wanted
+
+    def forward(images: Any, wanted: Any) -> Any:
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            loss = torch.stack(list(module.loss(images, wanted, criterion).values())).sum()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+            return torch.stack(list(module.loss(images, wanted, criterion).values())).sum()
+
+    def update() -> None:
         if recipe.clip:
             torch.nn.utils.clip_grad_norm_(module.parameters(), recipe.clip)
         optimizer.step()
+
+    def train() -> None:
+        loss = forward(*prepare())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        update()
         wait()
+
+    def stages() -> dict[str, float]:
+        """The shares of a step, one after the other, each waited for."""
+        at = [time.perf_counter()]
+        images, wanted = prepare()
+        wait()
+        at.append(time.perf_counter())
+        loss = forward(images, wanted)
+        wait()
+        at.append(time.perf_counter())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        wait()
+        at.append(time.perf_counter())
+        update()
+        wait()
+        at.append(time.perf_counter())
+        taken = [later - earlier for earlier, later in itertools.pairwise(at)]
+        return dict(zip(STAGES, (round(part / sum(taken), 3) for part in taken), strict=True))
 
     module.eval()
     recognised = _typical(recognise, arguments.seconds)
     module.train()
     trained = _typical(train, arguments.seconds)
+    crops, macs = len(prepare()[0]) // batch, count_macs(module, spec.channels, spec.size)
+    fastest = _matrix_product(device, bf16, wait)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated()
@@ -176,11 +217,45 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "input": [spec.channels, spec.size, spec.size],
         "precision": recipe.precision,
         "parameters": count_parameters(module),
-        "macs": count_macs(module, spec.channels, spec.size),
+        "macs": macs,
         "train_faces_per_second": round(batch / trained, 2),
         "faces_per_second": round(batch / recognised, 2),
         "peak_bytes": peak,
+        # A product and a sum are two operations; the backward pass takes twice the forward one.
+        "share_of_matrix_product": round(2 * 3 * macs * crops * batch / trained / fastest, 4),
+        "matrix_product_flops": round(fastest),
+        "stages": stages(),
+        "operations": _operations(train, device),
     }
+
+
+def _matrix_product(device: Any, bf16: bool, wait: Callable[[], None]) -> float:
+    """Operations per second of one large matrix product here: what the hardware gives to whoever asks well."""
+    import torch
+
+    side = 2048
+    left, right = (torch.randn(side, side, device=device, dtype=torch.bfloat16 if bf16 else None) for _ in range(2))
+
+    def work() -> None:
+        torch.mm(left, right)
+        wait()
+
+    return 2 * side**3 / _typical(work, 0.5)
+
+
+def _operations(work: Callable[[], object], device: Any) -> dict[str, float]:
+    """The shares of a step's time by kind of operation."""
+    from torch.profiler import ProfilerActivity, profile
+
+    cuda = device.type == "cuda"
+    with profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * cuda]) as seen:
+        work()
+    spent = dict.fromkeys((*OPERATIONS, "other"), 0.0)
+    for event in seen.key_averages():
+        kind = next((kind for kind, names in OPERATIONS.items() if any(name in event.key for name in names)), "other")
+        spent[kind] += event.self_device_time_total if cuda else event.self_cpu_time_total
+    whole = sum(spent.values())
+    return {kind: round(part / whole, 3) for kind, part in spent.items()}
 
 
 def _typical(work: Callable[[], object], seconds: float) -> float:
@@ -201,8 +276,8 @@ def _typical(work: Callable[[], object], seconds: float) -> float:
 def table(record: dict[str, Any]) -> str:
     """The figures for a terminal, times of the reference in brackets where it was measured too."""
     base = record["systems"].get(record["reference"], {})
-    head = ("system", "input", "parameters", "MMACs", "trained/s", "recognised/s", "peak MB")
-    lines = ["{:26} {:>11} {:>12} {:>9} {:>16} {:>16} {:>8}".format(*head)]
+    head = ("system", "input", "parameters", "MMACs", "trained/s", "recognised/s", "peak MB", "of mm")
+    lines = ["{:26} {:>11} {:>12} {:>9} {:>16} {:>16} {:>8} {:>6}".format(*head)]
     for name, row in record["systems"].items():
         if "failed" in row:
             lines.append(f"{name:26} {row['failed']}")
@@ -213,7 +288,7 @@ def table(record: dict[str, Any]) -> str:
             rates.append(f"{row[key]:,.1f}{times}")
         lines.append(
             f"{name:26} {'×'.join(map(str, row['input'])):>11} {row['parameters']:>12,} {row['macs'] / 1e6:>9,.0f} "
-            f"{rates[0]:>16} {rates[1]:>16} {row['peak_bytes'] / 1e6:>8,.0f}"
+            f"{rates[0]:>16} {rates[1]:>16} {row['peak_bytes'] / 1e6:>8,.0f} {row['share_of_matrix_product']:>6.1%}"
         )
     return "\n".join(lines)
 

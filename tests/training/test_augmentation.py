@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mien.bundle import InputSpec
 from mien.faces.views import get_view
-from mien.training.augmentation import augment, equalised, mix
+from mien.training.augmentation import Amount, augment, equalised, mix
 from mien.training.recipe import Augment
 
 PLAIN = InputSpec(48, 1, "grey", (0.0,), (1.0,))
@@ -200,7 +200,7 @@ def test_mixing_weighs_images_and_targets_alike(recipe: Augment) -> None:
     images = torch.eye(count)[:, :, None, None].expand(count, count, 20, 20).contiguous()
     draw, mixed = random.Random(0), 0
     for seed in range(10):
-        out, soft = mix(images, targets, recipe, generator(seed), draw)
+        out, soft = mix(images, targets, Amount.drawn(20, recipe, draw), generator(seed))
         torch.testing.assert_close(soft.sum(1), torch.ones(count))
         torch.testing.assert_close(out.mean((2, 3)), soft)
         mixed += int(soft.max(1).values.min() < 0.99)
@@ -211,7 +211,7 @@ def test_mixing_weighs_images_and_targets_alike(recipe: Augment) -> None:
 def test_without_mixing_nothing_is_drawn() -> None:
     images, targets, draw = torch.rand(2, 1, 4, 4), torch.eye(2), random.Random(0)
     state = draw.getstate()
-    out, soft = mix(images, targets, Augment(), generator(), draw)
+    out, soft = mix(images, targets, Amount.drawn(4, Augment(), draw), generator())
     assert out is images
     assert soft is targets
     assert draw.getstate() == state

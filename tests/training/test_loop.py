@@ -404,9 +404,9 @@ def test_the_average_moves_every_so_many_steps(drawn: FaceSet, tmp_path: Path, m
     moved: list[int] = []
     real = loop.MovingAverage.update
 
-    def update(self: Any, module: torch.nn.Module, step: int) -> None:
+    def update(self: Any, step: int) -> None:
         moved.append(step)
-        real(self, module, step)
+        real(self, step)
 
     monkeypatch.setattr(loop.MovingAverage, "update", update)
     tiny.run(drawn, tmp_path, "epochs=2", "ema_every=4")  # five steps each

@@ -127,7 +127,7 @@ def test_moving_average() -> None:
         with torch.no_grad():
             module[0].weight += 1
         module.train()(torch.randn(4, 2))
-        average.update(module, step)
+        average.update(step)
         decay = min(0.9, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * module[0].weight.detach()
         mean = decay * mean + (1 - decay) * module[1].running_mean

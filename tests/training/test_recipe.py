@@ -46,6 +46,7 @@ OTHER = {
     "sync_batch_norm": "true", "start.kind": "pretrained",
     "start.weights": None, "distill.weight": 0.5, "distill.temperature": 2, "distill.targets": "face",
     "distill.teacher": HASH, "extra_images": HASH, "stages": None, "votes": HASH,
+    "evaluate_every": None, "capture": "true", "augment.size": 24,
     "searched.study": "cnn-1a2b", "searched.seed": 1, "loss.targets": "probability", "loss.share": None,
 }  # fmt: skip
 
@@ -61,6 +62,7 @@ def test_every_field_is_part_of_the_hash() -> None:
     hashes.add(RECIPE.with_(start=Start("run", HASH)).hash)
     hashes.add(RECIPE.with_(stages=({"name": "one"},)).hash)
     hashes.add(RECIPE.set(["loss.targets=crossentropy", "loss.share=0.5"]).hash)
+    hashes.add(RECIPE.set(["evaluate_every=2", "early_stop=0", "schedule.name=constant"]).hash)
     hashes |= {RECIPE.with_(input=colour).hash, RECIPE.with_(input=dataclasses.replace(colour, colour="rgb")).hash}
     assert len(hashes) == len(OTHER) + 1, "a field takes no part in the hash"
 

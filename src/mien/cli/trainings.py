@@ -94,11 +94,13 @@ def run_trainings(
             )
             if now.entry:
                 finished = now.epoch + 1
-                best = max(best, now.entry["selection_accuracy"])
+                accuracy = now.entry.get("selection_accuracy")
+                best = max(best, accuracy or 0.0)
                 stage = f"{now.entry['stage']}  " if "stage" in now.entry else ""
                 stderr.print(
                     f"epoch {now.epoch + 1:3d}  {stage}loss {now.entry['loss']:.4f}  "
-                    f"selection {now.entry['selection_accuracy']:.2%}  {now.entry['seconds']:.0f} s",
+                    + (f"selection {accuracy:.2%}  " if accuracy is not None else "")
+                    + f"{now.entry['seconds']:.0f} s",
                     highlight=False,
                     markup=False,
                 )

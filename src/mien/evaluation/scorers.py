@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,7 +91,7 @@ def torch_logits(module: torch.nn.Module, *, precision: str = "fp32", channels_l
         tensor = torch.from_numpy(images).to(device)
         if channels_last:
             tensor = tensor.to(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with exact(device, precision), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             try:
                 out = module(tensor)
             except RuntimeError:
@@ -101,6 +102,21 @@ def torch_logits(module: torch.nn.Module, *, precision: str = "fp32", channels_l
         return scores
 
     return logits
+
+
+@contextlib.contextmanager
+def exact(device: torch.device, precision: str) -> Iterator[None]:
+    """Where single precision is asked for, convolutions on a GPU keep its digits; PyTorch would drop thirteen bits."""
+    import torch
+
+    if device.type != "cuda" or precision != "fp32":
+        yield
+        return
+    cudnn = torch.backends.cudnn
+    with cudnn.flags(
+        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
+    ):
+        yield
 
 
 def _explain(module: torch.nn.Module, images: NDArray[np.float32]) -> None:

@@ -6,6 +6,7 @@ and one bilinear lookup, so a face is interpolated once, whatever is asked for.
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 from collections.abc import Sequence
@@ -54,8 +55,8 @@ def augment(
         share: which faces of the batch these are; all of them, by default.
 
     Returns:
-        float32 (K·N, channels, size, size), normalised; all first crops come first, then all second ones, …
-        K is 1, 5 or 10.
+        float32 (K·N, channels, side, side), normalised; all first crops come first, then all second ones, …
+        K is 1, 5 or 10; the side is that of the recipe, by default the network's.
     """
     count, device = len(faces), faces.device
     draws = _Draws(generator, count, device, share)
@@ -96,13 +97,13 @@ def augment(
     elif recipe.crops == "centre":
         offsets = [_zeros(count, device)]
     else:
-        offsets = [torch.tensor(corner, device=device).float().mul(room).expand(count, 2) for corner in _CORNERS]
+        offsets = [_constant(corner, device).mul(room).expand(count, 2) for corner in _CORNERS]
     linear = theta[:, :, :2]
     maps = [
         torch.cat([linear * kept, (theta[:, :, 2] + (linear @ o[:, :, None])[:, :, 0])[:, :, None]], 2) for o in offsets
     ]
     if recipe.crops == "ten":
-        mirror = torch.tensor([-1.0, 1.0, 1.0], device=device)
+        mirror = _constant((-1.0, 1.0, 1.0), device)
         maps += [maps[k] * mirror for k in (1, 0, 3, 2, 4)]  # the left crop of the mirror image is the right one
 
     pixels = faces[:, None].float() if faces.ndim == 3 else faces.permute(0, 3, 1, 2).float()
@@ -111,8 +112,8 @@ def augment(
         pixels[flat] = equalised(pixels[flat])
     pixels = pixels / 255
     if spec.colour == "grey" and pixels.shape[1] == 3:
-        pixels = (pixels * torch.tensor([0.299, 0.587, 0.114], device=device)[None, :, None, None]).sum(1, keepdim=True)
-    out = torch.cat([_sample(pixels, m, size, recipe.outside) for m in maps])
+        pixels = (pixels * _constant((0.299, 0.587, 0.114), device)[None, :, None, None]).sum(1, keepdim=True)
+    out = torch.cat([_sample(pixels, m, recipe.size or size, recipe.outside) for m in maps])
 
     if recipe.brightness or recipe.contrast:
         gain = uniform(1 - recipe.contrast, 1 + recipe.contrast)
@@ -126,27 +127,55 @@ def augment(
         out = _degrade(out, recipe, draws.repeated(len(maps)))
     if recipe.erase_probability:
         out = _erase(out, recipe, draws.repeated(len(maps)))
-    mean = torch.tensor(spec.mean, device=device)[None, :, None, None]
-    std = torch.tensor(spec.std, device=device)[None, :, None, None]
+    mean = _constant(tuple(spec.mean), device)[None, :, None, None]
+    std = _constant(tuple(spec.std), device)[None, :, None, None]
     return (out - mean) / std
 
 
-def mix(
-    images: Tensor, targets: Tensor, recipe: Augment, generator: torch.Generator, draw: random.Random
-) -> tuple[Tensor, Tensor]:
+def mix(images: Tensor, targets: Tensor, amount: Amount | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Mixup (Zhang et al. 2018) or CutMix (Yun et al. 2019) within a batch, one ratio per batch.
 
     Args:
         images: float (N, C, S, S).
         targets: float (N, classes).
-        recipe: the two α; with both above 0 each batch draws one of the two.
+        amount: how much is mixed; None for nothing.
         generator: draws partners, on the device of ``images``.
-        draw: draws ratio and rectangle.
     """
-    if not recipe.mixup and not recipe.cutmix:
+    if amount is None:
         return images, targets
-    mixing = Mixing.drawn(len(images), images.shape[-1], recipe, generator, draw)
+    mixing = Mixing.drawn(len(images), amount, generator)
     return mixing.of(images, images[mixing.partners]), mixing.of_targets(targets, targets[mixing.partners])
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much of a batch is mixed: what is drawn on the host, whatever the device.
+
+    Attributes:
+        ratio: how much of itself each target keeps; a number, or float32 () on the device.
+        blend: how much of itself each image keeps with mixup, likewise; None without.
+        box: left, top, right and bottom of what comes from the partner with CutMix, or int64 (4,); None without.
+    """
+
+    ratio: float | Tensor
+    blend: float | Tensor | None
+    box: tuple[int, int, int, int] | Tensor | None
+
+    @classmethod
+    def drawn(cls, side: int, recipe: Augment, draw: random.Random) -> Amount | None:
+        """For images of ``side`` px; None where the recipe mixes nothing, with both α above 0 one of the two."""
+        if not recipe.mixup and not recipe.cutmix:
+            return None
+        cut = bool(recipe.cutmix) and (not recipe.mixup or draw.random() < 0.5)
+        alpha = recipe.cutmix if cut else recipe.mixup
+        ratio = draw.betavariate(alpha, alpha)
+        if not cut:
+            return cls(ratio, ratio, None)
+        half = side * math.sqrt(1 - ratio) / 2
+        x, y = draw.uniform(0, side), draw.uniform(0, side)
+        left, right = max(0, round(x - half)), min(side, round(x + half))
+        top, bottom = max(0, round(y - half)), min(side, round(y + half))
+        return cls(1 - (right - left) * (bottom - top) / side**2, None, (left, top, right, bottom))
 
 
 @dataclass(frozen=True)
@@ -155,41 +184,31 @@ class Mixing:
 
     Attributes:
         partners: int64 (N,), with whom each image is mixed, on the device of the generator.
-        ratio: how much of itself each image keeps.
-        box: left, top, right and bottom of what comes from the partner with CutMix; None with mixup.
+        amount: and how much.
     """
 
     partners: Tensor
-    ratio: float
-    box: tuple[int, int, int, int] | None
+    amount: Amount
 
     @classmethod
-    def drawn(cls, count: int, side: int, recipe: Augment, generator: torch.Generator, draw: random.Random) -> Mixing:
-        """For ``count`` images of ``side`` px; the rest as of `mix`."""
-        cut = bool(recipe.cutmix) and (not recipe.mixup or draw.random() < 0.5)
-        alpha = recipe.cutmix if cut else recipe.mixup
-        ratio = draw.betavariate(alpha, alpha)
-        partners = torch.randperm(count, device=generator.device, generator=generator)
-        if not cut:
-            return cls(partners, ratio, None)
-        half = side * math.sqrt(1 - ratio) / 2
-        x, y = draw.uniform(0, side), draw.uniform(0, side)
-        left, right = max(0, round(x - half)), min(side, round(x + half))
-        top, bottom = max(0, round(y - half)), min(side, round(y + half))
-        return cls(partners, 1 - (right - left) * (bottom - top) / side**2, (left, top, right, bottom))
+    def drawn(cls, count: int, amount: Amount, generator: torch.Generator) -> Mixing:
+        """For ``count`` images."""
+        return cls(torch.randperm(count, device=generator.device, generator=generator), amount)
 
     def of(self, images: Tensor, others: Tensor) -> Tensor:
         """Float (n, C, S, S) images mixed with their partners."""
-        if self.box is None:
-            return torch.lerp(others, images, self.ratio)
-        left, top, right, bottom = self.box
-        images = images.clone()
-        images[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
+        if self.amount.blend is not None:
+            images = torch.lerp(others, images, self.amount.blend)
+        if self.amount.box is not None:
+            left, top, right, bottom = self.amount.box
+            places = torch.arange(images.shape[-1], device=images.device)
+            inside = ((places >= top) & (places < bottom))[:, None] & (places >= left) & (places < right)
+            images = torch.where(inside, others, images)
         return images
 
     def of_targets(self, targets: Tensor, others: Tensor) -> Tensor:
         """Float (n, classes) targets mixed likewise."""
-        return torch.lerp(others, targets, self.ratio)
+        return torch.lerp(others, targets, self.amount.ratio)
 
 
 def equalised(pixels: Tensor) -> Tensor:
@@ -266,6 +285,12 @@ def _blurred(images: Tensor, sigma: Tensor, radius: int) -> Tensor:
     flat = functional.conv2d(flat, kernel[:, None, None, :], groups=count * channels)
     flat = functional.conv2d(flat, kernel[:, None, :, None], groups=count * channels)
     return flat.view(images.shape)
+
+
+@functools.lru_cache(64)
+def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Numbers on the device, brought there once: every copy from the host would make the host wait for the device."""
+    return torch.tensor(values, dtype=torch.float32, device=device)
 
 
 def _zeros(count: int, device: torch.device) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from torch import Tensor
 from mien.training.distillation import Distilled
 from mien.training.optimisation import soft_targets
 from mien.training.sampling import epoch_rows
-from mien.training.streaming import faces_of
+from mien.training.streaming import StreamedFaces, faces_of
 from mien.training.variants import Varied
 from mien.training.votes import vote_targets
 from mien.training.weights import load_tensors, save_tensors
@@ -22,7 +21,7 @@ from mien.training.weights import load_tensors, save_tensors
 if TYPE_CHECKING:
     from mien.datasets import Split
     from mien.systems.base import Criterion
-    from mien.training.augmentation import Share
+    from mien.training.augmentation import Amount, Share
     from mien.training.given import Given
     from mien.training.parallel import Together
     from mien.training.recipe import Recipe
@@ -41,6 +40,7 @@ class Batches:
     Attributes:
         labels: int64 (N,), on the device; of all faces.
         count: batches of an epoch.
+        in_memory: whether all faces are on the device.
     """
 
     def __init__(self, run: Run, given: Given, train: Split, together: Together) -> None:
@@ -52,6 +52,7 @@ class Batches:
         shares = given.shares(labels, self.classes)
         self._shares = None if shares is None else shares.to(self.device)
         self._answers: dict[float, Tensor] = {}
+        self.in_memory = not isinstance(self._faces, StreamedFaces)
 
     def begin_stage(self, recipe: Recipe, criterion: Criterion) -> None:
         """Show faces as a stage wants it.
@@ -78,7 +79,9 @@ class Batches:
         """
         rows = epoch_rows(self.labels, self.recipe.sampling, torch.Generator().manual_seed(order))
         if self._shares is not None:
-            self._targets = vote_targets(self._shares, self.recipe.loss, torch.Generator().manual_seed(votes))
+            # Into the same memory: a recorded step goes on reading there.
+            drawn = vote_targets(self._shares, self.recipe.loss, torch.Generator().manual_seed(votes))
+            self._targets.copy_(drawn)
         # Batches of nearly equal size: no face is left out and no batch is too small for its statistics.
         return list(rows.tensor_split(self.count))
 
@@ -90,7 +93,7 @@ class Batches:
 
     @torch.no_grad()
     def made(
-        self, rows: Tensor, share: Share | None, generator: torch.Generator, draw: random.Random
+        self, rows: Tensor, share: Share | None, generator: torch.Generator, amount: Amount | None
     ) -> tuple[Tensor, Tensor]:
         """Augmented and mixed faces and their targets.
 
@@ -98,7 +101,7 @@ class Batches:
             rows: of the whole batch.
             share: this process's part of it; None for all of it.
             generator: draws variants and partners, on the device.
-            draw: draws how a batch is mixed.
+            amount: how much of the batch is mixed; None for nothing.
 
         Returns:
             Float (crops · n, channels, S, S), normalised, and probabilities (crops · n, classes).
@@ -111,10 +114,10 @@ class Batches:
         if asked_before:  # its answers are mixed as the faces are
             targets = torch.cat([targets, self._plain_answers(recipe.distill.temperature)[rows]], 1)
         targets = targets.repeat(varied.crops, 1)
-        if recipe.augment.mixup or recipe.augment.cutmix:
+        if amount is not None:
             with self.together.fabric.autocast():
                 self.together.module.before_mixing(images)
-        images, targets = varied.mixed(targets, draw)
+        images, targets = varied.mixed(targets, amount)
         if recipe.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         if distilled:

@@ -159,13 +159,14 @@ def train(
 
 def _check_side(card: Card, recipe: Recipe) -> None:
     """Refuse faces of a side that the network cannot take, before anything is written."""
-    named = (Recipe.of(card, name) for name in card.recipes)
-    ours = (recipe.input.size, recipe.input.channels, recipe.system)
-    if ours in ((one.input.size, one.input.channels, one.system) for one in named):
-        return  # the contract of systems has tried these; trying takes a second
-    from mien.systems.sides import check_side
+    named = [Recipe.of(card, name) for name in card.recipes]
+    for side in dict.fromkeys(s or recipe.input.size for s in (0, *(stage.augment.size for stage in recipe.staged))):
+        ours = (side, recipe.input.channels, recipe.system)
+        if ours in ((one.input.size, one.input.channels, one.system) for one in named):
+            continue  # the contract of systems has tried these; trying takes a second
+        from mien.systems.sides import check_side
 
-    check_side(card, recipe.input.size, channels=recipe.input.channels, options=recipe.system)
+        check_side(card, side, channels=recipe.input.channels, options=recipe.system)
 
 
 def _fit(

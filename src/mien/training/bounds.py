@@ -32,6 +32,7 @@ _RANGES = {
     ("clip",): (0, 1e9),
     ("early_stop",): (0, 100_000),
     ("ema_every",): (1, 100_000),
+    ("evaluate_every",): (1, 100_000),
     ("augment", "flip"): (0, 1),
     ("augment", "vertical_flip"): (0, 1),
     ("augment", "rotate"): (0, 180),
@@ -49,6 +50,7 @@ _RANGES = {
     ("augment", "blur"): (0, 20),
     ("augment", "degrade_probability"): (0, 1),
     ("augment", "equalise_probability"): (0, 1),
+    ("augment", "size"): (0, 1024),
     ("optim", "lr"): (1e-9, 1e3),
     ("optim", "momentum"): (0, 0.9999),
     ("optim", "weight_decay"): (0, 10),
@@ -100,6 +102,8 @@ def check(recipe: Recipe) -> None:
         raise RecipeError(f"augment.erase_area = {list(recipe.augment.erase_area)}: fractions of the face, up to 1")
     if not all(0 <= beta < 1 for beta in recipe.optim.betas):
         raise RecipeError(f"optim.betas = {list(recipe.optim.betas)}: two numbers from 0 to below 1")
+    if recipe.evaluate_every > 1 and (recipe.early_stop or recipe.schedule.name == "plateau"):
+        raise RecipeError("early_stop and the schedule plateau watch every epoch; set evaluate_every=1 or do without")
     if recipe.optim.name == "sgd" and recipe.optim.nesterov and not recipe.optim.momentum:
         raise RecipeError("optim.nesterov needs optim.momentum above 0; set one or the other")
     if recipe.augment.crops in ("five", "ten") and not recipe.input.resize:

@@ -35,8 +35,8 @@ class Checkpoint:
     optimizer: Mapping[str, Tensor]
     place: Place | None = None
 
-    def save(self, path: Path) -> None:
-        """Write it, whole or not at all."""
+    def save(self, path: Path) -> int:
+        """Write it, whole or not at all; its tensors' bytes."""
         tensors = {
             f"{part}.{name}": value
             for part in ("module", "average", "best", "optimizer")
@@ -47,6 +47,7 @@ class Checkpoint:
             tensors |= {f"place.{name}": state for name, state in self.place.states.items()}
             metadata["place"] = json.dumps(self.place.to_json())
         save_tensors(path, tensors, metadata)
+        return sum(tensor.nbytes for tensor in tensors.values())
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:

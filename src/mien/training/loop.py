@@ -31,12 +31,14 @@ from mien.results import metrics
 from mien.store import write_text
 from mien.systems.base import System, count_macs, count_parameters
 from mien.training.activations import Recomputed
+from mien.training.augmentation import Amount
 from mien.training.batch_norm import synchronised
 from mien.training.batches import Batches
 from mien.training.checkpoints import Checkpoint, optimizer_tensors, restore_optimizer
 from mien.training.distillation import Distilled
 from mien.training.optimisation import MovingAverage, learning_rate, make_criterion, make_optimizer
 from mien.training.parallel import Together, fabric_of
+from mien.training.recording import RecordedStep
 from mien.training.run import Run
 from mien.training.stopping import Place, listening
 from mien.training.trainable import Trainable
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
 
 SAVE_EVERY = 600.0
 """Seconds after which a checkpoint is written within an epoch."""
+SAVE_RATE = 32 << 20
+"""Bytes of checkpoints that are written per second of training at most: short epochs of large networks share one."""
 STEPS_BETWEEN = 16
 """Steps after which processes on accelerators ask each other whether one was told to stop."""
 
@@ -132,7 +136,8 @@ class Loop:
         self.trainable = Trainable(self.module)
         self.recomputed = Recomputed([])
         self.batches = Batches(run, given, train, self.together)
-        self.saved = time.monotonic()
+        self.saved = self.kept_until = time.monotonic()
+        self.generator = torch.Generator(self.device)
         self.place: Place | None = None
         self.log: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
@@ -155,7 +160,10 @@ class Loop:
                 self.log.append(entry)
                 if self._best_epoch() == len(self.log) - 1:
                     self.best = {name: value.detach().clone() for name, value in self._evaluated().state_dict().items()}
-                self._save()
+                if time.monotonic() >= self.kept_until:
+                    self._save()
+                else:
+                    self._write_log()
                 self.notify(Progress(entry["epoch"], self.run.recipe.planned_epochs, self.steps, self.steps, entry))
             if self.number + 1 == len(self.stages):
                 return self._finish()
@@ -187,6 +195,14 @@ class Loop:
         self.forward = self.together.wrapped(
             torch.compile(self.module.loss, dynamic=False) if recipe.compile else self.module.loss
         )
+        self.recorded: RecordedStep | None = None
+        if self.run.recipe.capture and self.device.type in RecordedStep.DEVICES:
+            if self.processes.count > 1 or not self.batches.in_memory:
+                raise RunError(
+                    "a recorded step needs one process and its faces in memory; add --set capture=false (slower, equal "
+                    "but for rounding)"
+                )
+            self.recorded = RecordedStep(self._gradients, self.module, self.generator)
         self.best = {}
 
     def _done(self) -> bool:
@@ -202,9 +218,10 @@ class Loop:
 
     def _figures(self) -> list[float]:
         """What is monitored, the higher the better, after each epoch of this stage."""
+        own = self.log[self.first :]
         if self.recipe.monitor == "loss":
-            return [-entry["selection_nll"] for entry in self.log[self.first :]]
-        return [entry["selection_accuracy"] for entry in self.log[self.first :]]
+            return [-entry.get("selection_nll", math.inf) for entry in own]
+        return [entry.get("selection_accuracy", -math.inf) for entry in own]
 
     def _evaluated(self) -> System:
         return self.average.module if self.average else self.module  # type: ignore[return-value]
@@ -212,7 +229,7 @@ class Loop:
     def _epoch(self, epoch: int, asked: Callable[[], bool]) -> dict[str, Any]:
         started = time.perf_counter()
         words = np.random.SeedSequence([self.run.seed, epoch]).generate_state(5)
-        generator = torch.Generator(self.device).manual_seed(int(words[1]))
+        generator = self.generator.manual_seed(int(words[1]))
         draw = random.Random(int(words[2]))
         batches = self.batches.drawn(int(words[0]), votes=int(words[4]))
         faces = sum(map(len, batches))
@@ -235,7 +252,7 @@ class Loop:
                 now = done / self.steps
                 factor = learning_rate(self.recipe.schedule, now, self.recipe.epochs, history, self.steps)
                 rate = self.recipe.optim.lr * factor
-                total += self._step(rows, rate, done, generator, draw)
+                total += self._step(rows, rate, done, draw)
                 self.notify(Progress(epoch, self.run.recipe.planned_epochs, step + 1, self.steps))
                 stops = self._stops(asked, step)
                 if stops or self._due(step):
@@ -249,6 +266,20 @@ class Loop:
         if not math.isfinite(loss):
             raise RunError(f"the loss became {loss} in epoch {epoch}; lower optim.lr or set clip, and train again")
         trained = time.perf_counter() - started
+        number = epoch - self.first + 1
+        due = number % self.recipe.evaluate_every == 0 or number == self.recipe.epochs
+        figures = self._selection_figures(epoch) if due else {}
+        return {
+            "epoch": epoch,
+            **({"stage": self.recipe.name} if self.run.recipe.stages else {}),
+            "loss": loss,
+            "lr": rate,
+            **figures,
+            "seconds": round(time.perf_counter() - started, 3),
+            "faces_per_second": round(faces / trained, 1),
+        }
+
+    def _selection_figures(self, epoch: int) -> dict[str, float]:
         scores = score(
             self.selection.images,
             self.recipe.input,
@@ -259,14 +290,8 @@ class Loop:
             raise RunError(f"the scores became infinite in epoch {epoch}; lower optim.lr or set clip, and train again")
         labels = np.asarray(self.selection.labels)
         return {
-            "epoch": epoch,
-            **({"stage": self.recipe.name} if self.run.recipe.stages else {}),
-            "loss": loss,
-            "lr": rate,
             "selection_accuracy": metrics.accuracy(scores.argmax(axis=1), labels),
             "selection_nll": float(metrics.nll(metrics.softmax(scores), labels)),
-            "seconds": round(time.perf_counter() - started, 3),
-            "faces_per_second": round(faces / trained, 1),
         }
 
     def _stops(self, asked: Callable[[], bool], step: int) -> bool:
@@ -287,29 +312,36 @@ class Loop:
             f"done is saved in {self.run.folder}: the same command with --resume goes on from there"
         )
 
-    def _step(self, rows: Tensor, rate: float, step: int, generator: torch.Generator, draw: random.Random) -> Tensor:
+    def _step(self, rows: Tensor, rate: float, step: int, draw: random.Random) -> Tensor:
         """One step; the sum of the losses of the faces that this process computed."""
         recipe, share = self.recipe, self.together.share(rows)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        images, targets = self.batches.made(rows, share, generator, draw)
-        with self.fabric.autocast():
-            loss = torch.stack(list(self.forward(images, targets, self.criterion).values())).sum()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(loss if share is None else loss * self.together.weight(share))
+        amount = Amount.drawn(recipe.augment.size or recipe.input.size, recipe.augment, draw)
+        loss = self.recorded(rows, amount) if self.recorded else self._gradients(rows, amount)
         if recipe.clip:
             torch.nn.utils.clip_grad_norm_(self.module.parameters(), recipe.clip)
         self.optimizer.step()
         self.together.after_step(share)
         if self.average and (step + 1) % recipe.ema_every == 0:
-            self.average.update(self.module, step // recipe.ema_every)
-        return loss.detach() * (len(rows) if share is None else len(share.rows))
+            self.average.update(step // recipe.ema_every)
+        return loss * (len(rows) if share is None else len(share.rows))
+
+    def _gradients(self, rows: Tensor, amount: Amount | None) -> Tensor:
+        """The part of a step that is the same each time, and its mean loss."""
+        share = self.together.share(rows)
+        images, targets = self.batches.made(rows, share, self.generator, amount)
+        with self.fabric.autocast():
+            loss = torch.stack(list(self.forward(images, targets, self.criterion).values())).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(loss if share is None else loss * self.together.weight(share))
+        return loss.detach()
 
     def _save(self, place: Place | None = None) -> None:
         self.saved = time.monotonic()
         if not self.processes.first:
             return
-        Checkpoint(
+        written = Checkpoint(
             log=self.log,
             module=self.module.state_dict(),
             average=self.average.module.state_dict() if self.average else {},
@@ -317,6 +349,7 @@ class Loop:
             optimizer=optimizer_tensors(self.optimizer),
             place=place,
         ).save(self._checkpoint)
+        self.kept_until = self.saved + written / SAVE_RATE
         self._write_log()
 
     def _resume(self) -> None:

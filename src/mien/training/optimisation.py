@@ -151,19 +151,22 @@ class MovingAverage:
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
         self.decay = decay
+        # Walking through the modules at every step would take a small network longer than the average itself.
+        pairs = list(zip(_state(self.module), _state(module), strict=True))
+        self._floats = _columns([pair for pair in pairs if pair[0].is_floating_point()])
+        self._others = _columns([pair for pair in pairs if not pair[0].is_floating_point()])
 
     @torch.no_grad()
-    def update(self, module: nn.Module, step: int) -> None:
-        """Move towards ``module`` after its step number ``step`` (from 0)."""
+    def update(self, step: int) -> None:
+        """Move towards what is averaged after its step number ``step`` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        floats: tuple[list[Tensor], list[Tensor]] = ([], [])
-        for ours, theirs in zip(_state(self.module), _state(module), strict=True):
-            if ours.is_floating_point():
-                floats[0].append(ours)
-                floats[1].append(theirs)
-            else:
-                ours.copy_(theirs)
-        torch._foreach_lerp_(floats[0], floats[1], 1 - decay)
+        torch._foreach_lerp_(*self._floats, 1 - decay)
+        if self._others[0]:
+            torch._foreach_copy_(*self._others)
+
+
+def _columns(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    return [ours for ours, _ in pairs], [theirs for _, theirs in pairs]
 
 
 def _state(module: nn.Module) -> list[Tensor]:

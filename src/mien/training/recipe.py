@@ -62,6 +62,9 @@ class Recipe(Written):
         extra_images: hash of the extra images that were learnt from, filled in when a training begins.
         votes: hash of the raters' votes that ``loss.targets`` takes, filled in likewise.
         searched: the search that it came from, if any.
+        evaluate_every: epochs between two looks at the selection split; each stage ends with one.
+        capture: on a GPU of NVIDIA, record the gradients of a step once as a CUDA graph and replay it, with the
+            convolutions that are fastest when tried; changes the speed, and results by rounding. Nothing elsewhere.
         stages: trainings one after the other, each a name and what it sets differently: see `staged`.
     """
 
@@ -93,6 +96,8 @@ class Recipe(Written):
     extra_images: str = later("")
     votes: str = later("")
     searched: Searched = later(factory=Searched)  # noqa: RUF009
+    evaluate_every: int = later(1)
+    capture: bool = later(False)
     stages: tuple[Mapping[str, Any], ...] = later(())
 
     def __post_init__(self) -> None:
@@ -153,7 +158,7 @@ class Recipe(Written):
 # What a stage may set; the rest is about the whole training.
 _STAGE = {
     *("name", "epochs", "batch_size", "augment", "optim", "schedule", "loss", "sampling", "monitor"),
-    *("ema", "ema_every", "clip", "early_stop", "keep", "trainable", "distill"),
+    *("ema", "ema_every", "clip", "early_stop", "keep", "trainable", "distill", "evaluate_every"),
 }
 _STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 

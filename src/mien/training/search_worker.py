@@ -164,7 +164,7 @@ def _train(trial: Any, study: Any, space: Space, plan: Plan, data: FaceSet) -> N
     started = time.perf_counter()
 
     def watch(progress: Progress) -> None:
-        if progress.entry is None:
+        if progress.entry is None or "selection_accuracy" not in progress.entry:
             return
         with _taken_over(), quiet():
             trial.report(progress.entry["selection_accuracy"], progress.epoch)

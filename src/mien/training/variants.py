@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import random
-
 import torch
 from torch import Tensor
 
-from mien.training.augmentation import Mixing, Share, augment, mix
+from mien.training.augmentation import Amount, Mixing, Share, augment, mix
 from mien.training.recipe import Recipe
 from mien.training.streaming import Faces
 
@@ -41,24 +39,23 @@ class Varied:
             self.images = self._made(share, generator)
         self.crops = len(self.images) // len(rows if share is None else share.rows)
 
-    def mixed(self, targets: Tensor, draw: random.Random) -> tuple[Tensor, Tensor]:
+    def mixed(self, targets: Tensor, amount: Amount | None) -> tuple[Tensor, Tensor]:
         """Images and targets after mixup or CutMix, where the recipe has them.
 
         Args:
             targets: float (crops · N, classes) of the whole batch.
-            draw: draws ratio and rectangle.
+            amount: how much is mixed; None for nothing.
 
         Returns:
             Float (crops · n, channels, S, S) and (crops · n, classes).
         """
-        augmentation, share = self.recipe.augment, self.share
+        share = self.share
         if share is None:
-            return mix(self.images, targets, augmentation, self.generator, draw)
+            return mix(self.images, targets, amount, self.generator)
         own = torch.cat([share.rows + crop * share.count for crop in range(self.crops)])
-        if not augmentation.mixup and not augmentation.cutmix:
+        if amount is None:
             return self.images, targets[own]
-        whole = self.crops * share.count
-        mixing = Mixing.drawn(whole, self.images.shape[-1], augmentation, self.generator, draw)
+        mixing = Mixing.drawn(self.crops * share.count, amount, self.generator)
         partners = mixing.partners[own]
         images = mixing.of(self.images, self._others(partners, share.count))
         return images, mixing.of_targets(targets[own], targets[partners])
