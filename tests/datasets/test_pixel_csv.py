@@ -188,3 +188,29 @@ def test_lines_are_counted_across_blocks(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(pixel_csv, "_READ", 3000)
     with pytest.raises(DataError, match="line 6, column 1: the emotion is '9'"):
         read(edited(6, "4,", "9,"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("0,0 9 10 ", "0, 9 10 ", "2,303 pixels"),  # a space in the place of the first number
+        ("0,0 9 10 ", "0,0  10 ", "2,303 pixels"),
+        ("0,0 9 10 ", "0,0:9 10 ", "pixel 1 is '0:9'"),
+        ("0,0 9 10 ", "0,0/9 10 ", "pixel 1 is '0/9'"),
+        ("0,0 9 10 ", "0,0,9 10 ", "fields instead of"),
+        ("0,0 9 10 ", "0,0000 9 10 ", "pixel 1 is '0000'"),
+        (" 99 100 ", " 99 0100 ", "pixel 5 is '0100'"),
+        (" 99 100 ", " 99\t100 ", r"pixel 4 is '99\\t100'"),
+        (" 99 100 ", " 99\x00100 ", r"pixel 4 is '99\\x00100'"),
+        (" 99 100 ", " 99 3\x10 ", r"pixel 5 is '3\\x10'"),
+    ],
+)
+@pytest.mark.parametrize("columns", COLUMNS[:3])
+def test_what_only_looks_like_a_line_is_refused(old: str, new: str, words: str, columns: str) -> None:
+    """The fast way counts spaces and digits; each of these would come out even if it looked at nothing else."""
+    text = FACES.csv(columns).decode()
+    if columns == COLUMNS[1]:
+        old, new = ("0,Training," + part.removeprefix("0,") if part.startswith("0,") else part for part in (old, new))
+    assert old in text
+    with pytest.raises(DataError, match=words):
+        read(text.replace(old, new, 1).encode())

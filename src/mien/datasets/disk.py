@@ -24,7 +24,12 @@ _ARRAYS = ("images", "labels", "splits", "groups")
 
 
 def write_face_set(
-    face_set: FaceSet, folder: Path, *, shards: bool = False, progress: Callable[[int, int], None] | None = None
+    face_set: FaceSet,
+    folder: Path,
+    *,
+    shards: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    scratch: Path | None = None,
 ) -> FaceSet:
     """Store ``face_set`` in ``folder``, replacing what is there, and open it.
 
@@ -33,6 +38,8 @@ def write_face_set(
         folder: where.
         shards: images as PNG in shards, decoded when they are looked at, instead of one array to be mapped.
         progress: told the images packed and how many there are.
+        scratch: a folder on the same disk whose files are needed no more afterwards: images that are mapped from one
+            of them are stored by moving it.
     """
     with atomic_directory(folder) as part:
         arrays: tuple[npt.NDArray[Any], ...] = (face_set._images, face_set._labels, face_set.splits, face_set.groups)
@@ -40,6 +47,9 @@ def write_face_set(
             if name == "images" and shards:
                 (part / _SHARDS).mkdir()
                 write_shards(array, part / _SHARDS, progress)
+                continue
+            if scratch is not None and (made := _file_of(array, scratch)) is not None:
+                made.replace(part / f"{name}.npy")
                 continue
             np.save(part / f"{name}.npy", array, allow_pickle=False)
         for index, attribute in enumerate(face_set.attributes.values()):
@@ -99,6 +109,16 @@ def open_face_set(folder: str | Path) -> FaceSet:
         _folder=folder,
         attributes=attributes,
     )
+
+
+def _file_of(array: npt.NDArray[Any], folder: Path) -> Path | None:
+    """The .npy in ``folder`` that holds just this array, if it is mapped from one."""
+    name = getattr(array, "filename", None)  # of a numpy.memmap and its views; not of its copies
+    if name is None or (path := Path(name).resolve()).parent != folder.resolve():
+        return None
+    whole = np.load(path, mmap_mode="r", allow_pickle=False)
+    same = array.flags.c_contiguous and (array.shape, array.dtype) == (whole.shape, whole.dtype)
+    return path if same else None
 
 
 def _map(path: Path) -> npt.NDArray[Any]:

@@ -24,6 +24,7 @@ from mien.datasets.readers.sources import Source, open_source
 from mien.errors import DataError
 from mien.labels import FER2013
 from mien.store.archives import Member, Readable
+from mien.store.growing import StorageError
 
 T = TypeVar("T")
 
@@ -41,12 +42,14 @@ _NO_SELECTION = (
 )
 
 
-def read_fer2013(path: Path, progress: Progress | None = None) -> FaceSet:
-    """Read FER2013 from a file, folder or archive into memory, and compare it with the published data set.
+def read_fer2013(path: Path, progress: Progress | None = None, scratch: Path | None = None) -> FaceSet:
+    """Read FER2013 from a file, folder or archive, and compare it with the published data set.
 
     Args:
         path: see `_LAYOUTS`, or the message when nothing fits.
         progress: told how much is done.
+        scratch: a folder in which the images of a csv are written to a file as they come, for `write_face_set` to
+            take it; without it, and from other layouts, they are in memory.
 
     Returns:
         A face set whose ``info`` holds ``format``, ``source``, ``order``, ``lossy``, ``md5``, ``notes`` and the fields
@@ -54,9 +57,12 @@ def read_fer2013(path: Path, progress: Progress | None = None) -> FaceSet:
 
     Raises:
         DataError: the source is broken, or in no layout that is known; the message names the place.
+        StorageError: nothing can be written in ``scratch``.
     """
     try:
-        table = _read_table(open_source(path), path, progress)
+        table = _read_table(open_source(path), path, progress, scratch)
+    except StorageError:
+        raise
     except OSError as error:
         raise DataError(f"it cannot be read ({error}); check the file and its rights", file=path) from error
     face_set, order = _face_set(table), "as published"
@@ -85,14 +91,14 @@ def _face_set(table: FaceTable) -> FaceSet:
     )
 
 
-def _read_table(source: Source, path: Path, progress: Progress | None) -> FaceTable:
+def _read_table(source: Source, path: Path, progress: Progress | None, scratch: Path | None) -> FaceTable:
     members = [member for member in source.members() if not member.name.startswith("__MACOSX/")]
     by_name: dict[str, Member] = {}
     for member in members:
         by_name.setdefault(member.name.rsplit("/", 1)[-1].lower(), member)
     for name in ("fer2013.csv", "icml_face_data.csv"):
         if name in by_name:
-            return _complete_csv(_csv(source, by_name[name], progress))
+            return _complete_csv(_csv(source, by_name[name], progress, scratch))
     pictures = [member for member in members if is_picture(member.name)]
     if pictures and "train.csv" not in by_name:
         return read_folders(source, pictures, progress)
@@ -106,18 +112,19 @@ def _read_table(source: Source, path: Path, progress: Progress | None) -> FaceTa
     if len(arrays) == 1 and not tables:
         return _one(source, arrays[0], lambda stream, label: read_npz(io.BytesIO(stream.read()), label))
     if len(tables) == 1:
-        return _complete_csv(_csv(source, tables[0], progress))
+        return _complete_csv(_csv(source, tables[0], progress, scratch))
     if not members:
         raise DataError(f"there is nothing in it; {_LAYOUTS}", file=path)
     some = ", ".join(member.name for member in members[:3]) + (", …" if len(members) > 3 else "")
     raise DataError(f"none of its {len(members):,} files ({some}) fits a layout of FER2013; {_LAYOUTS}", file=path)
 
 
-def _csv(source: Source, member: Member, progress: Progress | None) -> CsvFaces:
+def _csv(source: Source, member: Member, progress: Progress | None, scratch: Path | None = None) -> CsvFaces:
+    images = scratch and scratch / "images.npy"
     return _one(
         source,
         member,
-        lambda stream, label: read_pixel_csv(stream, label, size=member.size, progress=progress),
+        lambda stream, label: read_pixel_csv(stream, label, size=member.size, progress=progress, images=images),
     )
 
 

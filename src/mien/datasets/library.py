@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from mien.datasets.readers import Progress
 from mien.datasets.readers.records import PICTURES
 from mien.errors import DataError, InputError
 from mien.registry import Registry
-from mien.store import cache_dir, write_text
+from mien.store import cache_dir, scratch_directory, write_text
+from mien.store.growing import StorageError
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class DataSet:
         name: what `load_dataset` calls it.
         title: one line for people.
         read: turns a source path into a face set in memory; None if it needs no files.
+        scratch: whether ``read`` takes a third argument, a folder to write images to while they come, so that they
+            need not be written once more.
         make: makes it from options; None if it needs files.
         derive: another data set, and what makes this one from it; None if it stands alone.
         add: of a derived data set: keeps what its own files say beside that other one; None if it has none.
@@ -39,15 +43,19 @@ class DataSet:
 
     name: str
     title: str
-    read: Callable[[Path, Progress | None], FaceSet] | None = None
+    read: Callable[..., FaceSet] | None = None
     make: Callable[..., FaceSet] | None = None
     derive: tuple[str, Callable[[FaceSet], FaceSet]] | None = None
     add: Callable[[str | Path], object] | None = None
     card: Card | None = None
+    scratch: bool = False
 
 
 DATASETS: Registry[DataSet] = Registry("data set")
-DATASETS.add("fer2013", DataSet("fer2013", "FER2013, 35,887 faces of seven expressions (ICML 2013)", read=read_fer2013))
+DATASETS.add(
+    "fer2013",
+    DataSet("fer2013", "FER2013, 35,887 faces of seven expressions (ICML 2013)", read=read_fer2013, scratch=True),
+)
 DATASETS.add(
     "ferplus",
     DataSet(
@@ -150,28 +158,57 @@ def import_dataset(
     if entry.read is None:
         raise InputError(f"{name} needs no import: mien.load_dataset({name!r}) makes it")
     source = Path(path)
-    face_set = entry.read(source, progress)
-    state = _state(source)
-    shards = face_set._images.nbytes > LARGE if shards is None else shards
-    # Named by content and format, so that an open face set never changes under its reader.
-    folder = "-".join(
-        [face_set.fingerprint[:16], *re.findall("[a-z]+", str(face_set.info["format"]).lower()), *["shards"] * shards]
-    )
+    with contextlib.ExitStack() as stack:
+        scratch = None
+        # An open file cannot be moved on Windows, so there the images are read into memory.
+        if entry.scratch and os.name == "posix":
+            with _storing(name):
+                scratch = stack.enter_context(_scratch(name))
+        with _storing(name, StorageError):
+            face_set = entry.read(source, progress, *[scratch] * entry.scratch)
+        state = _state(source)
+        shards = face_set._images.nbytes > LARGE if shards is None else shards
+        # Named by content and format, so that an open face set never changes under its reader.
+        layout = re.findall("[a-z]+", str(face_set.info["format"]).lower())
+        folder = "-".join([face_set.fingerprint[:16], *layout, *["shards"] * shards])
+        with _storing(name):
+            target = cache_dir("datasets", name) / folder
+            stored = write_face_set(face_set, target, shards=shards, progress=progress, scratch=scratch)
+            index = _read_index(name)
+            sources = [known for known in index["sources"] if known["path"] != state["path"]]
+            sources.append({**state, "folder": folder})
+            write_text(
+                cache_dir("datasets", name, "sources.json"),
+                json.dumps({"layout": LAYOUT, "latest": folder, "sources": sources}, indent=1, ensure_ascii=False),
+            )
+    return stored
+
+
+@contextlib.contextmanager
+def _storing(name: str, kind: type[OSError] = OSError) -> Iterator[None]:
+    """Where such an error means that the cache cannot be written to, in words."""
     try:
-        stored = write_face_set(face_set, cache_dir("datasets", name) / folder, shards=shards, progress=progress)
-        index = _read_index(name)
-        sources = [known for known in index["sources"] if known["path"] != state["path"]]
-        sources.append({**state, "folder": folder})
-        write_text(
-            cache_dir("datasets", name, "sources.json"),
-            json.dumps({"layout": LAYOUT, "latest": folder, "sources": sources}, indent=1, ensure_ascii=False),
-        )
-    except OSError as error:
+        yield
+    except kind as error:
         raise DataError(
             f"the imported data set cannot be stored there ({error}); make room, or let MIEN_CACHE name another folder",
             file=cache_dir("datasets", name),
         ) from error
-    return stored
+
+
+@contextlib.contextmanager
+def _scratch(name: str) -> Iterator[Path]:
+    """A scratch folder beside what is stored of a data set, on the same disk; folders made for it go if it fails."""
+    base = cache_dir("datasets", name)
+    made = [folder for folder in (base, *base.parents) if not folder.exists()]
+    try:
+        with scratch_directory(base) as scratch:
+            yield scratch
+    except BaseException:
+        for folder in made:
+            with contextlib.suppress(OSError):  # somebody else has put something there
+                folder.rmdir()
+        raise
 
 
 def imported(name: str) -> list[dict[str, Any]]:
