@@ -83,20 +83,30 @@ def speeds(record: Mapping[str, Any]) -> Iterator[str]:
     yield f"({record['threads']} threads): batches of {record['batch']} faces, each system in the architecture, at the"
     yield f"input and in the precision of its recipe `{record['recipe']}`, in a process of its own, without"
     yield f"`torch.compile`. In brackets: how many times the time of `{record['reference']}` in the same run. Peak"
-    yield "memory is that of the process while it trains."
+    yield "memory is that of the process while it trains. What bounds a step: the share it reaches of the speed of one"
+    yield "large matrix product on the same machine, the stages that take its time, and the kinds of operation."
     if (record.get("others") or 0) > 0.05:
         yield f"Other programs used {record['others']:.0%} of the processor meanwhile."
-    yield "\n| id | input | parameters | MACs | trained faces/s | recognised faces/s | peak memory |"
-    yield "|---|---|---|---|---|---|---|"
+    head = ("id", "input", "parameters", "MACs", "trained faces/s", "recognised faces/s", "peak memory",
+            "of a matrix product", "stages of a step", "operations")  # fmt: skip
+    yield f"\n| {' | '.join(head)} |"
+    yield "|---" * len(head) + "|"
     for name, row in rows.items():
         if "failed" in row:
-            yield f"| [{name}]({name}.md) | {row['failed']} | | | | | |"
+            yield f"| [{name}]({name}.md) | {row['failed']} |" + " |" * (len(head) - 2)
             continue
         size = " × ".join(map(str, row["input"]))
         times = [_times(row, base, key) for key in ("train_faces_per_second", "faces_per_second")]
         cells = (f"[{name}]({name}.md)", size, _large(row["parameters"]), _large(row["macs"]), *times,
-                 f"{row['peak_bytes'] / 1e9:.2f} GB")  # fmt: skip
+                 f"{row['peak_bytes'] / 1e9:.2f} GB", f"{100 * row['share_of_matrix_product']:.0f} %",
+                 _largest(row["stages"]), _largest(row["operations"]))  # fmt: skip
         yield f"| {' | '.join(cells)} |"
+
+
+def _largest(shares: Mapping[str, float], least: float = 0.15) -> str:
+    """What takes at least that share of the time, the largest first."""
+    ranked = sorted(shares.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name} {share:.0%}".replace("%", " %") for name, share in ranked if share >= least)
 
 
 def _times(row: Mapping[str, Any], base: Mapping[str, Any] | None, key: str) -> str:

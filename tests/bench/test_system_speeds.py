@@ -21,6 +21,10 @@ ROW = {
     "train_faces_per_second": 400.0,
     "faces_per_second": 2000.0,
     "peak_bytes": 812_000_000,
+    "share_of_matrix_product": 0.216,
+    "matrix_product_flops": 10**12,
+    "stages": {"augmentation": 0.04, "forward": 0.3, "backward": 0.5, "optimiser": 0.16},
+    "operations": {"convolution": 0.62, "matrix product": 0.01, "normalisation": 0.2, "other": 0.17},
 }
 RECORD: dict[str, Any] = {
     "date": "2026-01-02",
@@ -67,6 +71,12 @@ def test_a_system_is_measured_as_its_recipe_trains_it(measuring: ModuleType) -> 
     assert found["train_faces_per_second"] > 0
     assert found["faces_per_second"] > 0
     assert found["peak_bytes"] > 50e6
+    assert 0 < found["share_of_matrix_product"] < 1
+    assert found["matrix_product_flops"] > 1e9
+    assert set(found["stages"]) == set(measuring.STAGES)
+    assert sum(found["stages"].values()) == pytest.approx(1, abs=0.01)
+    assert set(found["operations"]) == {*measuring.OPERATIONS, "other"}
+    assert found["operations"]["convolution"] > 0.05
 
 
 def test_what_fails_is_said_and_ends_nothing(measuring: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +104,8 @@ def test_the_table_of_the_documents() -> None:
     assert "on a processor\n(2 threads)" in text
     assert "Other programs used 20% of the processor meanwhile." in text
     assert "| [resnet18](resnet18.md) | 1 × 48 × 48 | 1.50 M | 96.3 M | 50 (8.0×) | 5.0 (400.0×) | 0.81 GB |" in text
-    assert "| [emonext-xl](emonext-xl.md) | not enough memory |" in text
+    assert "| 22 % | backward 50 %, forward 30 %, optimiser 16 % | convolution 62 %, normalisation 20 %, other" in text
+    assert "| [emonext-xl](emonext-xl.md) | not enough memory | | | | | | | | |" in text
 
 
 def test_the_pages_have_sizes_in_readable_units() -> None:
