@@ -3,13 +3,16 @@
     python benchmarks/training_queue.py --data fer2013.npz --out out --budget 540s
     python benchmarks/training_queue.py --data fer2013.npz --out out --budget 540s --systems compact,vggnet --parallel 6
     python benchmarks/training_queue.py --data drawn --out out --budget 300s --steps 2    # tries everything, on a CPU
+    python benchmarks/training_queue.py --plan                                  # what it would take, estimated
     python benchmarks/training_queue.py --collect out                                     # at home: check and take over
 
-What is wanted stands in `training_queue.toml`, in that order. Each job is a process of its own: it measures an epoch
-under the load of its neighbours, takes the longest of its lengths that fits the time left (or says that none does),
-trains with the one training loop, rounds the weights to half precision, and measures these weights. Small networks
-keep no accelerator busy alone, so several jobs run at once. After each job the results, the ledger and the logs are
-packed into one file, then the weights in pieces of 16 MiB, so that a machine that goes away takes nothing with it.
+What is wanted stands in `training_queue.toml`, in that order. Each job is a process of its own. The first seed of an
+entry measures an epoch under the load of its neighbours and takes the longest of the lengths that fits the time left
+(or says that none does); its other seeds take the same one, since only runs of one recipe have a mean. A job trains
+with the one training loop, rounds the weights to half precision, and measures these weights. Small networks keep no
+accelerator busy alone, so several jobs run at once. After each job the results, the ledger and the logs are packed into
+one file, then the weights in pieces of 16 MiB, 64 MiB in all, so that a machine that goes away takes nothing with it.
+Where no checkout's history travels along, MIEN_COMMIT names the commit.
 
 `--collect` takes what came back into `results/` and `runs/`. The ledger that came back must continue the one at home.
 
@@ -36,8 +39,14 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 PIECE = (16 << 20) - 4096
 PIECES = 7  # and one file of results: eight in all
+ALL = (64 << 20) - (1 << 19)
+"""Bytes that come back at most, results and weights together."""
 RESERVE = 12.0
 """Seconds kept for measuring and packing after a job's last epoch."""
+PATIENCE = 5.0
+"""Seconds between asking a job to end and ending it."""
+MARGIN = 1.15
+"""By which an epoch may become slower than it was measured: what does not reach its end is lost."""
 PROBE_STEPS = 30
 
 
@@ -53,6 +62,7 @@ class Job:
         set: changes of the recipe, as `mien train --set`.
         views: under which the finished run is measured; none: selection only, and the test split stays sealed.
         weights: bring the weights back.
+        entry: number of its entry in the table, which all its seeds have in common.
     """
 
     system: str
@@ -62,10 +72,15 @@ class Job:
     set: tuple[str, ...] = ()
     views: tuple[str, ...] = ("one",)
     weights: bool = True
+    entry: int = 0
 
     @property
     def name(self) -> str:
         return f"{self.system}-{self.recipe}-s{self.seed}" + "".join(f"-{s}" for s in self.set)
+
+
+UNRECORDABLE = "cannot be recorded"
+"""In the message of a training whose step no graph can hold: it is tried once more without."""
 
 
 class OutOfTimeError(Exception):
@@ -82,6 +97,8 @@ def main() -> None:
     parser.add_argument("--parallel", type=int, default=0, help="jobs at once; by default 6 on CUDA and 1 elsewhere")
     parser.add_argument("--steps", type=int, default=0, help="a trial: so many steps of every job, nothing recorded")
     parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="the ledger to continue")
+    parser.add_argument("--plan", action="store_true", help="print estimates of all jobs and train nothing")
+    parser.add_argument("--peak", type=float, help="operations per second of the device; an H200's for --plan")
     parser.add_argument("--collect", type=Path, metavar="OUT", help="take over what came back")
     parser.add_argument("--runs", type=Path, default=HERE.parent / "runs", help="where --collect puts runs")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -89,6 +106,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.collect:
         sys.exit(collect(options.collect, options.results, options.runs))
+    if options.plan:
+        print(plan(wanted(options.jobs, options.systems), options.peak or 0.0, options.budget))
+        return
     if options.out is None:
         parser.error("give --out FOLDER")
     if options.worker:
@@ -105,17 +125,45 @@ def seconds(text: str) -> float:
 
 
 def wanted(path: Path, systems: str) -> list[Job]:
-    """The table's jobs, seed by seed as they stand, of these systems only."""
+    """The table's jobs, seed by seed as they stand, of these systems only; what `every` sets comes first."""
     only = [name for name in systems.split(",") if name]
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    every = tuple(table.get("every", {}).get("set", ()))
     jobs = []
-    for entry in tomllib.loads(path.read_text(encoding="utf-8"))["job"]:
+    for number, entry in enumerate(table["job"]):
         seeds = entry.pop("seeds", [0])
-        plain = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
-        jobs += [Job(seed=seed, recipe=plain.pop("recipe", "mien"), **plain) for seed in seeds[:1]]
-        jobs += [replace(jobs[-1], seed=seed) for seed in seeds[1:]]
+        plain = {"recipe": "mien", **{k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}}
+        plain["set"] = (*every, *plain.get("set", ()))
+        jobs += [Job(seed=seed, entry=number, **plain) for seed in seeds]
     if unknown := sorted(set(only) - {job.system for job in jobs}):
         sys.exit(f"the table has no job for {', '.join(unknown)}")
     return [job for job in jobs if not only or job.system in only]
+
+
+def plan(jobs: list[Job], peak: float, budget: float) -> str:
+    """What each job would take alone on the device, estimated, and how many calls of this budget all of them."""
+    from estimate import FACES, PEAKS, SHARE, estimate
+
+    from mien import systems
+    from mien.training import Recipe
+
+    peak, total, besides = peak or PEAKS["H200"], 0.0, 2 * RESERVE / 3
+    lines = [
+        f"Estimated at {SHARE:.0%} of {peak / 1e12:.0f} TFLOP/s, or by kernels where they take longer.\n",
+        f"{'job':34} {'MMAC':>6} {'px':>3} {'TFLOP/epoch':>11} {'s/epoch':>8} {'epochs':>6} {'s':>5} {'calls':>6}",
+    ]
+    for job in jobs:
+        recipe = Recipe.of(systems.card(job.system), job.recipe).set(job.set)
+        work = estimate(recipe, recipe.input.channels)
+        each = work.seconds(FACES, recipe.batch_size, peak=peak, recorded=recipe.capture)
+        total += each * job.epochs[0] + besides
+        lines.append(
+            f"{f'{job.system} {job.recipe} s{job.seed}':34} {work.macs / 1e6:6.0f} {recipe.input.size:3} "
+            f"{work.flops * FACES / 1e12:11.1f} {each:8.2f} {job.epochs[0]:6} {each * job.epochs[0]:5.0f} "
+            f"{total / budget:6.1f}"
+        )
+    lines.append(f"\ncalls: of {budget:.0f} s that all jobs up to this one take, with {besides:.0f} s besides each.")
+    return "\n".join(lines)
 
 
 # --- the parent: starts jobs, packs what is finished ------------------------------------------------------------------
@@ -142,12 +190,17 @@ def supervise(options: argparse.Namespace) -> int:
     cuda = device() == "cuda"
     parallel = options.parallel or (6 if cuda else 1)
     prepare(options.data)
+    if not options.steps and not known_commit():
+        print("no commit is known here, and results will say so: set MIEN_COMMIT", file=sys.stderr)
     print(f"{len(jobs)} jobs, {parallel} at once on {device()}, {options.budget:.0f} s", flush=True)
     running: dict[subprocess.Popen[bytes], Job] = {}
-    failed = 0
+    failed, asked = 0, 0.0
     while jobs or running:
-        while jobs and len(running) < parallel and deadline - time.time() > 3 * RESERVE:
-            job = jobs.pop(0)
+        while len(running) < parallel and deadline - time.time() > 3 * RESERVE:
+            job = startable(jobs, list(running.values()), state)
+            if job is None:
+                break
+            jobs.remove(job)
             running[start(job, options, deadline)] = job
         done = [process for process in running if process.poll() is not None]
         for process in done:
@@ -155,17 +208,38 @@ def supervise(options: argparse.Namespace) -> int:
             failed += process.returncode != 0
             line = (state / f"{slug(job)}.status").read_text() if (state / f"{slug(job)}.status").exists() else "failed"
             print(f"{time.time() - began:6.1f} s  {job.name}: {line}", flush=True)
+            if UNRECORDABLE in line:
+                jobs.insert(0, replace(job, set=(*job.set, "capture=false")))
             pack(state, out)
         if jobs and deadline - time.time() <= 3 * RESERVE:
             print(f"no time for {', '.join(job.name for job in jobs)}", flush=True)
             jobs = []
         if time.time() > deadline + RESERVE:
+            asked = asked or time.time()
             for process in running:
-                process.terminate()
+                # A training that is asked to end finishes its step first, and a step that compiles takes its time.
+                process.terminate() if time.time() < asked + PATIENCE else process.kill()
         time.sleep(0.2)
     pack(state, out)
     print(f"{time.time() - began:6.1f} s  packed into {out}", flush=True)
     return 1 if failed else 0
+
+
+def startable(jobs: list[Job], running: list[Job], state: Path) -> Job | None:
+    """The next job whose length is known, or that is the first of its entry to find it out."""
+    finding = {job.entry for job in running if not length(job, state).exists()}
+    return next((job for job in jobs if job.entry not in finding), None)
+
+
+def length(job: Job, state: Path) -> Path:
+    """Where the first seed of an entry notes how many epochs all of them train."""
+    return state / f"entry{job.entry}.epochs"
+
+
+def known_commit() -> bool:
+    from mien.results.provenance import source_state
+
+    return source_state()[0] is not None
 
 
 def device() -> str:
@@ -190,17 +264,24 @@ def start(job: Job, options: argparse.Namespace, deadline: float) -> subprocess.
     return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 
+def write_whole(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    part.replace(path)
+
+
 def slug(job: Job) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "_", job.name)
 
 
 def pack(state: Path, out: Path) -> None:
-    """One file of results, ledger, logs and run descriptions; then the weights, cut into pieces, smallest first."""
+    """One file of results, ledger, logs and run descriptions; then the weights, cut into pieces, first come first."""
     names = [p for p in sorted(state.rglob("*")) if p.is_file() and ".probe" not in p.parts]
     small = [p for p in names if p.suffix in (".json", ".jsonl", ".npz", ".toml", ".log", ".status")]
     write_tar(out / "results.tar.gz", small, state, "w:gz")
-    left, chosen = PIECES * PIECE - (1 << 20), []
-    for path in sorted((p for p in names if p.name == "weights.half.safetensors"), key=lambda p: p.stat().st_size):
+    left, chosen = min(PIECES * PIECE, ALL - (out / "results.tar.gz").stat().st_size) - (1 << 16), []
+    halves = [path for path in names if path.name == "weights.half.safetensors"]
+    for path in sorted(halves, key=lambda path: path.stat().st_mtime):
         if path.stat().st_size + 2048 < left:
             left -= path.stat().st_size + 2048
             chosen.append(path)
@@ -230,6 +311,7 @@ def work(job: Job, options: argparse.Namespace) -> None:
     """Train, round, measure; what happened goes into the job's status file."""
     import mien
     from mien import systems
+    from mien.errors import RunError
     from mien.training import Recipe
 
     state = options.out.parent / f".{options.out.name}.work"
@@ -251,14 +333,19 @@ def work(job: Job, options: argparse.Namespace) -> None:
             print(json.dumps(now.entry), flush=True)
 
     try:
-        epochs = 1
-        if not options.steps:
+        epochs, known = 1, length(job, state)
+        if not options.steps and not known.exists():
             per_epoch = probe(job, base, data, state, where)
-            fitting = [count for count in job.epochs if count * per_epoch < left()]
+            fitting = [count for count in job.epochs if count * per_epoch * MARGIN < left()]
             if not fitting:
-                status.write_text(f"left out: {per_epoch:.1f} s per epoch, {left():.0f} s left")
+                status.write_text(f"left out: {per_epoch:.2f} s per epoch, {left():.0f} s left")
                 return
-            epochs = fitting[0]
+            write_whole(known, f"{fitting[0]} {per_epoch}")
+        if not options.steps:
+            epochs, per_epoch = int((said := known.read_text().split())[0]), float(said[1])
+            if epochs * per_epoch * MARGIN > left():
+                status.write_text(f"left out: {epochs} epochs of {per_epoch:.2f} s, {left():.0f} s left")
+                return
         recipe = base.with_(epochs=epochs)
         run = mien.train(
             job.system, train_split, data.selection, recipe=recipe, seed=job.seed, out=state / "runs",
@@ -266,6 +353,11 @@ def work(job: Job, options: argparse.Namespace) -> None:
         )  # fmt: skip
     except OutOfTimeError:
         status.write_text("unfinished: the time ran out")
+        return
+    except RunError as error:
+        if UNRECORDABLE not in str(error):
+            raise
+        status.write_text(str(error))
         return
     run = halve(run.folder)
     selection = mien.evaluate(run, data.selection, views="one", results=state / "results", device=where)
@@ -296,23 +388,27 @@ def probe(job: Job, recipe: Any, data: Any, state: Path, where: str) -> float:
     some = data.train.subset(range(min(len(data.train), PROBE_STEPS * recipe.batch_size)))
     steps = math.ceil(len(some) / recipe.batch_size)
     folder = state / "runs" / ".probe" / slug(job)
-    short = recipe.with_(epochs=2, early_stop=0, keep="last")
+    short = recipe.with_(epochs=2, early_stop=0, keep="last", evaluate_every=1)
     run = mien.train(job.system, some, data.selection, recipe=short, seed=0, out=folder, device=where)
     entry = run.log[-1]
     trained = len(some) / entry["faces_per_second"]
     shutil.rmtree(folder, ignore_errors=True)
-    return float(trained * math.ceil(len(data.train) / recipe.batch_size) / steps + entry["seconds"] - trained)
+    measured = (entry["seconds"] - trained) / recipe.evaluate_every
+    return float(trained * math.ceil(len(data.train) / recipe.batch_size) / steps + measured)
 
 
 def halve(folder: Path) -> Any:
-    """Round the weights to half precision and make that the run: what is measured is what can be brought back."""
+    """Round the weights to half precision and make that the run: what is measured is what can be brought back.
+
+    Vectors stay as they are: they take no room, and a variance need not lie within what half precision can say.
+    """
     import torch
 
     from mien.training import Run
     from mien.training.weights import hash_weights, load_tensors, save_tensors
 
     state, metadata = load_tensors(folder / "weights.safetensors")
-    half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    half = {k: v.half() if v.is_floating_point() and v.ndim > 1 else v for k, v in state.items()}
     whole = {k: v.float() if v.dtype == torch.float16 else v for k, v in half.items()}
     save_tensors(folder / "weights.half.safetensors", half, metadata)
     save_tensors(folder / "weights.safetensors", whole, metadata)

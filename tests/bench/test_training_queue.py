@@ -45,6 +45,63 @@ def test_only_some_systems(queue: ModuleType) -> None:
         queue.wanted(table, "nothing")
 
 
+def test_the_first_seed_of_an_entry_finds_the_length_of_all(queue: ModuleType, tmp_path: Path) -> None:
+    jobs = queue.wanted(ROOT / "benchmarks" / "training_queue.toml", "compact,vggnet")
+    first, second = jobs[0], next(job for job in jobs if job.system == "vggnet")
+    assert queue.startable(jobs, [], tmp_path) is first
+    assert queue.startable(jobs[1:], [first], tmp_path) is second, "seeds wait for the first of their entry"
+    assert queue.startable(jobs[1:3], [first], tmp_path) is None
+    queue.write_whole(queue.length(first, tmp_path), "300 0.5")
+    assert queue.startable(jobs[1:], [first], tmp_path) is jobs[1]
+
+
+def test_the_plan_has_a_line_per_job(queue: ModuleType) -> None:
+    jobs = queue.wanted(ROOT / "benchmarks" / "training_queue.toml", "compact")
+    told = queue.plan(jobs, 0.0, 540.0)
+    assert [line.split()[:3] for line in told.splitlines() if line.startswith("compact")] == [
+        ["compact", "mien", f"s{seed}"] for seed in range(3)
+    ]
+    assert "989 TFLOP/s" in told
+
+
+def test_what_comes_back_stays_below_the_limit(
+    queue: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "PIECE", 100_000)
+    monkeypatch.setattr(queue, "ALL", 350_000)
+    state, out = tmp_path / "state", tmp_path / "out"
+    out.mkdir()
+    for number in range(5):
+        (state / "runs" / str(number)).mkdir(parents=True)
+        (state / "runs" / str(number) / "weights.half.safetensors").write_bytes(bytes(100_000))
+    queue.pack(state, out)
+    files = list(out.iterdir())
+    assert 200_000 < sum(file.stat().st_size for file in files) <= 350_000
+    assert max(file.stat().st_size for file in files) <= 100_000
+
+
+def test_rounding_spares_vectors(queue: ModuleType, tmp_path: Path) -> None:
+    import torch
+
+    from mien import systems
+    from mien.datasets import load_dataset
+    from mien.training import Recipe, train
+    from mien.training.weights import load_tensors, save_tensors
+
+    data = load_dataset("drawn", count=70, seed=0)
+    recipe = Recipe.of(systems.card("compact")).set(
+        ["epochs=1", "compile=false", "system.widths=[4, 8]", "system.depths=[1, 1]"]
+    )
+    run = train("compact", data.train, data.selection, recipe=recipe, out=tmp_path, device="cpu")
+    tensors, metadata = load_tensors(run.folder / "weights.safetensors")
+    variance = next(name for name in tensors if name.endswith("running_var"))
+    tensors[variance].fill_(1e-9)
+    save_tensors(run.folder / "weights.safetensors", tensors, metadata)
+    module = queue.halve(run.folder).module()
+    assert torch.equal(module.state_dict()[variance], tensors[variance])
+    assert not torch.equal(module.state_dict()["stem.0.weight"], tensors["stem.0.weight"])
+
+
 def test_seconds(queue: ModuleType) -> None:
     assert (queue.seconds("540s"), queue.seconds("9m"), queue.seconds("30")) == (540, 540, 30)
 
