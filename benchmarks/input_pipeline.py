@@ -30,6 +30,7 @@ from mien.evaluation.environment import environment
 from mien.labels import FER2013
 from mien.results.provenance import source_stamp
 from mien.store import write_text
+from mien.training.augmentation import Amount
 from mien.training.given import Given
 from mien.training.loop import Loop
 from mien.training.recipe import Recipe
@@ -84,11 +85,12 @@ def measure(system: str, recipe_name: str, steps: int, device: str) -> dict[str,
         rows = torch.arange(recipe.batch_size, device=loop.device)
         clock = seconds_of(loop.device)
         for step in range(2):
-            loop._step(rows, 1e-6, step, generator, draw)
+            loop._step(rows, 1e-6, step, draw)
         inputs, whole = [], []
         for step in range(steps):
-            inputs.append(clock(lambda: loop.batches.made(rows, None, generator, draw)))
-            whole.append(clock(lambda step=step: loop._step(rows, 1e-6, step + 2, generator, draw)))  # type: ignore[misc]
+            amount = Amount.drawn(recipe.augment.size or recipe.input.size, recipe.augment, draw)
+            inputs.append(clock(lambda amount=amount: loop.batches.made(rows, None, generator, amount)))  # type: ignore[misc]
+            whole.append(clock(lambda step=step: loop._step(rows, 1e-6, step + 2, draw)))  # type: ignore[misc]
     given, total = float(np.median(inputs)), float(np.median(whole))
     return {
         "system": system,

@@ -24,7 +24,7 @@ from mien.evaluation import evaluate, score
 from mien.evaluation.processes import Processes
 from mien.results import Ledger, load_all
 from mien.training import Progress, Recipe, Run, train
-from mien.training.augmentation import Share
+from mien.training.augmentation import Amount, Share
 from mien.training.parallel import Together
 from mien.training.variants import Varied
 from mien.training.weights import load_tensors
@@ -96,7 +96,8 @@ def test_a_face_varies_alike_however_many_processes_there_are(drawn: FaceSet, ch
     def made(share: Share | None) -> tuple[torch.Tensor, torch.Tensor, float]:
         generator, draw = torch.Generator().manual_seed(3), random.Random(4)
         varied = Varied(faces, rows, recipe, generator, share)
-        images, soft = varied.mixed(targets.repeat(varied.crops, 1), draw)
+        amount = Amount.drawn(recipe.input.size, recipe.augment, draw)
+        images, soft = varied.mixed(targets.repeat(varied.crops, 1), amount)
         return images, soft, float(torch.rand(1, generator=generator))
 
     whole, soft, after = made(None)
