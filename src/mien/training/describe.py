@@ -66,8 +66,20 @@ def stale(*, macs: bool = True) -> list[str]:
 
 def text() -> str:
     """The whole file."""
-    content = {"schema": SCHEMA, "systems": {name: entry(name) for name in systems.names()}}
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    return laid_out({"schema": SCHEMA, "systems": {name: entry(name) for name in systems.names()}})
+
+
+def laid_out(content: dict[str, Any]) -> str:
+    """JSON with one line per field of a system: a changed card shows where, and no room goes into indentation."""
+
+    def tight(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+    entries = (
+        f"{tight(name)}: {{\n" + ",\n".join(f" {tight(key)}: {tight(value)}" for key, value in of.items()) + "\n}"
+        for name, of in content["systems"].items()
+    )
+    return f'{{"schema": {tight(content["schema"])}, "systems": {{\n' + ",\n".join(entries) + "\n}}\n"
 
 
 def entry(name: str, *, macs: bool = True) -> dict[str, Any]:
