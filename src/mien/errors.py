@@ -100,10 +100,6 @@ class RunError(MienError):
     """A run folder is unfinished, damaged, or belongs to another recipe or data set."""
 
 
-class RecordingError(RunError):
-    """A training whose step cannot be recorded as a graph; with ``capture=false`` it can go on."""
-
-
 class OccupiedError(RunError):
     """Another process trains in the run folder at this moment."""
 
