@@ -1,6 +1,8 @@
 import io
 import json
 import shutil
+import struct
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from mien.errors import MienError, ResultError
 from mien.labels import LabelSet
 from mien.results import Answers, Ledger, Result, protocols
-from mien.results.arrays import hash_arrays, write_arrays
+from mien.results.arrays import hash_arrays, read_arrays, write_arrays
 from mien.results.canonical import content_hash
 
 
@@ -140,6 +142,12 @@ def test_logits_are_recorded_in_steps_that_change_no_figure_that_is_shown(folder
     assert np.abs(kept - exact).max() <= 1 / 32 + 1e-6
     assert np.median(np.abs(kept - exact)) <= 1 / 64
     before, after = softmax(logits), softmax(kept)
+    # Of a logit's distance from the highest: half a step up, a whole one down.
+    assert np.abs(np.log(after / before)).max() <= 3 / 64 + 1e-9
+    tied = np.full_like(logits, 5.0)
+    tied[:, 3] += 1e-3
+    moved = softmax(invent(folder, test_scores=tied).test_scores.astype(np.float64))
+    assert np.abs(np.log(moved / softmax(tied))).max() <= 3 / 64 + 1e-9
     assert nll(after, known.test.labels) == pytest.approx(nll(before, known.test.labels), abs=5e-4)
     assert ece(after, known.test.labels) == pytest.approx(ece(before, known.test.labels), abs=5e-3)
 
@@ -387,6 +395,21 @@ def test_pickles_bombs_and_strangers_are_refused(saved):
     zip_of(npz, {"test_scores.npy": claims})
     with pytest.raises(ResultError, match="no plain array"):
         Result.load(saved)
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_a_member_that_lies_about_its_size_is_refused_before_it_unfolds(tmp_path, packing):
+    path, size = tmp_path / "bomb.npz", 32 << 20
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        archive.writestr("scores.npy", bytes(size))
+    lying = path.read_bytes().replace(struct.pack("<I", size), struct.pack("<I", 100))
+    assert len(lying) < 64 << 10
+    path.write_bytes(lying)
+    tracemalloc.start()
+    with pytest.raises(ResultError, match="no readable npz file"):
+        read_arrays(path, ("scores",))
+    assert tracemalloc.get_traced_memory()[1] < 2 << 20
+    tracemalloc.stop()
 
 
 def test_files_have_equal_bytes_for_equal_results(tmp_path, saved):

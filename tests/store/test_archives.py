@@ -107,6 +107,14 @@ def test_bombs_are_refused_before_they_unfold(make, tmp_path: Path) -> None:  # 
         contents(path)
 
 
+@pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_zipfile_would_unpack_without_a_bound_is_refused(packing: int, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w", packing) as archive:
+        archive.writestr("fer2013.csv", b"emotion,pixels,Usage")
+    with pytest.raises(DataError, match="another way than stored or deflated"):
+        opened(tmp_path / "bad.zip").members()
+
+
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
 def test_long_headers_of_a_tar_are_refused_before_they_are_read(kind: bytes, tmp_path: Path) -> None:
     """Less than what the ratio asks about, and made of what packs badly."""

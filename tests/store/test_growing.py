@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from mien.store import growing
-from mien.store.growing import GrowingArray, StorageError
+from mien.store.growing import GrowingArray, WriteError
 
 FULL = """
 import resource, sys
 from pathlib import Path
-from mien.store.growing import GrowingArray, StorageError
+from mien.store.growing import GrowingArray, WriteError
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
 try:
@@ -23,7 +23,7 @@ try:
         for _ in range(int(sys.argv[2])):
             array.append([[1] * 1000])
         array.finish()
-except StorageError as error:
+except WriteError as error:
     print(error, flush=True)
 """
 
@@ -76,10 +76,10 @@ def test_rights_are_those_of_any_new_file(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "there.npy").write_bytes(b"precious")
-    with pytest.raises(StorageError, match="File exists"):
+    with pytest.raises(WriteError, match="File exists"):
         GrowingArray((1,), tmp_path / "there.npy")
     assert (tmp_path / "there.npy").read_bytes() == b"precious"
-    with pytest.raises(StorageError, match="No such file"):
+    with pytest.raises(WriteError, match="No such file"):
         GrowingArray((1,), tmp_path / "nowhere" / "a.npy")
 
 

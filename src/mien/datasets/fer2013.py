@@ -24,7 +24,7 @@ from mien.datasets.readers.sources import Source, open_source
 from mien.errors import DataError
 from mien.labels import FER2013
 from mien.store.archives import Member, Readable
-from mien.store.growing import StorageError
+from mien.store.growing import WriteError
 
 T = TypeVar("T")
 
@@ -57,11 +57,11 @@ def read_fer2013(path: Path, progress: Progress | None = None, scratch: Path | N
 
     Raises:
         DataError: the source is broken, or in no layout that is known; the message names the place.
-        StorageError: nothing can be written in ``scratch``.
+        WriteError: nothing can be written in ``scratch``.
     """
     try:
         table = _read_table(open_source(path), path, progress, scratch)
-    except StorageError:
+    except WriteError:
         raise
     except OSError as error:
         raise DataError(f"it cannot be read ({error}); check the file and its rights", file=path) from error

@@ -22,7 +22,7 @@ from mien.datasets.readers.records import PICTURES
 from mien.errors import DataError, InputError
 from mien.registry import Registry
 from mien.store import cache_dir, scratch_directory, write_text
-from mien.store.growing import StorageError
+from mien.store.growing import WriteError
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def import_dataset(
         if entry.scratch and os.name == "posix":
             with _storing(name):
                 scratch = stack.enter_context(_scratch(name))
-        with _storing(name, StorageError):
+        with _storing(name, WriteError):
             face_set = entry.read(source, progress, *[scratch] * entry.scratch)
         state = _state(source)
         shards = face_set._images.nbytes > LARGE if shards is None else shards

@@ -85,9 +85,11 @@ def by_attribute(result: Result, face_set: FaceSet, attribute: str) -> list[Grou
         together = faces.groups[here]
         if len(np.unique(together)) == 1:  # one subject: what is drawn are its faces
             together = np.arange(len(together), dtype=np.int32)
-        faces_here, small = int(here.sum()), int(here.sum()) < FEW
+        # Forty faces of two subjects are two things that can be drawn.
+        faces_here, drawn = int(here.sum()), len(np.unique(together))
+        small = drawn < FEW
         if small:
-            low, high = wilson_interval(float(correct[here].mean()), len(np.unique(together)))
+            low, high = wilson_interval(float(correct[here].mean()), drawn)
         else:
             low, high = bootstrap_interval(correct[here], together)
         found.append(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping
@@ -18,14 +19,23 @@ from numpy.typing import NDArray
 from mien.errors import ResultError
 from mien.store import atomic_file
 
+try:
+    import bz2
+except ImportError:  # a Python that was built without it
+    bz2 = None  # type: ignore[assignment]
+
 Array = NDArray[np.generic]
 
 MAX_BYTES = 64 << 20
+_LOCAL = struct.Struct("<26s2H")
+_NO_BZ2 = "this Python was built without bz2, which predictions are packed with; use another build of Python"
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, Array]) -> None:
     """Write ``arrays`` as a compressed npz, whole or not at all, equal bytes for equal arrays."""
-    # bzip2 takes a seventh to a quarter less than deflate for scores, and every reader of npz files knows it.
+    if bz2 is None:
+        raise ResultError(f"{path} cannot be written: {_NO_BZ2}")
+    # bzip2 takes a seventh to a quarter less than deflate for scores, and NumPy reads it as any npz.
     with atomic_file(path) as out, zipfile.ZipFile(out, "w") as archive:
         for name in sorted(arrays):
             member = io.BytesIO()
@@ -56,10 +66,10 @@ def read_arrays(path: str | Path, names: Collection[str], *, max_bytes: int = MA
             if unknown or len(set(found)) != len(found):
                 shown = ", ".join(map(repr, unknown[:5])) or "a member twice"
                 raise ResultError(f"{path} holds {shown}; only {', '.join(sorted(names))} may be there, once each")
-            if sum(member.file_size for member in members) > max_bytes:
+            if sum(max(member.file_size, member.compress_size) for member in members) > max_bytes:
                 raise ResultError(f"{path} unpacks to more than {max_bytes >> 20} MiB; that is no file of predictions")
             return {
-                name: _read_member(archive.read(member), f"{path}, array {name!r}")
+                name: _read_member(_unpacked(archive, member, path), f"{path}, array {name!r}")
                 for name, member in zip(found, members, strict=True)
             }
     except (
@@ -69,6 +79,7 @@ def read_arrays(path: str | Path, names: Collection[str], *, max_bytes: int = MA
         EOFError,
         NotImplementedError,
         RuntimeError,
+        ValueError,
         zlib.error,
     ) as error:
         if isinstance(error, FileNotFoundError):
@@ -90,6 +101,39 @@ def hash_arrays(arrays: Mapping[str, Array]) -> str:
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> bytes:
+    """The content of a member, never more of it than its header promises: zipfile itself unpacks bzip2 unbounded."""
+    packed = _packed(archive, member)
+    bound = member.file_size + 1
+    if member.compress_type == zipfile.ZIP_STORED:
+        data = packed
+    elif member.compress_type == zipfile.ZIP_DEFLATED:
+        data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, bound)
+    elif member.compress_type != zipfile.ZIP_BZIP2:
+        raise zipfile.BadZipFile("packed in another way than stored, deflate or bzip2")
+    elif bz2 is None:
+        raise ResultError(f"{path} cannot be read: {_NO_BZ2}")
+    else:
+        data = bz2.BZ2Decompressor().decompress(packed, max_length=bound)
+    if len(data) != member.file_size or zlib.crc32(data) != member.CRC:
+        raise zipfile.BadZipFile(f"{member.filename} is not as long as its header says, or damaged")
+    return data
+
+
+def _packed(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    if member.flag_bits & 1:
+        raise zipfile.BadZipFile("encrypted")
+    stream = archive.fp
+    assert stream is not None
+    # What precedes a member: 30 bytes, the last four of which say how long name and extra field are.
+    stream.seek(member.header_offset)
+    header = stream.read(_LOCAL.size)
+    if len(header) < _LOCAL.size or not header.startswith(b"PK\3\4"):
+        raise zipfile.BadZipFile("a member is not where the directory says")
+    stream.seek(sum(_LOCAL.unpack(header)[1:]), 1)
+    return stream.read(member.compress_size)
 
 
 def _read_member(data: bytes, where: str) -> Array:

@@ -293,8 +293,9 @@ def _shares(
         if not members.any():
             continue
         within, groups = np.stack([one[members] for one in per_face]), answers.groups[members]
-        if part != ("all", "") and len(groups) < FEW:
-            intervals = [list(wilson_interval(float(one.mean()), len(np.unique(groups)))) for one in within]
+        drawn = len(np.unique(groups))
+        if part != ("all", "") and drawn < FEW:
+            intervals = [list(wilson_interval(float(one.mean()), drawn)) for one in within]
         else:
             intervals = bootstrap_intervals(within, groups).tolist()
         for shares, one, (low, high) in zip(found, within, intervals, strict=True):

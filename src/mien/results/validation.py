@@ -37,7 +37,7 @@ ARRAYS = ("rows", "scores", "labels", "groups", "fit")
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9_+-]|\.(?!\.)){0,79}")
 _HEX = re.compile(r"[0-9a-f]{0,128}")
 STEP = 1 / 32
-"""Logits are recorded as multiples of this; a probability moves by less than 2 % of itself."""
+"""Logits are recorded as multiples of this; a probability moves by less than a twentieth of itself."""
 
 _TEXT_FIELDS = ("protocol", "system", "kind", "views", "scores", "created")
 _HASH_FIELDS = ("recipe_hash", "data_fingerprint", "weights_sha256", "predictions_sha256")

@@ -124,6 +124,12 @@ class Archive:
                 raise self._refused(entry.filename, "a link or a device")
             if entry.flag_bits & 1:
                 raise DataError("the member is encrypted; unpack it yourself", file=self.label(entry.filename))
+            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                # zipfile unpacks the others without a bound, whatever size the directory states.
+                raise DataError(
+                    "the member is packed in another way than stored or deflated; unpack the archive yourself",
+                    file=self.label(entry.filename),
+                )
             total += entry.file_size
             self._check_size(entry.filename, entry.file_size, total)
             self._check_ratio(entry.filename, entry.file_size, entry.compress_size)

@@ -20,7 +20,7 @@ _BUFFER = 1 << 20
 """Bytes that are written at once; meanwhile a second buffer of this size is filled."""
 
 
-class StorageError(OSError):
+class WriteError(OSError):
     """What is kept cannot be written: no room, no right. Tells this from an error of what is being read."""
 
 
@@ -33,7 +33,7 @@ class GrowingArray:
             that can be read; one that is not finished is to be removed by whoever named it.
 
     Raises:
-        StorageError: the file cannot be made.
+        WriteError: the file cannot be made.
 
     Example:
         >>> with GrowingArray((2,)) as growing:
@@ -52,7 +52,7 @@ class GrowingArray:
         try:
             self._file: IO[bytes] = self._memory if path is None else path.open("xb")
         except OSError as error:
-            raise StorageError(*error.args) from error
+            raise WriteError(*error.args) from error
         self._start = self._write_header()  # so small that it waits in the file's own buffer
         self._beside = ThreadPoolExecutor(1)
         self._writing: Future[int] | None = None
@@ -71,7 +71,7 @@ class GrowingArray:
         """Add rows (n, …) of whole numbers, each of which counts modulo 256.
 
         Raises:
-            StorageError: rows before these cannot be written.
+            WriteError: rows before these cannot be written.
         """
         rows = np.asarray(rows)
         while len(rows):
@@ -87,7 +87,7 @@ class GrowingArray:
         """All rows, uint8 (N, …), of a file as a read-only `numpy.memmap`; no more can be added.
 
         Raises:
-            StorageError: rows cannot be written.
+            WriteError: rows cannot be written.
         """
         shape = (self.count, *self.row)
         self._write_filled()
@@ -99,7 +99,7 @@ class GrowingArray:
             self._write_header()
             self._file.close()
         except OSError as error:
-            raise StorageError(*error.args) from error
+            raise WriteError(*error.args) from error
         if not self.count:
             return np.empty(shape, np.uint8)  # nothing cannot be mapped
         return np.memmap(self.path, np.uint8, "r", self._start, shape)
@@ -121,4 +121,4 @@ class GrowingArray:
             try:
                 self._writing.result()
             except OSError as error:
-                raise StorageError(*error.args) from error
+                raise WriteError(*error.args) from error

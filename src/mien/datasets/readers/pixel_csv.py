@@ -77,7 +77,7 @@ def read_pixel_csv(
 
     Raises:
         DataError: with line and column, at the first thing that is wrong.
-        StorageError: ``images`` cannot be written.
+        WriteError: ``images`` cannot be written.
 
     Example:
         >>> import io
