@@ -365,6 +365,8 @@ def model_card_page() -> Iterator[str]:
         before, after = export["selection_accuracy_fp32"], export["selection_accuracy"]
         yield f"| PublicTest, fp32 → int8 | {before:.2%} → {after:.2%} |"
         yield f"| same decision in int8 and fp32 | {export['same_decision']:.2%} of PublicTest |"
+    if scaling := export.get("vector_scaling"):
+        yield f"| a scale and a bias per expression, fitted on | {scaling['faces']:,} faces of PublicTest |"
     yield f"| SHA-256 of the graph | `{card.sha256}` |"
     yield "\n## What it is for, and what not\n"
     yield "For sorting, searching and describing pictures, for research, for interfaces that react to a smile. Not for"

@@ -112,6 +112,10 @@ def test_a_vector_of_scales_is_in_the_graph_and_told(
     np.testing.assert_allclose(told["bias"], bias, atol=1e-5)
     assert told["faces"] == fit.sum()
     assert set(told["held_out"]) == {"temperature", "vector"}
+    wanted = metrics.accuracy(scaled.argmax(axis=1), np.asarray(selection.labels))
+    assert told["selection_accuracy"] == pytest.approx(wanted, abs=1e-6)
+    assert evaluate(made.path, selection, results=tmp_path / "r").environment["calibration"] == "vector"
+    assert "calibration" not in evaluate(int8.path, selection, results=tmp_path / "r").environment
     # The pull holds it near the temperature; on the faces it was fitted on it cannot be worse.
     one = made.bundle.card.temperatures["one"]
     before = metrics.nll(metrics.softmax(plain[fit], int8.bundle.card.temperatures["one"]), labels)

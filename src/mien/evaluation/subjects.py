@@ -191,6 +191,8 @@ def _bundle_subject(bundle: Bundle) -> Subject:
 
     card, threads = bundle.card, cpu_count()
     training = card.notes.get("training", {})
+    # Its figures of the selection split are of faces that the scaling was fitted on; a result says so.
+    scaled = {"calibration": "vector"} if "vector_scaling" in card.notes.get("export", {}) else {}
     return Subject(
         system=card.system,
         kind="bundle",
@@ -202,7 +204,7 @@ def _bundle_subject(bundle: Bundle) -> Subject:
         seed=training.get("seed"),
         weights_sha256=card.sha256,
         extra_data=card.extra_data,
-        environment=environment("cpu", card.precision, threads),
+        environment={**environment("cpu", card.precision, threads), **scaled},
         cost={**training.get("cost", {}), "bytes": len(bundle.model)},
         trained=training.get("trained") or trained_with(training),  # an ensemble in one graph has several
         trained_on=training.get("data_fingerprint", ""),

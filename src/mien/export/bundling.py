@@ -165,7 +165,10 @@ def export_run(
             scaling = fit_scaling(scores[fit], labels[fit], np.asarray(groups)[fit])
             model = correct_logits(model, scaling.bias, scale=scaling.scale)
             network, scores = _graph(model, card), scores * scaling.scale + scaling.bias
-            report["vector_scaling"] = scaling.to_json()
+            # `same_decision` and the accuracies above are of rounding alone; this is the bundle's own, on faces that it
+            # was fitted on.
+            after = round(metrics.accuracy(scores.argmax(axis=1), labels), 6)
+            report["vector_scaling"] = {**scaling.to_json(), "selection_accuracy": after}
         fitted = _fit(data, card, network, views, {"one": scores}, accuracy_when_decided)
         card = replace(card, temperatures=fitted["temperatures"], threshold=fitted["threshold"]["threshold"])
         report |= fitted
