@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
 
 from mien.cli import main
 from mien.datasets import DATASETS, DataSet, drawn_faces
 from mien.store.launch import rank
+from mien.training import checkpoints
 from mien.training import loop as module
 from mien.training.loop import Loop
 from mien.training.stopping import Place
@@ -31,17 +31,17 @@ def verb(*arguments: str) -> None:
 def kill_at(where: int, epoch: int, step: int, signal: int) -> None:
     real = Loop._stops
 
-    def stops(loop: Loop, asked: Any, now: int) -> bool:
+    def stops(loop: Loop, now: int) -> bool:
         if (rank(), len(loop.log), now) == (where, epoch, step):
             os.kill(os.getpid(), signal)
-        return real(loop, asked, now)
+        return real(loop, now)
 
     Loop._stops = stops  # type: ignore[method-assign]
 
 
 def save_each_step() -> list[Place]:
     """What is saved from now on."""
-    module.SAVE_EVERY, module.STEPS_BETWEEN = -1.0, 1
+    checkpoints.SAVE_EVERY, module.STEPS_BETWEEN = -1.0, 1
     places: list[Place] = []
     real = Loop._save
 

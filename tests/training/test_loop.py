@@ -19,7 +19,7 @@ from mien.datasets import FaceSet, Split, load_dataset
 from mien.errors import InputError, RecipeError, RunError, SealedSplitError
 from mien.labels import LabelSet
 from mien.results import Ledger
-from mien.training import Progress, Run, loop, train, variants
+from mien.training import Progress, Run, choosing, loop, train, variants
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +82,11 @@ def test_the_test_split_cannot_be_given(drawn: FaceSet, tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def killed(folder: Path, epoch: int, step: int, *changes: str) -> None:
+def killed(folder: Path, epoch: int, step: int, *changes: str, first: str = "") -> None:
+    home, program = Path(tiny.__file__).parent, f"{first}\nimport sys, tiny; tiny.main(*sys.argv[1:])"
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    program = [sys.executable, str(Path(tiny.__file__)), str(folder), str(epoch), str(step), *changes]
-    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", program, str(folder), str(epoch), str(step), *changes]
+    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
@@ -248,7 +249,7 @@ def test_stopping_early_and_what_is_kept(
     best: int,
 ) -> None:
     weights: list[str] = []
-    monkeypatch.setattr(loop, "score", fake_scores(accuracies))
+    monkeypatch.setattr(choosing, "score", fake_scores(accuracies))
 
     def remember(progress: Progress) -> None:
         if progress.entry:

@@ -17,7 +17,7 @@ from mien import systems
 from mien.datasets import FaceSet
 from mien.errors import RecipeError
 from mien.systems import card
-from mien.training import Progress, Recipe, Run, loop, train
+from mien.training import Progress, Recipe, Run, choosing, train
 from mien.training.trainable import Trainable
 
 
@@ -101,7 +101,7 @@ def test_stopping_early_ends_a_stage_and_not_the_training(
     drawn: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accuracies = [1.0, 0.5, 0.5, 0.1, 0.5, 0.2, 0.2, 0.0, 0.3, 0.1, 0.1]
-    monkeypatch.setattr(loop, "score", fake_scores(accuracies))
+    monkeypatch.setattr(choosing, "score", fake_scores(accuracies))
     changes = [f"stages.{stage['name']}.epochs=5" for stage in STAGES]
     changes += ["early_stop=2", "stages.all.keep=best", "stages.all.monitor=accuracy"]
     run = tiny.run(drawn, tmp_path, "staged", *changes)
@@ -122,7 +122,7 @@ def test_monitored_loss_chooses_and_stops(drawn: FaceSet, tmp_path: Path, monkey
         out[np.arange(14), np.where(np.arange(14) < right, labels, (labels + 1) % 7)] = certainty
         return out
 
-    monkeypatch.setattr(loop, "score", score)
+    monkeypatch.setattr(choosing, "score", score)
     run = tiny.run(drawn, tmp_path, "epochs=9", "monitor=loss", "early_stop=2")
     losses = [entry["selection_nll"] for entry in run.log]
     assert run.info["best_epoch"] == losses.index(min(losses)) == 1

@@ -82,8 +82,8 @@ def test_a_kill_within_an_epoch_costs_a_step(drawn: FaceSet, tmp_path: Path, sha
     data = write_face_set(drawn, tmp_path / "stored", shards=True) if shards else drawn
     whole = tiny.run(data, tmp_path / "whole")
     program = (
-        "import sys; import tiny; from mien.datasets.disk import open_face_set; from mien.training import loop; "
-        "loop.SAVE_EVERY = -1.0; "
+        "import sys; import tiny; from mien.datasets.disk import open_face_set; from mien.training import checkpoints; "
+        "checkpoints.SAVE_EVERY = -1.0; "
         + ("tiny.load_dataset = lambda *_, **__: open_face_set(sys.argv[4]); " if shards else "")
         + "tiny.main(*sys.argv[1:4])"
     )

@@ -5,7 +5,7 @@ from mien.errors import MissingExtraError
 try:
     from mien.training.begin import train
     from mien.training.classical import ClassicalRecipe, ClassicalRun, recipe_of
-    from mien.training.loop import Progress
+    from mien.training.progress import Progress
     from mien.training.recipe import Recipe
     from mien.training.reproduction import reproduce
     from mien.training.run import Run

@@ -19,9 +19,10 @@ from mien.store import write_text
 from mien.store.launch import launched
 from mien.training.classical import ClassicalRecipe, fit, recipe_of
 from mien.training.given import Given, resolve
-from mien.training.loop import Loop, Progress
+from mien.training.loop import Loop
 from mien.training.occupied import clear_away, occupied
 from mien.training.parallel import fabric_of
+from mien.training.progress import Progress
 from mien.training.recipe import Recipe
 from mien.training.run import Run, beginning
 from mien.training.trainable import Trainable

@@ -1,8 +1,13 @@
-"""The checkpoint of a training: one file, so that a kill leaves either this epoch or the one before it."""
+"""The checkpoint of a training: one file, whole or not at all, and when it is written.
+
+What a kill may cost is said in docs/concepts/nothing-lost.md: the current epoch and at most `LONGEST_SHARE` seconds of
+the epochs before it, and never more than `SAVE_EVERY` seconds.
+"""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +18,13 @@ from torch import Tensor
 
 from mien.training.stopping import Place
 from mien.training.weights import load_tensors, save_tensors
+
+SAVE_EVERY = 600.0
+"""Seconds after which a checkpoint is written within an epoch."""
+SAVE_RATE = 32 << 20
+"""Bytes of checkpoints that are written per second of training at most: short epochs of large networks share one."""
+LONGEST_SHARE = 60.0
+"""Seconds after which the end of an epoch is saved, however large the checkpoint is."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,34 @@ class Checkpoint:
         states = parts.pop("place")
         place = Place(**json.loads(metadata["place"]), states=states) if "place" in metadata else None
         return cls(json.loads(metadata["log"]), **parts, place=place)
+
+
+class Rhythm:
+    """When a checkpoint is due.
+
+    Example:
+        >>> Rhythm().epoch_due()
+        True
+    """
+
+    def __init__(self) -> None:
+        self._saved = self._shared_until = time.monotonic()
+
+    def began(self) -> None:
+        """One is being written now."""
+        self._saved = self._shared_until = time.monotonic()
+
+    def wrote(self, size: int) -> None:
+        """The one that was begun has this many bytes."""
+        self._shared_until = self._saved + min(size / SAVE_RATE, LONGEST_SHARE)
+
+    def epoch_due(self) -> bool:
+        """Whether the end of an epoch is to be saved now."""
+        return time.monotonic() >= self._shared_until
+
+    def step_due(self) -> bool:
+        """Whether so much was done that it must not be lost to a kill, although the epoch has not ended."""
+        return time.monotonic() - self._saved > SAVE_EVERY
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -1,8 +1,8 @@
 """The training loop. Every epoch is a pure function of the weights before it, the recipe, the seed and its number.
 
-That is what makes a killed run continue to the very same weights: nothing but the checkpoint of the last finished
-epoch has to be kept, and all randomness of an epoch is drawn from generators seeded with (seed, epoch). The same holds
-for stages: which one comes next, and with which weights, is read off the log and the checkpoint.
+That is what makes a killed run continue to the very same weights: nothing but the last checkpoint, of the end of an
+epoch or a place within one, has to be kept, and all randomness of an epoch is drawn from generators seeded with (seed,
+epoch). The same holds for stages: which one comes next, and with which weights, is read off the log and the checkpoint.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,24 +22,24 @@ import torch
 from torch import Tensor
 
 from mien import systems
-from mien.errors import RunError, StoppedError
+from mien.errors import RecordingError, RunError, StoppedError
 from mien.evaluation.environment import environment
 from mien.evaluation.processes import Processes
-from mien.evaluation.scorers import score, torch_logits
-from mien.results import metrics
 from mien.store import write_text
 from mien.systems.base import System, count_macs, count_parameters
+from mien.training import choosing
 from mien.training.activations import Recomputed
 from mien.training.augmentation import Amount
 from mien.training.batch_norm import synchronised
 from mien.training.batches import Batches
-from mien.training.checkpoints import Checkpoint, optimizer_tensors, restore_optimizer
+from mien.training.checkpoints import Checkpoint, Rhythm, optimizer_tensors, restore_optimizer
 from mien.training.distillation import Distilled
 from mien.training.optimisation import MovingAverage, learning_rate, make_criterion, make_optimizer
 from mien.training.parallel import Together, fabric_of
+from mien.training.progress import Progress
 from mien.training.recording import RecordedStep
 from mien.training.run import Run
-from mien.training.stopping import Place, listening
+from mien.training.stopping import Asked, Place, listening
 from mien.training.trainable import Trainable
 from mien.training.weights import hash_weights, load_strictly, save_tensors
 
@@ -49,33 +48,10 @@ if TYPE_CHECKING:
     from mien.training.given import Given
 
 
-SAVE_EVERY = 600.0
-"""Seconds after which a checkpoint is written within an epoch."""
-SAVE_RATE = 32 << 20
-"""Bytes of checkpoints that are written per second of training at most: short epochs of large networks share one."""
 STEPS_BETWEEN = 16
 """Steps after which processes on accelerators ask each other whether one was told to stop."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a caller is told while a training runs.
-
-    Attributes:
-        epoch: number of the current epoch, from 0.
-        epochs: planned epochs.
-        step: steps done in this epoch.
-        steps: steps per epoch.
-        entry: the epoch's log entry when it has just ended, otherwise None.
-        stage: what a fit without epochs is doing; steps are those of this stage.
-    """
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    entry: Mapping[str, Any] | None = None
-    stage: str = ""
+ONE_CTRL_C = 2.0
+"""Seconds in which several processes take every Ctrl-C for one and the same."""
 
 
 class Loop:
@@ -136,7 +112,7 @@ class Loop:
         self.trainable = Trainable(self.module)
         self.recomputed = Recomputed([])
         self.batches = Batches(run, given, train, self.together)
-        self.saved = self.kept_until = time.monotonic()
+        self.rhythm, self.asked = Rhythm(), Asked()
         self.generator = torch.Generator(self.device)
         self.place: Place | None = None
         self.log: list[dict[str, Any]] = []
@@ -147,24 +123,32 @@ class Loop:
         """All epochs that are left, then the outcome.
 
         Raises:
+            KeyboardInterrupt: Ctrl-C came, or ``on_progress`` raised it; what was done is saved.
             StoppedError: SIGTERM came; what was done is saved.
             ProcessError: another process is lost.
         """
-        with listening() as asked, self.processes.watched():
-            return self._run_to_end(asked)
+        # torchrun passes on the Ctrl-C that the terminal has sent to all of them.
+        with listening(self.asked, ONE_CTRL_C if self.processes.count > 1 else 0.0), self.processes.watched():
+            run = self._run_to_end()
+        if self.asked.interrupted:  # while the outcome was written
+            raise KeyboardInterrupt
+        return run
 
-    def _run_to_end(self, asked: Callable[[], bool]) -> Run:
+    def _run_to_end(self) -> Run:
         while True:
-            while not self._done():
-                entry = self._epoch(len(self.log), asked)
+            while not choosing.is_over(self.recipe, self.log[self.first :]):
+                entry = self._epoch(len(self.log))
                 self.log.append(entry)
-                if self._best_epoch() == len(self.log) - 1:
+                if self._kept() == len(self.log) - 1:
                     self.best = {name: value.detach().clone() for name, value in self._evaluated().state_dict().items()}
-                if time.monotonic() >= self.kept_until:
+                if self.rhythm.epoch_due():
                     self._save()
                 else:
                     self._write_log()
-                self.notify(Progress(entry["epoch"], self.run.recipe.planned_epochs, self.steps, self.steps, entry))
+                self._tell(entry["epoch"], self.steps, entry)
+                if self.processes.any(self.asked()):
+                    self._save()
+                    self._stop(entry["epoch"], self.steps)
             if self.number + 1 == len(self.stages):
                 return self._finish()
             load_strictly(self.module, self.best, f"the stage {self.recipe.name}")
@@ -198,44 +182,34 @@ class Loop:
         self.recorded: RecordedStep | None = None
         if self.run.recipe.capture and self.device.type in RecordedStep.DEVICES:
             if self.processes.count > 1 or not self.batches.in_memory:
-                raise RunError(
+                raise RecordingError(
                     "a recorded step needs one process and its faces in memory; add --set capture=false (slower, equal "
                     "but for rounding)"
                 )
             self.recorded = RecordedStep(self._gradients, self.module, self.generator)
         self.best = {}
 
-    def _done(self) -> bool:
-        figures = self._figures()
-        if len(figures) >= self.recipe.epochs:
-            return True
-        stale = len(figures) - 1 - _highest(figures) if figures else 0
-        return bool(self.recipe.early_stop) and stale >= self.recipe.early_stop
-
-    def _best_epoch(self) -> int:
+    def _kept(self) -> int:
         """The epoch of this stage that is kept."""
-        return len(self.log) - 1 if self.recipe.keep == "last" else self.first + _highest(self._figures())
-
-    def _figures(self) -> list[float]:
-        """What is monitored, the higher the better, after each epoch of this stage."""
-        own = self.log[self.first :]
-        if self.recipe.monitor == "loss":
-            return [-entry.get("selection_nll", math.inf) for entry in own]
-        return [entry.get("selection_accuracy", -math.inf) for entry in own]
+        return self.first + choosing.kept(self.recipe, self.log[self.first :])
 
     def _evaluated(self) -> System:
         return self.average.module if self.average else self.module  # type: ignore[return-value]
 
-    def _epoch(self, epoch: int, asked: Callable[[], bool]) -> dict[str, Any]:
+    def _epoch(self, epoch: int) -> dict[str, Any]:
         started = time.perf_counter()
         words = np.random.SeedSequence([self.run.seed, epoch]).generate_state(5)
         generator = self.generator.manual_seed(int(words[1]))
         draw = random.Random(int(words[2]))
         batches = self.batches.drawn(int(words[0]), votes=int(words[4]))
         faces = sum(map(len, batches))
-        history = self._figures()
+        history = choosing.monitored(self.recipe, self.log[self.first :])
         total = torch.zeros((), device=self.device)
-        rate = 0.0
+
+        def rate(done: int) -> float:
+            schedule, epochs = self.recipe.schedule, self.recipe.epochs
+            return self.recipe.optim.lr * learning_rate(schedule, done / self.steps, epochs, history, self.steps)
+
         place, self.place = self.place, None
         self.trainable.train()
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
@@ -249,66 +223,57 @@ class Loop:
             self.batches.plan(batches[begin:])
             for step, rows in enumerate(batches[begin:], begin):
                 done = (epoch - self.first) * self.steps + step
-                now = done / self.steps
-                factor = learning_rate(self.recipe.schedule, now, self.recipe.epochs, history, self.steps)
-                rate = self.recipe.optim.lr * factor
-                total += self._step(rows, rate, done, draw)
-                self.notify(Progress(epoch, self.run.recipe.planned_epochs, step + 1, self.steps))
-                stops = self._stops(asked, step)
+                total += self._step(rows, rate(done), done, draw)
+                self._tell(epoch, step + 1)
+                stops = self._stops(step)
                 if stops or self._due(step):
                     summed = float(self.together.total(total))
                     seconds = time.perf_counter() - started
                     here = Place.of(self.number, step + 1, summed, seconds, generator, draw, self.processes)
                     self._save(here)
                     if stops:
-                        self._stop(here, epoch)
+                        self._stop(epoch, here.step)
         loss = float(self.together.total(total)) / faces
         if not math.isfinite(loss):
             raise RunError(f"the loss became {loss} in epoch {epoch}; lower optim.lr or set clip, and train again")
         trained = time.perf_counter() - started
-        number = epoch - self.first + 1
-        due = number % self.recipe.evaluate_every == 0 or number == self.recipe.epochs
-        figures = self._selection_figures(epoch) if due else {}
+        figures = {}
+        if choosing.is_due(self.recipe, epoch - self.first + 1):
+            figures = choosing.look(self._evaluated(), self.selection, self.recipe, epoch, self.processes)
         return {
             "epoch": epoch,
             **({"stage": self.recipe.name} if self.run.recipe.stages else {}),
             "loss": loss,
-            "lr": rate,
+            "lr": rate((epoch - self.first + 1) * self.steps - 1),
             **figures,
             "seconds": round(time.perf_counter() - started, 3),
             "faces_per_second": round(faces / trained, 1),
         }
 
-    def _selection_figures(self, epoch: int) -> dict[str, float]:
-        scores = score(
-            self.selection.images,
-            self.recipe.input,
-            torch_logits(self._evaluated(), precision=self.recipe.precision, channels_last=self.recipe.channels_last),
-            processes=self.processes,
-        )
-        if not np.isfinite(scores).all():
-            raise RunError(f"the scores became infinite in epoch {epoch}; lower optim.lr or set clip, and train again")
-        labels = np.asarray(self.selection.labels)
-        return {
-            "selection_accuracy": metrics.accuracy(scores.argmax(axis=1), labels),
-            "selection_nll": float(metrics.nll(metrics.softmax(scores), labels)),
-        }
+    def _tell(self, epoch: int, step: int, entry: Mapping[str, Any] | None = None) -> None:
+        """Tell the caller how far it is; a KeyboardInterrupt that comes back is obeyed where all is saved."""
+        try:
+            self.notify(Progress(epoch, self.run.recipe.planned_epochs, step, self.steps, entry))
+        except KeyboardInterrupt:
+            self.asked.interrupt()
 
-    def _stops(self, asked: Callable[[], bool], step: int) -> bool:
+    def _stops(self, step: int) -> bool:
         """Whether one of the processes was asked to stop; an accelerator is not made to wait for that at every step."""
         if self.device.type != "cpu" and self.processes.count > 1 and (step + 1) % STEPS_BETWEEN:
             return False
-        return self.processes.any(asked())
+        return self.processes.any(self.asked())
 
     def _due(self, step: int) -> bool:
-        """Whether so much was done since the last checkpoint that it must not be lost to a kill; as `_stops`."""
+        """Whether a checkpoint is due within the epoch; as `_stops`."""
         if step + 1 == self.steps or (self.processes.count > 1 and (step + 1) % STEPS_BETWEEN):
             return False
-        return self.processes.any(time.monotonic() - self.saved > SAVE_EVERY)
+        return self.processes.any(self.rhythm.step_due())
 
-    def _stop(self, place: Place, epoch: int) -> None:
+    def _stop(self, epoch: int, step: int) -> None:
+        if self.asked.interrupted:
+            raise KeyboardInterrupt
         raise StoppedError(
-            f"stopped on request (SIGTERM) in epoch {epoch + 1}, after step {place.step} of {self.steps}; all that was "
+            f"stopped on request (SIGTERM) in epoch {epoch + 1}, after step {step} of {self.steps}; all that was "
             f"done is saved in {self.run.folder}: the same command with --resume goes on from there"
         )
 
@@ -338,7 +303,7 @@ class Loop:
         return loss.detach()
 
     def _save(self, place: Place | None = None) -> None:
-        self.saved = time.monotonic()
+        self.rhythm.began()
         if not self.processes.first:
             return
         written = Checkpoint(
@@ -349,7 +314,7 @@ class Loop:
             optimizer=optimizer_tensors(self.optimizer),
             place=place,
         ).save(self._checkpoint)
-        self.kept_until = self.saved + written / SAVE_RATE
+        self.rhythm.wrote(written)
         self._write_log()
 
     def _resume(self) -> None:
@@ -391,7 +356,7 @@ class Loop:
             weights,
             {"system": self.run.system, "recipe": self.run.recipe.hash},
         )
-        best = self._best_epoch()
+        best = self._kept()
         self.recomputed.restore()
         info = {
             **self.run.info,
@@ -413,11 +378,6 @@ class Loop:
         for path in self.run.folder.glob("teacher-*.safetensors"):
             path.unlink()
         return info
-
-
-def _highest(figures: list[float]) -> int:
-    """Position of the first highest one."""
-    return max(range(len(figures)), key=lambda epoch: (figures[epoch], -epoch))
 
 
 def _has_compiler() -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mien.errors import RunError
+from mien.errors import RecordingError
 from mien.training.augmentation import Amount
 
 Work = Callable[[Tensor, Amount | None], Tensor]
@@ -57,7 +57,7 @@ class RecordedStep:
                 kind.replay, kind.loss = self.recorder.record(lambda: self.work(kind.rows, kind.amount))
             except RuntimeError as error:
                 said = str(error).strip().splitlines() or [type(error).__name__]
-                raise RunError(
+                raise RecordingError(
                     f"a step of this training cannot be recorded ({said[0]}); add --set capture=false (slower, equal "
                     "but for rounding)"
                 ) from error

@@ -15,7 +15,7 @@ from mien.store import scratch_directory
 from mien.training.begin import train
 from mien.training.classical import ClassicalRecipe
 from mien.training.given import ingredients
-from mien.training.loop import Progress
+from mien.training.progress import Progress
 from mien.training.recipe import Recipe
 from mien.training.run import Run
 

@@ -1,4 +1,4 @@
-"""A training that is asked to stop: SIGTERM is what torchrun, cluster queues and containers send before they kill.
+"""A training that is asked to stop: by Ctrl-C, or by SIGTERM, which torchrun, cluster queues and containers send.
 
 The step is finished, everything is written, and the training goes on later from the very place, to the very weights.
 """
@@ -9,7 +9,8 @@ import contextlib
 import random
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -19,31 +20,65 @@ from torch import Tensor
 from mien.evaluation.processes import Processes
 
 
-@contextlib.contextmanager
-def listening() -> Iterator[Callable[[], bool]]:
-    """Within the block SIGTERM does not end the process; what the block gets says whether one came.
+class Asked:
+    """Whether somebody asked to stop.
 
-    Only in the main thread, and only where the program has no handler of its own.
+    Attributes:
+        interrupted: it was Ctrl-C, or a callback that raised KeyboardInterrupt; what ends is a KeyboardInterrupt then.
+    """
+
+    def __init__(self) -> None:
+        self.interrupted = self._terminated = False
+        self._since = 0.0
+
+    def __call__(self) -> bool:
+        """Whether anybody did."""
+        return self.interrupted or self._terminated
+
+    def interrupt(self, calm: float = 0.0) -> None:
+        """Ask, as Ctrl-C does; asked again after ``calm`` seconds it is a KeyboardInterrupt at once."""
+        if not self.interrupted:
+            self.interrupted, self._since = True, time.monotonic()
+        elif time.monotonic() - self._since >= calm:
+            raise KeyboardInterrupt
+
+    def terminate(self) -> None:
+        """Ask, as SIGTERM does."""
+        self._terminated = True
+
+
+@contextlib.contextmanager
+def listening(asked: Asked, calm: float = 0.0) -> Iterator[None]:
+    """Within the block neither SIGTERM nor a first Ctrl-C ends the process; ``asked`` is told.
+
+    Only in the main thread, and only where the program has no handlers of its own.
+
+    Args:
+        asked: whom to tell.
+        calm: seconds in which another Ctrl-C counts as the first one: launchers pass on what a terminal has sent.
 
     Example:
-        >>> with listening() as asked:
-        ...     asked()
-        False
+        >>> asked = Asked()
+        >>> with listening(asked):
+        ...     signal.raise_signal(signal.SIGINT)
+        >>> asked()
+        True
     """
-    came = False
-
-    def note(*_: Any) -> None:
-        nonlocal came
-        came = True
-
-    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if ours:
-        signal.signal(signal.SIGTERM, note)
+    ours = []
+    if threading.current_thread() is threading.main_thread():
+        for number, usual, tell in (
+            (signal.SIGTERM, signal.SIG_DFL, lambda *_: asked.terminate()),
+            (signal.SIGINT, signal.default_int_handler, lambda *_: asked.interrupt(calm)),
+        ):
+            if signal.getsignal(number) is usual:
+                signal.signal(number, tell)
+                ours.append((number, usual, tell))
     try:
-        yield lambda: came
+        yield
     finally:
-        if ours and signal.getsignal(signal.SIGTERM) is note:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, usual, tell in ours:
+            if signal.getsignal(number) is tell:
+                signal.signal(number, usual)
 
 
 @dataclass(frozen=True)
