@@ -250,16 +250,59 @@ def cli_page() -> Iterator[str]:
 def _command(path: str, command: Any) -> Iterator[str]:
     context = command.context_class(command, info_name=path)
     children = getattr(command, "commands", {})
-    records = [record for p in command.get_params(context) if (record := p.get_help_record(context)) is not None]
-    records = [record for record in records if not record[0].startswith(("--install-", "--show-", "-h"))]
+    parameters = [p for p in command.get_params(context) if not getattr(p, "hidden", False)]
+    parameters = [p for p in parameters if not p.opts[0].startswith(("--install-", "--show-", "-h"))]
+    records = [(_parameter(p), _meaning(p)) for p in parameters]
+    pieces = ["[OPTIONS]", *(_argument(p, usage=True) for p in parameters if p.param_type_name == "argument")]
+    pieces += ["COMMAND [ARGS]..."] * bool(children)
     yield f"\n## `{path}`\n"
     yield _literal(inspect.cleandoc(command.help or "")) + "\n"
-    yield f"```\n{path} {' '.join(command.collect_usage_pieces(context))}\n```\n"
+    yield f"```\n{path} {' '.join(pieces)}\n```\n"
     if records:
         yield "| | |\n|---|---|"
         yield from (f"| {_code(name)} | {_cell(text)} |" for name, text in records)
     for name, child in children.items():
         yield from _command(f"{path} {name}", child)
+
+
+# From the parameters themselves, not from their help: what that looks like depends on typer's version.
+_TYPES = {
+    "StringParamType": "str", "Path": "path", "TyperPath": "path",
+    "IntParamType": "int", "IntRange": "int", "FloatParamType": "float", "FloatRange": "float",
+}  # fmt: skip
+
+
+def _parameter(parameter: Any) -> str:
+    kind = "" if getattr(parameter, "is_flag", False) else f" <{_TYPES[type(parameter.type).__name__]}>"
+    if parameter.param_type_name == "argument":
+        return _argument(parameter) + kind
+    names = [", ".join(sorted(own, key=len)) for own in (parameter.opts, parameter.secondary_opts) if own]
+    return " / ".join(names) + (f" {parameter.metavar}" if parameter.metavar and kind else kind)
+
+
+def _argument(parameter: Any, *, usage: bool = False) -> str:
+    name = (parameter.metavar or parameter.name.upper()).strip("[]")
+    if parameter.nargs != 1:
+        name = name.removesuffix("…").removesuffix("...") + "…"
+    return f"[{name}]" if usage and not parameter.required else name
+
+
+def _meaning(parameter: Any) -> str:
+    default = parameter.default
+    if getattr(parameter, "is_flag", False):
+        names = parameter.opts if default else parameter.secondary_opts
+        default = names[0].lstrip("-") if parameter.secondary_opts and default is not None else None
+    extra = []
+    if parameter.show_default and isinstance(default, str | int | float | Path) and str(default):
+        extra.append(f"default: {default}")
+    low, high = getattr(parameter.type, "min", None), getattr(parameter.type, "max", None)
+    if low is not None and high is not None:
+        extra.append(f"{low}<=x<={high}")
+    elif low is not None or high is not None:
+        extra.append(f"x>={low}" if high is None else f"x<={high}")
+    if parameter.required:
+        extra.append("required")
+    return "  ".join([*[parameter.help] * bool(parameter.help), *[f"[{'; '.join(extra)}]"] * bool(extra)])
 
 
 def _code(text: str) -> str:

@@ -30,7 +30,7 @@ def train(
     timeout: shared.Timeout = 600.0,
     json: shared.Json = False,
 ) -> None:
-    """Train a system. The test split stays sealed; Ctrl-C loses at most the current epoch (--resume)."""
+    """Train a system. The test split stays sealed; Ctrl-C saves the step, --resume goes on."""
     shared.run_trainings(
         system,
         data=data,

@@ -43,7 +43,9 @@ class Recipe(Written):
         clip: largest norm of the gradient; 0 is off.
         early_stop: stop after this many epochs without a better selection accuracy; 0 is off.
         keep: ``best`` epoch by selection accuracy, or the ``last``.
-        precision: ``bf16`` (autocast) or ``fp32``.
+        precision: ``bf16`` (autocast) or ``fp32``. On a GPU of NVIDIA, steps of a training in ``fp32`` compute
+            convolutions as PyTorch does by default, in TF32 (factors of ten bits); looks at the selection split and
+            evaluations compute them in single precision.
         channels_last: memory layout; changes the speed, and results only by rounding.
         compile: ``torch.compile``; likewise.
         monitor: the figure of the selection split that drives plateau, early stop and the kept epoch: ``accuracy``,
@@ -64,7 +66,8 @@ class Recipe(Written):
         searched: the search that it came from, if any.
         evaluate_every: epochs between two looks at the selection split; each stage ends with one.
         capture: on a GPU of NVIDIA, record the gradients of a step once as a CUDA graph and replay it, with the
-            convolutions that are fastest when tried; changes the speed, and results by rounding. Nothing elsewhere.
+            convolutions that are fastest when tried; changes the speed, and results by rounding, also those of a
+            training that was stopped and resumed. Nothing elsewhere.
         stages: trainings one after the other, each a name and what it sets differently: see `staged`.
     """
 
