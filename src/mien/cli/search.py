@@ -29,7 +29,7 @@ def search(
     ] = 0,
     json: Annotated[bool, typer.Option("--json", help="What search.json says, for programs.")] = False,
 ) -> None:
-    """Search a space of recipes; the test split stays sealed. Ctrl-C loses at most the current epoch."""
+    """Search a space of recipes; the test split stays sealed. After Ctrl-C the same command goes on."""
     from mien.cli.common import complain, print_json, print_table, progress, stderr, stdout
     from mien.datasets import load_dataset
     from mien.errors import MissingExtraError

@@ -162,7 +162,8 @@ def import_dataset(
         scratch = None
         # An open file cannot be moved on Windows, so there the images are read into memory.
         if entry.scratch and os.name == "posix":
-            with _storing(name):
+            # Where nothing can be stored, what is wrong with the source is told first, so it is read all the same.
+            with contextlib.suppress(OSError):
                 scratch = stack.enter_context(_scratch(name))
         with _storing(name, WriteError):
             face_set = entry.read(source, progress, *[scratch] * entry.scratch)
