@@ -93,6 +93,20 @@ def test_errors_say_what_to_do(source: Path) -> None:
         import_dataset("drawn", source)
 
 
+def test_a_wrong_source_is_told_before_a_wrong_cache(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "file"))
+    with pytest.raises(DataError, match="there is no such file or folder; check the path"):
+        import_dataset("fer2013", tmp_path / "none.csv")
+    with pytest.raises(DataError, match="cannot be stored there"):
+        import_dataset("fer2013", source)
+    source.write_text(source.read_text() + "0,1 2 3,Training\n")
+    with pytest.raises(DataError, match=r"fer2013\.csv, line \d+"):
+        import_dataset("fer2013", source)
+
+
 @pytest.mark.usefixtures("mien_cache")
 def test_opening_again_does_not_read_the_images(source: Path) -> None:
     load_dataset("fer2013", source)
