@@ -34,11 +34,13 @@ class Estimate:
         macs: multiply-accumulates of the network for one face.
         kernels: of a whole training step.
         crops: images that become of a face.
+        half: bytes of the weights when matrices and kernels are rounded to half precision.
     """
 
     macs: int
     kernels: int
     crops: int = 1
+    half: int = 0
 
     @property
     def flops(self) -> int:
@@ -79,4 +81,8 @@ def estimate(stage: Any, channels: int) -> Estimate:
         with Counting(), torch.no_grad():
             module.train()(torch.zeros(2, channels, side, side))
     crops = {"five": 5, "ten": 10}.get(stage.augment.crops, 1)
-    return Estimate(macs, (1 + _BACKWARDS) * called + _BESIDES, crops)
+    half = sum(
+        value.numel() * (2 if value.is_floating_point() and value.ndim > 1 else value.element_size())
+        for value in module.state_dict().values()
+    )
+    return Estimate(macs, (1 + _BACKWARDS) * called + _BESIDES, crops, half)

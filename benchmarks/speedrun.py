@@ -9,11 +9,14 @@ The mark is VGGNet's claim. Versions stand in `speedrun.toml`, each a recipe for
 process of its own, and its clock starts before Python does; the data lie imported on disk. One process runs at a time.
 
 Without `--open` only PublicTest is looked at, and the figures are those of selection: they choose. `--open` takes one
-version whose recipe was run on PublicTest with at least five seeds (in `--out`, or in a file `--before`), trains it
-with as many seeds that were not among them, and has each of its runs measured on PrivateTest by mien's own evaluation,
-which notes it in the ledger. What comes back is taken over by `training_queue.py --collect`.
+version that was run on PublicTest (this recipe, view and data) with at least five seeds, in `--out` or in a file
+`--before`. Its first opening fixes as many seeds that were not among them; later calls go on with these and no others,
+and the mark is reached by the mean of exactly these. Each run is measured on PrivateTest by mien's own evaluation, and
+the ledger notes it; what was opened counts only while the ledger holds it. Take over what comes back with
+`training_queue.py --collect` before the next call.
 
-Records are written after every run, so that a machine that goes away takes one run with it.
+Records are written after every run, so that a machine that goes away takes one run with it. What is measured are
+weights rounded to half precision; those of opened runs come back as far as there is room (`--plan` says how many).
 """
 
 from __future__ import annotations
@@ -30,15 +33,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import speedrun_records as records
 from estimate import FACES, PEAKS, estimate, peak_of
-from training_queue import known_commit, pack, prepare, seconds, write_whole
+from parcel import HALF, LEDGER, begin, halve, pack, room
+from training_queue import known_commit, prepare, seconds
 
 HERE = Path(__file__).resolve().parent
-SEEDS = 5
 PARTS = ("start", "data", "besides", "training", "capture", "selection", "evaluation")
 """What the seconds of a run are made of; see `parts_of`."""
 BESIDES = 20.0
 """Seconds that a run is expected to take besides training, before one was seen."""
+RECORDS = "records"
+"""Folder within the working one: each run's record, written by the run itself."""
 GRACE = 5.0
 """Seconds before the end of the budget at which a run that is still going is ended."""
 
@@ -50,7 +56,7 @@ def main() -> None:
     parser.add_argument("--budget", type=seconds, default=540.0, help="for example 540s or 9m")
     parser.add_argument("--versions", default="", help="comma-separated names; all by default")
     parser.add_argument("--table", type=Path, default=HERE / "speedrun.toml")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="of each version")
+    parser.add_argument("--seeds", type=int, help=f"of each version; {records.SEEDS}, or what the first opening fixed")
     parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
     parser.add_argument("--peak", type=float, help="dense bf16 operations per second; by default by the device's name")
     parser.add_argument("--steps", type=int, default=0, help="a trial: so many steps of every stage, nothing recorded")
@@ -70,6 +76,8 @@ def main() -> None:
         return
     if options.out is None:
         parser.error("give --out FOLDER")
+    if options.open and len(versions) != 1:
+        parser.error("--open takes one version")
     if options.open and options.data == "drawn":
         parser.error("drawn faces have no claim; --open is about FER2013")
     sys.exit(supervise(versions, options))
@@ -119,14 +127,18 @@ def work_of(recipe: Any, faces: int, epochs: Mapping[str, int] | None = None) ->
 def plan(versions: list[dict[str, Any]], peak: float) -> str:
     """Estimates of each version on a device of that peak."""
     lines = [f"the mark: {mark():.2%} · peak {peak / 1e12:.0f} TFLOP/s", ""]
-    lines.append(f"{'version':20} {'epochs':>6} {'PFLOP':>6} {'at the peak':>11} {'expected':>9}  about")
+    lines.append(f"{'version':20} {'epochs':>6} {'PFLOP':>6} {'at the peak':>11} {'expected':>9} {'fp16':>9}  about")
+    rooms = {}
     for version in versions:
         recipe = recipe_of(version)
-        work = work_of(recipe, FACES)
+        work, half = work_of(recipe, FACES), estimate(recipe.staged[-1], recipe.input.channels).half
+        rooms[version["name"]] = min(records.SEEDS, room(others=1) // half)
         lines.append(
             f"{version['name']:20} {recipe.planned_epochs:6} {work / 1e15:6.2f} {work / peak:9.1f} s "
-            f"{expected(recipe, peak):7.0f} s  {version['about']}"
+            f"{expected(recipe, peak):7.0f} s {half / 1e6:6.1f} MB  {version['about']}"
         )
+    lines.append(f"\nOf {records.SEEDS} opened runs come back beside all results the rounded weights of:")
+    lines += [f"{name:20} {count}" + (" (the rest is lost)" * (count < records.SEEDS)) for name, count in rooms.items()]
     return "\n".join(lines)
 
 
@@ -147,33 +159,39 @@ def supervise(versions: list[dict[str, Any]], options: argparse.Namespace) -> in
     began = time.time()
     deadline = began + options.budget
     out: Path = options.out
-    out.mkdir(parents=True, exist_ok=True)
-    state = out.resolve().parent / f".{out.name}.work"  # not inside: what lies there would all come back
-    shutil.rmtree(state, ignore_errors=True)
-    (state / "results").mkdir(parents=True)
-    before = read(options.before) if options.before else []
-    before += [run for run in read(out / "speedrun.json") if run not in before]
-    runs = list(before)
+    state = begin(out, options.results / "ledger.jsonl", trial=bool(options.steps))
     recipes = {version["name"]: recipe_of(version) for version in versions}
-    seeds = {name: list(range(options.seeds)) for name in recipes}
+    data = fingerprint(options)
+    keys = {v["name"]: records.key_for(v, recipes[v["name"]].hash, data) for v in versions}
+    earlier = [records.read(options.before)] if options.before else []
+    runs, frozen = records.merged(*earlier, records.read(out / "speedrun.json"), records.finished_in(state / RECORDS))
+    runs = [run for run in runs if run["trial"] == bool(options.steps)]
+    seeds = {name: list(range(options.seeds or records.SEEDS)) for name in recipes}
     if options.steps:
-        seeds = {name: [0] for name in recipes}
+        seeds, runs = {name: [0] for name in recipes}, []
     elif options.open:
-        seeds = {options.open: fresh_seeds(options.open, recipes[options.open].hash, before, options.seeds)}
-        ledger = options.results / "ledger.jsonl"
-        if ledger.exists():
-            shutil.copy(ledger, state / "results" / "ledger.jsonl")
+        if gone := records.lost(runs, records.noted(state / LEDGER)):
+            sys.exit(
+                f"the ledger does not hold {', '.join(gone)}, which the records say were opened; take over what came "
+                "back first (training_queue.py --collect OUT)"
+            )
+        fixed = records.freeze(
+            keys[options.open], runs, frozen, records.openings(state / LEDGER, keys[options.open]), options.seeds
+        )
+        frozen = [*(each for each in frozen if each is not fixed), fixed]
+        seeds = {options.open: fixed["seeds"]}
+        print(f"{options.open} is opened with the seeds {records.told_seeds(fixed)}, now and in calls to come")
     if not options.steps and not known_commit():
         print("no commit is known here, and records will say so: set MIEN_COMMIT", file=sys.stderr)
-    prepare(options.data)
+    _note(out, state, runs, frozen)  # the seeds are fixed before the first opening
     peak = options.peak or PEAKS["H200"]
     likely = {name: 0.0 if options.steps else expected(recipe, peak) for name, recipe in recipes.items()}
     failed = 0
-    turns = [(seed, version) for place in range(options.seeds) for version in versions
+    turns = [(seed, version) for place in range(max(map(len, seeds.values()))) for version in versions
              for seed in seeds[version["name"]][place : place + 1]]  # fmt: skip
     for seed, version in turns:
         name = version["name"]
-        if not options.steps and seen(runs, name, recipes[name].hash, seed, bool(options.open)):
+        if records.seen(runs, keys[name], seed, bool(options.open)):
             continue
         left = deadline - time.time()
         if likely[name] > left - GRACE:
@@ -187,36 +205,37 @@ def supervise(versions: list[dict[str, Any]], options: argparse.Namespace) -> in
             runs.append(record)
             likely[name] = took * 1.1
             print(f"{time.time() - began:6.1f} s  {told(record)}", flush=True)
-        report = {"mark": mark(), "runs": runs, "versions": summaries(runs)}
-        write_whole(out / "speedrun.json", json.dumps(report, indent=1) + "\n")
-        pack(state, out)
-    print("\n" + table(runs))
+        if without := _note(out, state, runs, frozen):
+            print(f"{'':10}no room for the weights of {', '.join(without)}", flush=True)
+    print("\n" + records.table(records.summaries(runs, mark(), frozen, records.noted(state / LEDGER)), mark()))
     return 1 if failed else 0
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """The runs of a file of records; none where there is none."""
-    return list(json.loads(path.read_text(encoding="utf-8"))["runs"]) if path.exists() else []
+def fingerprint(options: argparse.Namespace) -> str:
+    """Of the faces that are about to be learnt from, which are imported with this.
+
+    Raises:
+        SystemExit: they are to be opened, and are not those that the claim is about.
+    """
+    import mien
+    from mien.evaluation.parts import protocol_of
+    from mien.results.documents import DEFAULT_PROTOCOL
+
+    prepare(options.data)
+    data = mien.load_dataset("drawn" if options.data == "drawn" else "fer2013")
+    if options.open and protocol_of(data) != DEFAULT_PROTOCOL:
+        sys.exit(f"{options.data} is not the data of {DEFAULT_PROTOCOL}, which the claim is about; it is not opened")
+    return str(data.fingerprint)
 
 
-def seen(runs: list[dict[str, Any]], name: str, recipe: str, seed: int, opened: bool) -> bool:
-    key = (name, recipe, seed, opened)
-    return any((run["version"], run["recipe_hash"], run["seed"], run["accuracy"] is not None) == key for run in runs)
+def _note(out: Path, state: Path, runs: list[dict[str, Any]], frozen: list[dict[str, Any]]) -> list[str]:
+    """Write the records and pack; the names of runs whose weights found no room."""
+    from mien.store.atomic import write_text
 
-
-def fresh_seeds(name: str, recipe: str, runs: list[dict[str, Any]], count: int) -> list[int]:
-    """Seeds that chose nothing, for a version that was run on PublicTest often enough to be chosen."""
-    used = {
-        run["seed"]
-        for run in runs
-        if (run["version"], run["recipe_hash"], run["accuracy"]) == (name, recipe, None)
-    }  # fmt: skip
-    if len(used) < SEEDS:
-        sys.exit(
-            f"{name} is not frozen: its recipe was run on PublicTest with {len(used)} of {SEEDS} seeds. Run it without "
-            "--open first, and give the records with --before speedrun.json"
-        )
-    return list(range(max(used) + 1, max(used) + 1 + count))
+    rows = records.summaries(runs, mark(), frozen, records.noted(state / LEDGER))
+    report = {"mark": mark(), "frozen": frozen, "runs": runs, "versions": rows}
+    write_text(out / "speedrun.json", json.dumps(report, indent=1) + "\n")
+    return pack(state, out)
 
 
 def start(
@@ -227,7 +246,7 @@ def start(
     command = [sys.executable, __file__, "--data", data, "--out", str(state), "--device", options.device]
     command += ["--steps", str(options.steps), "--child", json.dumps({**version, "seed": seed, "open": options.open})]
     command += ["--peak", str(options.peak)] if options.peak else []
-    log = state / f"{version['name']}-s{seed}.log"
+    log = state / f"{version['name']}-s{seed}{'-open' if options.open else ''}.log"
     began = time.time()
     with log.open("wb") as errors:
         process = subprocess.Popen([*command, "--began", repr(began)], stdout=subprocess.PIPE, stderr=errors)
@@ -252,49 +271,6 @@ def told(run: Mapping[str, Any]) -> str:
     return f"{run['version']}, seed {run['seed']}: {run['seconds']:.1f} s, {score}{share}\n{'':10}{parts}"
 
 
-def summaries(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Means over seeds, of what was chosen by and of what was opened apart; the fastest first."""
-    groups: dict[tuple[str, str, bool], list[dict[str, Any]]] = {}
-    for run in runs:
-        groups.setdefault((run["version"], run["recipe_hash"], run["accuracy"] is not None), []).append(run)
-    found = []
-    for (name, recipe, opened), members in groups.items():
-        scores = [run["accuracy" if opened else "selection_accuracy"] for run in members]
-        times = [run["seconds"] for run in members]
-        shares = [run["peak_share"] for run in members if run["peak_share"] is not None]
-        mean = statistics.mean(scores)
-        found.append(
-            {
-                "version": name,
-                "recipe_hash": recipe,
-                "split": "PrivateTest" if opened else "PublicTest (selection, never ranked)",
-                "seeds": len(members),
-                "mean": mean,
-                "sd": statistics.stdev(scores) if len(scores) > 1 else None,
-                "seconds": statistics.mean(times),
-                "slowest": max(times),
-                "flops": members[0]["flops"],
-                "peak_share": statistics.mean(shares) if shares else None,
-                "reached": opened and len(members) >= SEEDS and mean > mark(),
-            }
-        )
-    return sorted(found, key=lambda row: (row["split"], row["seconds"]))
-
-
-def table(runs: list[dict[str, Any]]) -> str:
-    """All versions that were run."""
-    head = f"{'version':20} {'split':11} {'seeds':>5} {'mean':>7} {'sd':>6} {'seconds':>8} {'PFLOP':>6} {'of peak':>8}"
-    lines = [f"the mark: {mark():.2%}, on PrivateTest, mean of at least {SEEDS} seeds", head]
-    for row in summaries(runs):
-        sd = "" if row["sd"] is None else f"{row['sd']:.2%}"
-        share = "" if row["peak_share"] is None else f"{row['peak_share']:.1%}"
-        lines.append(
-            f"{row['version']:20} {row['split'].split()[0]:11} {row['seeds']:5} {row['mean']:7.2%} {sd:>6} "
-            f"{row['seconds']:8.1f} {row['flops'] / 1e15:6.2f} {share:>8}{'  reached' if row['reached'] else ''}"
-        )
-    return "\n".join(lines)
-
-
 # --- a child: one run -------------------------------------------------------------------------------------------------
 
 
@@ -306,6 +282,7 @@ def run_once(version: dict[str, Any], options: argparse.Namespace) -> dict[str, 
     import mien.training
     from mien.evaluation.environment import environment
     from mien.results.provenance import source_stamp
+    from mien.store.atomic import write_text
 
     device = options.device
     if device == "auto":
@@ -319,31 +296,35 @@ def run_once(version: dict[str, Any], options: argparse.Namespace) -> dict[str, 
         recipe = shortened(recipe, device)
         train = train.subset(range(min(len(train), options.steps * recipe.batch_size)))
     marks["loaded"] = time.time()
-    state = options.out
-    run = mien.train(
-        version["system"], train, data.selection, recipe=recipe, seed=seed, out=state / "runs", device=device
-    )
+    state, opened = options.out, bool(version["open"]) and not options.steps
+    begun = state / ".going"  # what a call that broke off left is begun anew, since its seconds are unknown
+    shutil.rmtree(begun, ignore_errors=True)
+    run = mien.train(version["system"], train, data.selection, recipe=recipe, seed=seed, out=begun, device=device)
+    run = halve(_moved(run.folder, state / "runs"))
+    if not opened:
+        (run.folder / HALF).unlink()
     marks["trained"] = time.time()
-    split = data.test if version["open"] and not options.steps else data.selection
-    result = mien.evaluate(run, split, views=version.get("view", "one"), results=state / "results", device=device)
+    split, view = data.test if opened else data.selection, records.view_of(version)
+    result = mien.evaluate(run, split, views=view, results=state / "results", device=device)
     finished = time.time()
-    if version["open"] and not options.steps:
+    if opened:
         result.save(state / "results")
     faces = len(train)
     parts = parts_of(options.began, marks, finished, run.log, faces)
     flops = work_of(recipe, faces, _epochs(run.log, recipe))
     where = environment("cuda" if device.startswith("cuda") else "cpu", recipe.precision)
     peak = options.peak or peak_of(where["device"])
-    return {
+    record = {
         "version": version["name"],
         "system": version["system"],
         "seed": seed,
         "recipe_hash": recipe.hash,
+        "data_fingerprint": data.fingerprint,
         "weights_sha256": run.info["weights_sha256"],
-        "view": version.get("view", "one"),
+        "view": view,
         "selection_accuracy": result.metrics["selection_accuracy"],
         "accuracy": result.metrics.get("accuracy"),
-        "result": result.id if version["open"] and not options.steps else None,
+        "result": result.id if opened else None,
         "seconds": round(finished - options.began, 3),
         "parts": parts,
         "faces_seen": faces * len(run.log),
@@ -355,6 +336,16 @@ def run_once(version: dict[str, Any], options: argparse.Namespace) -> dict[str, 
         "trial": bool(options.steps),
         **source_stamp(),
     }
+    write_text(state / RECORDS / f"{run.folder.name}{'-open' if opened else ''}.json", json.dumps(record))
+    return record
+
+
+def _moved(folder: Path, target: Path) -> Path:
+    """The folder in its place among finished runs, which is made for it."""
+    place = target / folder.name
+    shutil.rmtree(place, ignore_errors=True)
+    target.mkdir(parents=True, exist_ok=True)
+    return folder.rename(place)
 
 
 def parts_of(
@@ -365,7 +356,7 @@ def parts_of(
     ``start``: Python, its imports, the device. ``data``: opening the imported arrays. ``training``: epochs but for
     ``capture``, which is by how much the first one of each stage outlasted the median: trying convolutions,
     recording, compiling. ``selection``: looks at PublicTest on the way. ``besides``: the rest of `mien.train`, that is
-    the network, faces to the device, checkpoints and the outcome. ``evaluation``: the view.
+    the network, faces to the device, checkpoints and the outcome, and rounding the weights. ``evaluation``: the view.
     """
     learnt = [faces / entry["faces_per_second"] for entry in log]
     stages: dict[str, list[float]] = {}

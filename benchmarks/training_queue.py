@@ -15,6 +15,7 @@ one file, then the weights in pieces of 16 MiB, 64 MiB in all, so that a machine
 Where no checkout's history travels along, MIEN_COMMIT names the commit.
 
 `--collect` takes what came back into `results/` and `runs/`. The ledger that came back must continue the one at home.
+A second call with the same `--out` goes on: what was measured is not trained again, and no opening is forgotten.
 
 (The file is not called queue.py: that would hide Python's own module `queue` from every script in this folder.)
 """
@@ -22,25 +23,21 @@ Where no checkout's history travels along, MIEN_COMMIT names the commit.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import time
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from parcel import HALF, begin, collect, halve, pack, work_folder
+
 HERE = Path(__file__).resolve().parent
-PIECE = (16 << 20) - 4096
-PIECES = 7  # and one file of results: eight in all
-ALL = (64 << 20) - (1 << 19)
-"""Bytes that come back at most, results and weights together."""
 RESERVE = 12.0
 """Seconds kept for measuring and packing after a job's last epoch."""
 PATIENCE = 5.0
@@ -48,6 +45,10 @@ PATIENCE = 5.0
 MARGIN = 1.15
 """By which an epoch may become slower than it was measured: what does not reach its end is lost."""
 PROBE_STEPS = 30
+UNRECORDABLE = 3
+"""Exit status of a job whose step no graph can hold: all seeds of its entry are trained without one."""
+MEASURED = "measured: "
+"""Begins the status of a job that needs no second call."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,6 @@ class Job:
     @property
     def name(self) -> str:
         return f"{self.system}-{self.recipe}-s{self.seed}" + "".join(f"-{s}" for s in self.set)
-
-
-UNRECORDABLE = "cannot be recorded"
-"""In the message of a training whose step no graph can hold: it is tried once more without."""
 
 
 class OutOfTimeError(Exception):
@@ -174,19 +171,14 @@ def supervise(options: argparse.Namespace) -> int:
     began = time.time()
     deadline = began + options.budget
     out: Path = options.out
-    state = out.parent / f".{out.name}.work"  # not inside: what lies there would all come back
-    shutil.rmtree(state, ignore_errors=True)
-    (state / "results").mkdir(parents=True)
-    out.mkdir(parents=True, exist_ok=True)
-    ledger = options.results / "ledger.jsonl"
-    if ledger.exists() and not options.steps:
-        shutil.copy(ledger, state / "results" / "ledger.jsonl")
+    state = begin(out, options.results / "ledger.jsonl", trial=bool(options.steps))
     jobs = wanted(options.jobs, options.systems)
     if options.steps:
         first: dict[str, Job] = {}
         for job in jobs:
             first.setdefault(job.system, job)
         jobs = list(first.values())
+    jobs = [job for job in jobs if not measured(job, state)]
     cuda = device() == "cuda"
     parallel = options.parallel or (6 if cuda else 1)
     prepare(options.data)
@@ -205,11 +197,11 @@ def supervise(options: argparse.Namespace) -> int:
         done = [process for process in running if process.poll() is not None]
         for process in done:
             job = running.pop(process)
-            failed += process.returncode != 0
-            line = (state / f"{slug(job)}.status").read_text() if (state / f"{slug(job)}.status").exists() else "failed"
+            failed += process.returncode not in (0, UNRECORDABLE)
+            line = status(job, state).read_text() if status(job, state).exists() else "failed"
             print(f"{time.time() - began:6.1f} s  {job.name}: {line}", flush=True)
-            if UNRECORDABLE in line:
-                jobs.insert(0, replace(job, set=(*job.set, "capture=false")))
+            if process.returncode == UNRECORDABLE:
+                jobs = [job for job in unrecorded(job, jobs) if not measured(job, state)]
             pack(state, out)
         if jobs and deadline - time.time() <= 3 * RESERVE:
             print(f"no time for {', '.join(job.name for job in jobs)}", flush=True)
@@ -220,7 +212,8 @@ def supervise(options: argparse.Namespace) -> int:
                 # A training that is asked to end finishes its step first, and a step that compiles takes its time.
                 process.terminate() if time.time() < asked + PATIENCE else process.kill()
         time.sleep(0.2)
-    pack(state, out)
+    if without := pack(state, out):
+        print(f"no room for the weights of {', '.join(without)}; --collect and give another --out", flush=True)
     print(f"{time.time() - began:6.1f} s  packed into {out}", flush=True)
     return 1 if failed else 0
 
@@ -231,9 +224,26 @@ def startable(jobs: list[Job], running: list[Job], state: Path) -> Job | None:
     return next((job for job in jobs if job.entry not in finding), None)
 
 
+def unrecorded(job: Job, jobs: list[Job]) -> list[Job]:
+    """The jobs that are left when one could not be recorded: it comes first, and its entry is trained without."""
+    without = ("capture=false",)
+    others = [replace(each, set=each.set + without * (each.entry == job.entry)) for each in jobs]
+    return [replace(job, set=job.set + without), *others]
+
+
 def length(job: Job, state: Path) -> Path:
     """Where the first seed of an entry notes how many epochs all of them train."""
-    return state / f"entry{job.entry}.epochs"
+    return state / f"{slug(replace(job, seed=0))}.epochs"
+
+
+def status(job: Job, state: Path) -> Path:
+    """Where a job says what became of it."""
+    return state / f"{slug(job)}.status"
+
+
+def measured(job: Job, state: Path) -> bool:
+    """Whether an earlier call has done it."""
+    return status(job, state).exists() and status(job, state).read_text().startswith(MEASURED)
 
 
 def known_commit() -> bool:
@@ -260,48 +270,13 @@ def start(job: Job, options: argparse.Namespace, deadline: float) -> subprocess.
     command = [sys.executable, __file__, "--worker", json.dumps(vars(job)), "--data", options.data]
     command += ["--out", str(options.out), "--deadline", str(deadline), "--steps", str(options.steps)]
     environment = {"OMP_NUM_THREADS": "2", "TORCHINDUCTOR_COMPILE_THREADS": "2", **os.environ}
-    log = (options.out.parent / f".{options.out.name}.work" / f"{slug(job)}.log").open("wb")
+    # A resumed job says more beneath what it said before.
+    log = (work_folder(options.out) / f"{slug(job)}.log").open("ab")
     return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-
-
-def write_whole(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(text)
-    part.replace(path)
 
 
 def slug(job: Job) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "_", job.name)
-
-
-def pack(state: Path, out: Path) -> None:
-    """One file of results, ledger, logs and run descriptions; then the weights, cut into pieces, first come first."""
-    names = [p for p in sorted(state.rglob("*")) if p.is_file() and ".probe" not in p.parts]
-    small = [p for p in names if p.suffix in (".json", ".jsonl", ".npz", ".toml", ".log", ".status")]
-    write_tar(out / "results.tar.gz", small, state, "w:gz")
-    left, chosen = min(PIECES * PIECE, ALL - (out / "results.tar.gz").stat().st_size) - (1 << 16), []
-    halves = [path for path in names if path.name == "weights.half.safetensors"]
-    for path in sorted(halves, key=lambda path: path.stat().st_mtime):
-        if path.stat().st_size + 2048 < left:
-            left -= path.stat().st_size + 2048
-            chosen.append(path)
-    content = io.BytesIO()
-    with tarfile.open(fileobj=content, mode="w") as tar:
-        for path in chosen:
-            tar.add(path, str(path.relative_to(state)))
-    data = content.getvalue() if chosen else b""
-    for number in range(0, PIECES):
-        part = out / f"weights.tar.{number}"
-        piece = data[number * PIECE : (number + 1) * PIECE]
-        part.write_bytes(piece) if piece else part.unlink(missing_ok=True)
-
-
-def write_tar(target: Path, files: list[Path], root: Path, mode: str) -> None:
-    part = target.with_suffix(".part")
-    with tarfile.open(part, mode) as tar:  # type: ignore[call-overload]
-        for path in files:
-            tar.add(path, str(path.relative_to(root)))
-    part.replace(target)
 
 
 # --- a worker: one job ------------------------------------------------------------------------------------------------
@@ -311,11 +286,12 @@ def work(job: Job, options: argparse.Namespace) -> None:
     """Train, round, measure; what happened goes into the job's status file."""
     import mien
     from mien import systems
-    from mien.errors import RunError
+    from mien.errors import RecordingError
+    from mien.store.atomic import write_text
     from mien.training import Recipe
 
-    state = options.out.parent / f".{options.out.name}.work"
-    status = state / f"{slug(job)}.status"
+    state = work_folder(options.out)
+    said = status(job, state)
     data = load(options.data, options.steps)
     base = Recipe.of(systems.card(job.system), job.recipe).set(job.set)
     where = device()
@@ -338,13 +314,13 @@ def work(job: Job, options: argparse.Namespace) -> None:
             per_epoch = probe(job, base, data, state, where)
             fitting = [count for count in job.epochs if count * per_epoch * MARGIN < left()]
             if not fitting:
-                status.write_text(f"left out: {per_epoch:.2f} s per epoch, {left():.0f} s left")
+                said.write_text(f"left out: {per_epoch:.2f} s per epoch, {left():.0f} s left")
                 return
-            write_whole(known, f"{fitting[0]} {per_epoch}")
+            write_text(known, f"{fitting[0]} {per_epoch}")
         if not options.steps:
-            epochs, per_epoch = int((said := known.read_text().split())[0]), float(said[1])
+            epochs, per_epoch = int((noted := known.read_text().split())[0]), float(noted[1])
             if epochs * per_epoch * MARGIN > left():
-                status.write_text(f"left out: {epochs} epochs of {per_epoch:.2f} s, {left():.0f} s left")
+                said.write_text(f"left out: {epochs} epochs of {per_epoch:.2f} s, {left():.0f} s left")
                 return
         recipe = base.with_(epochs=epochs)
         run = mien.train(
@@ -352,23 +328,22 @@ def work(job: Job, options: argparse.Namespace) -> None:
             device=where, on_progress=progress, resume=True,
         )  # fmt: skip
     except OutOfTimeError:
-        status.write_text("unfinished: the time ran out")
+        said.write_text("unfinished: the time ran out")
         return
-    except RunError as error:
-        if UNRECORDABLE not in str(error):
-            raise
-        status.write_text(str(error))
-        return
+    except RecordingError as error:
+        said.write_text(str(error))
+        sys.exit(UNRECORDABLE)
     run = halve(run.folder)
     selection = mien.evaluate(run, data.selection, views="one", results=state / "results", device=where)
     words = [f"{epochs} epochs, {selection}"]
-    for view in job.views:
+    # A trial of a few steps has no business on faces that others are measured by.
+    for view in job.views if not options.steps or options.data == "drawn" else ():
         result = mien.evaluate(run, data.test, views=view, results=state / "results", device=where)
         result.save(state / "results")
         words.append(f"{view}: {result}")
     if not job.weights:
-        (run.folder / "weights.half.safetensors").unlink()
-    status.write_text(" · ".join(words))
+        (run.folder / HALF).unlink()
+    write_text(said, MEASURED + " · ".join(words))
 
 
 def load(data: str, steps: int) -> Any:
@@ -395,88 +370,6 @@ def probe(job: Job, recipe: Any, data: Any, state: Path, where: str) -> float:
     shutil.rmtree(folder, ignore_errors=True)
     measured = (entry["seconds"] - trained) / recipe.evaluate_every
     return float(trained * math.ceil(len(data.train) / recipe.batch_size) / steps + measured)
-
-
-def halve(folder: Path) -> Any:
-    """Round the weights to half precision and make that the run: what is measured is what can be brought back.
-
-    Vectors stay as they are: they take no room, and a variance need not lie within what half precision can say.
-    """
-    import torch
-
-    from mien.training import Run
-    from mien.training.weights import hash_weights, load_tensors, save_tensors
-
-    state, metadata = load_tensors(folder / "weights.safetensors")
-    half = {k: v.half() if v.is_floating_point() and v.ndim > 1 else v for k, v in state.items()}
-    whole = {k: v.float() if v.dtype == torch.float16 else v for k, v in half.items()}
-    save_tensors(folder / "weights.half.safetensors", half, metadata)
-    save_tensors(folder / "weights.safetensors", whole, metadata)
-    run = Run.open(folder)
-    run.info.update(weights_sha256=hash_weights(whole), rounded="float16")
-    run.save_info()
-    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
-    return run
-
-
-# --- at home ----------------------------------------------------------------------------------------------------------
-
-
-def _extract(tar: tarfile.TarFile, folder: Path) -> None:
-    """Regular files below ``folder`` and nothing else; Python 3.11.0 to 3.11.3 have no filters for that."""
-    for member in tar:
-        target = (folder / member.name).resolve()
-        if not member.isfile() or not target.is_relative_to(folder.resolve()):
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        stream = tar.extractfile(member)
-        assert stream is not None
-        target.write_bytes(stream.read())
-
-
-def collect(came_back: Path, results: Path, runs: Path) -> int:
-    """Take over results whose ledger continues ours, and runs with their weights made whole again."""
-    import tempfile
-
-    from mien.results import Ledger
-    from mien.training.weights import load_tensors, save_tensors
-
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        with tarfile.open(came_back / "results.tar.gz") as tar:
-            _extract(tar, root)
-        pieces = b"".join(p.read_bytes() for p in sorted(came_back.glob("weights.tar.*")))
-        if pieces:
-            with tarfile.open(fileobj=io.BytesIO(pieces)) as tar:
-                _extract(tar, root)
-        theirs = root / "results" / "ledger.jsonl"
-        ours = results / "ledger.jsonl"
-        before = ours.read_bytes() if ours.exists() else b""
-        after = theirs.read_bytes() if theirs.exists() else before
-        if not after.startswith(before):
-            print("the ledger that came back does not continue the one here; nothing was taken over", file=sys.stderr)
-            return 1
-        Ledger(theirs).lines()  # the chain holds, or this says where it does not
-        for path in sorted((root / "results").rglob("*")):
-            target = results / path.relative_to(root / "results")
-            if path.is_file() and path != theirs and not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(path, target)
-                print(f"took over {target}")
-        if theirs.exists():
-            shutil.copy(theirs, ours)
-        for half in sorted(root.glob("runs/*/weights.half.safetensors")):
-            target = runs / half.parent.name
-            if target.exists():
-                print(f"{target} is there already; left as it is")
-                continue
-            tensors, metadata = load_tensors(half)
-            shutil.copytree(half.parent, target)
-            whole = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
-            save_tensors(target / "weights.safetensors", whole, metadata)
-            print(f"took over {target}")
-    print("now: mien results verify")
-    return 0
 
 
 if __name__ == "__main__":

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from mien.results import Ledger
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "benchmarks" / "speedrun.toml"
@@ -48,31 +51,129 @@ def test_operations_are_those_of_each_stage_at_its_side(speedrun: ModuleType) ->
     assert speedrun.work_of(recipe, 1000, {"full": 1, "small": 0}) == 6 * 1000 * full
 
 
-def run(seed: int, seconds: float, accuracy: float | None = None, selection: float = 0.72) -> dict[str, Any]:
+def run(seed: int, seconds: float, accuracy: float | None = None, **other: Any) -> dict[str, Any]:
     return {
-        "version": "a", "recipe_hash": "h", "seed": seed, "seconds": seconds, "selection_accuracy": selection,
-        "accuracy": accuracy, "flops": 10**15, "peak_share": 0.2,
+        "version": "a", "recipe_hash": "h", "view": "flip", "data_fingerprint": "d", "seed": seed, "seconds": seconds,
+        "selection_accuracy": 0.72, "accuracy": accuracy, "flops": 10**15, "peak_share": 0.2, "trial": False,
+        "result": None if accuracy is None else f"r{seed}", **other,
     }  # fmt: skip
 
 
+KEY = ("a", "h", "flip", "d")
+SEEN = [run(seed, 30.0) for seed in range(5)]
+
+
 def test_only_a_frozen_version_is_opened_and_with_fresh_seeds(speedrun: ModuleType) -> None:
-    seen = [run(seed, 30.0) for seed in range(5)]
-    assert speedrun.fresh_seeds("a", "h", seen, 5) == [5, 6, 7, 8, 9]
-    for short in (seen[:4], [{**each, "recipe_hash": "other"} for each in seen], [run(0, 30.0)] * 5):
+    records = speedrun.records
+    assert records.freeze(KEY, SEEN, [])["seeds"] == [5, 6, 7, 8, 9]
+    others: list[dict[str, Any]] = [
+        {"recipe_hash": "other"}, {"view": "one"}, {"data_fingerprint": "drawn"}, {"trial": True}
+    ]  # fmt: skip
+    for short in (SEEN[:4], [run(0, 30.0)] * 5, *([{**each, **other} for each in SEEN] for other in others)):
         with pytest.raises(SystemExit, match="not frozen"):
-            speedrun.fresh_seeds("a", "h", short, 5)
-    opened = [*seen, *(run(seed, 30.0, 0.74) for seed in range(5, 8))]
-    assert speedrun.fresh_seeds("a", "h", opened, 5) == [5, 6, 7, 8, 9], "a call that broke off goes on with its seeds"
+            records.freeze(KEY, short, [])
+        assert records.seen(short, KEY, 4, False) is False
+    assert records.seen(SEEN, KEY, 4, False)
+    assert not records.seen(SEEN, KEY, 4, True)
 
 
-def test_the_mark_is_reached_by_the_mean_of_five_opened_runs(speedrun: ModuleType) -> None:
-    def reached(runs: list[dict[str, Any]]) -> list[bool]:
-        return [row["reached"] for row in speedrun.summaries(runs)]
+def test_the_first_opening_fixes_the_seeds(speedrun: ModuleType) -> None:
+    freeze = speedrun.records.freeze
+    with pytest.raises(SystemExit, match="5 seeds at least"):
+        freeze(KEY, SEEN, [], count=3)
+    fixed = freeze(KEY, SEEN, [], count=6)
+    assert fixed["seeds"] == [5, 6, 7, 8, 9, 10]
+    more = [*SEEN, run(5, 30.0), *(run(seed, 30.0, 0.74) for seed in range(5, 8))]
+    assert freeze(KEY, more, [fixed], openings=3) is fixed, "another seed on PublicTest changes nothing"
+    with pytest.raises(SystemExit, match="fixed at its first opening"):
+        freeze(KEY, more, [fixed], count=7)
+    for runs, openings in ((more, 0), (SEEN, 1)):
+        with pytest.raises(SystemExit, match="no record says with which seeds"):
+            freeze(KEY, runs, [], openings)
+    with pytest.raises(SystemExit, match="different seeds for a"):
+        speedrun.records.merged(([], [fixed]), ([], [{**fixed, "seeds": [11, 12, 13, 14, 15]}]))
 
-    assert reached([run(seed, 30.0, selection=0.75) for seed in range(5)]) == [False], "selection claims nothing"
-    assert reached([run(seed, 30.0, 0.74) for seed in range(4)]) == [False]
-    assert reached([run(seed, 30.0, 0.74) for seed in range(5)]) == [True]
+
+def test_the_mark_is_reached_by_the_mean_of_exactly_the_fixed_seeds(speedrun: ModuleType) -> None:
+    fixed = {**dict(zip(speedrun.records.KEY, KEY, strict=True)), "seeds": [0, 1, 2, 3, 4]}
+    noted = {f"r{seed}" for seed in range(9)}
+
+    def reached(runs: list[dict[str, Any]], noted: set[str] = noted) -> list[bool]:
+        return [row["reached"] for row in speedrun.records.summaries(runs, 0.7328, [fixed], noted)]
+
+    five = [run(seed, 30.0, 0.74) for seed in range(5)]
+    assert reached(five) == [True]
+    assert reached([run(seed, 30.0, selection_accuracy=0.75) for seed in range(5)]) == [False], (
+        "selection claims nothing"
+    )
+    assert reached(five[:4]) == reached([*five, run(5, 30.0, 0.74)]) == reached([*five[:4], five[0]]) == [False]
+    assert reached([run(seed, 30.0, 0.74) for seed in range(1, 6)]) == [False], "other seeds than were fixed"
     assert reached([*(run(seed, 30.0, 0.735) for seed in range(4)), run(4, 30.0, 0.72)]) == [False]
+    assert reached([{**each, "view": "one"} for each in five]) == [False]
+    assert reached([{**each, "trial": True} for each in five]) == [False]
+    assert reached(five, noted - {"r2"}) == [False, False], "an opening that the ledger does not hold"
+
+
+@pytest.fixture
+def opened(speedrun: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A call that opens one version, whose runs are made up but for their lines in the ledger."""
+    version = speedrun.wanted(TABLE, "vggnet")[0]
+    monkeypatch.setattr(speedrun, "fingerprint", lambda options: "d")
+    monkeypatch.setattr(speedrun, "expected", lambda recipe, peak: 0.0)
+    home, recipe = tmp_path / "home", speedrun.recipe_of(version).hash
+    before = tmp_path / "before.json"
+    about = {"version": "vggnet", "recipe_hash": recipe}
+    before.write_text(json.dumps({"runs": [{**each, **about} for each in SEEN]}))
+
+    def call(out: Path, results: int, given: Path = before, seeds: int | None = None) -> dict[str, Any]:
+        left = results
+
+        def start(version: Any, seed: int, options: Any, state: Path, _: float) -> tuple[dict[str, Any] | None, float]:
+            nonlocal left
+            left -= 1
+            assert (out / "speedrun.json").exists(), "seeds are fixed before an opening"
+            if left < 0:
+                return None, 0.0
+            ledger = Ledger(state / "results" / "ledger.jsonl")
+            ledger.open_split("fer2013/private@1", "PrivateTest", "vggnet", "run", recipe, "w", "flip", "d")
+            ledger.record("fer2013/private@1", "vggnet", f"r{seed}")
+            return {**run(seed, 30.0, 0.74), **about, "peak_share": None, "parts": {}}, 1.0
+
+        monkeypatch.setattr(speedrun, "start", start)
+        options = Namespace(
+            out=out, budget=600.0, before=given, steps=0, open="vggnet", seeds=seeds, results=home, data="fer2013",
+            peak=None,
+        )  # fmt: skip
+        speedrun.supervise([version], options)
+        found: dict[str, Any] = json.loads((out / "speedrun.json").read_text())
+        return next((row for row in found["versions"] if row["split"] == "PrivateTest"), {})
+
+    return call
+
+
+def test_two_calls_of_three_and_two_seeds_bring_all_openings_home(opened: Any, tmp_path: Path) -> None:
+    import parcel
+
+    out = tmp_path / "out"
+    row = opened(out, 3)
+    assert (row["seeds"], row["of"], row["reached"]) == (3, 5, False)
+    row = opened(out, 5)
+    assert (row["seeds"], row["of"], row["reached"]) == (5, 5, True)
+    assert parcel.collect(out, tmp_path / "home", tmp_path / "runs") == 0
+    assert len(Ledger(tmp_path / "home" / "ledger.jsonl").openings()) == 5
+
+
+def test_records_whose_openings_are_elsewhere_are_refused(opened: Any, tmp_path: Path) -> None:
+    import parcel
+
+    one = tmp_path / "one"
+    opened(one, 3)
+    with pytest.raises(SystemExit, match="r5, r6, r7"):
+        opened(tmp_path / "two", 5, given=one / "speedrun.json")
+    parcel.collect(one, tmp_path / "home", tmp_path / "runs")
+    with pytest.raises(SystemExit, match="no record says with which seeds"):
+        opened(tmp_path / "three", 5)
+    assert opened(tmp_path / "four", 5, given=one / "speedrun.json")["reached"]
 
 
 def test_the_parts_of_a_run_add_up(speedrun: ModuleType) -> None:

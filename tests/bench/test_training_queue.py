@@ -1,18 +1,18 @@
-"""The training queue: its table, what it packs, and what it refuses to take over."""
+"""The training queue: its table, its jobs, and what a second call does."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
-from mien.results import Ledger
-
 ROOT = Path(__file__).parents[2]
-ABOUT = ("fer2013/private@1", "PrivateTest", "compact", "run", "recipe", "weights", "one", "data")
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_the_first_seed_of_an_entry_finds_the_length_of_all(queue: ModuleType, t
     assert queue.startable(jobs, [], tmp_path) is first
     assert queue.startable(jobs[1:], [first], tmp_path) is second, "seeds wait for the first of their entry"
     assert queue.startable(jobs[1:3], [first], tmp_path) is None
-    queue.write_whole(queue.length(first, tmp_path), "300 0.5")
+    queue.length(first, tmp_path).write_text("300 0.5")
     assert queue.startable(jobs[1:], [first], tmp_path) is jobs[1]
 
 
@@ -64,78 +64,42 @@ def test_the_plan_has_a_line_per_job(queue: ModuleType) -> None:
     assert "989 TFLOP/s" in told
 
 
-def test_what_comes_back_stays_below_the_limit(
-    queue: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(queue, "PIECE", 100_000)
-    monkeypatch.setattr(queue, "ALL", 350_000)
-    state, out = tmp_path / "state", tmp_path / "out"
-    out.mkdir()
-    for number in range(5):
-        (state / "runs" / str(number)).mkdir(parents=True)
-        (state / "runs" / str(number) / "weights.half.safetensors").write_bytes(bytes(100_000))
-    queue.pack(state, out)
-    files = list(out.iterdir())
-    assert 200_000 < sum(file.stat().st_size for file in files) <= 350_000
-    assert max(file.stat().st_size for file in files) <= 100_000
-
-
-def test_rounding_spares_vectors(queue: ModuleType, tmp_path: Path) -> None:
-    import torch
-
-    from mien import systems
-    from mien.datasets import load_dataset
-    from mien.training import Recipe, train
-    from mien.training.weights import load_tensors, save_tensors
-
-    data = load_dataset("drawn", count=70, seed=0)
-    recipe = Recipe.of(systems.card("compact")).set(
-        ["epochs=1", "compile=false", "system.widths=[4, 8]", "system.depths=[1, 1]"]
-    )
-    run = train("compact", data.train, data.selection, recipe=recipe, out=tmp_path, device="cpu")
-    tensors, metadata = load_tensors(run.folder / "weights.safetensors")
-    variance = next(name for name in tensors if name.endswith("running_var"))
-    tensors[variance].fill_(1e-9)
-    save_tensors(run.folder / "weights.safetensors", tensors, metadata)
-    module = queue.halve(run.folder).module()
-    assert torch.equal(module.state_dict()[variance], tensors[variance])
-    assert not torch.equal(module.state_dict()["stem.0.weight"], tensors["stem.0.weight"])
-
-
 def test_seconds(queue: ModuleType) -> None:
     assert (queue.seconds("540s"), queue.seconds("9m"), queue.seconds("30")) == (540, 540, 30)
 
 
-def packed(queue: ModuleType, folder: Path, lines: int, before: Path | None = None, system: str = "compact") -> Path:
-    """What comes back from a machine that opened the split ``lines`` times."""
-    state, out = folder / "state", folder / "out"
-    (state / "results").mkdir(parents=True)
-    out.mkdir()
-    ledger = state / "results" / "ledger.jsonl"
-    if before is not None:
-        ledger.write_bytes(before.read_bytes())
-    for _ in range(lines):
-        Ledger(ledger).open_split(*ABOUT[:2], system, *ABOUT[3:])
-    queue.pack(state, out)
-    return out
+def test_a_job_that_no_graph_can_hold_is_trained_without_and_so_is_its_entry(queue: ModuleType) -> None:
+    jobs = queue.wanted(ROOT / "benchmarks" / "training_queue.toml", "compact,vggnet")
+    again = queue.unrecorded(jobs[0], jobs[1:])
+    assert [job.seed for job in again] == [job.seed for job in jobs]
+    assert all((job.set[-1] == "capture=false") == (job.system == "compact") for job in again)
+    assert queue.length(again[0], Path()) == queue.length(again[1], Path()) != queue.length(jobs[0], Path())
 
 
-def test_a_ledger_that_continues_ours_is_taken_over(queue: ModuleType, tmp_path: Path) -> None:
-    home = tmp_path / "home" / "results"
-    Ledger(home / "ledger.jsonl").open_split(*ABOUT)
-    out = packed(queue, tmp_path / "away", 2, home / "ledger.jsonl")
-    assert queue.collect(out, home, tmp_path / "home" / "runs") == 0
-    assert Ledger(home / "ledger.jsonl").counts() == {"compact": 3}
+@pytest.mark.parametrize(("error", "status"), [("RecordingError", 3), ("RunError", None)])
+def test_only_the_error_of_recording_asks_for_a_training_without(
+    queue: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str, status: int | None
+) -> None:
+    import mien
+    from mien import errors
+
+    def train(*_: Any, **__: Any) -> None:
+        raise getattr(errors, error)("words that nobody reads: cannot be recorded")
+
+    monkeypatch.setattr(mien, "train", train)
+    options = Namespace(out=tmp_path / "out", data="drawn", steps=1, deadline=time.time() + 600)
+    job = queue.wanted(ROOT / "benchmarks" / "training_queue.toml", "compact")[0]
+    queue.work_folder(options.out).mkdir()
+    with pytest.raises(SystemExit if status else errors.RunError) as told:
+        queue.work(job, options)
+    assert getattr(told.value, "code", None) == status
 
 
-def test_a_ledger_of_its_own_is_refused(queue: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    home = tmp_path / "home" / "results"
-    Ledger(home / "ledger.jsonl").open_split(*ABOUT)
-    before = (home / "ledger.jsonl").read_bytes()
-    out = packed(queue, tmp_path / "away", 2, system="vggnet")
-    assert queue.collect(out, home, tmp_path / "home" / "runs") == 1
-    assert (home / "ledger.jsonl").read_bytes() == before
-    assert "does not continue" in capsys.readouterr().err
+def test_a_second_call_leaves_out_what_was_measured(queue: ModuleType, tmp_path: Path) -> None:
+    jobs = queue.wanted(ROOT / "benchmarks" / "training_queue.toml", "compact")
+    queue.status(jobs[0], tmp_path).write_text(queue.MEASURED + "300 epochs")
+    queue.status(jobs[1], tmp_path).write_text("unfinished: the time ran out")
+    assert [queue.measured(job, tmp_path) for job in jobs] == [True, False, False]
 
 
 @pytest.mark.full
