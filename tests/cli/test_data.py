@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mien.cli import main
+from mien.cli.common import progress
 from mien.datasets import DATASETS, DataSet, drawn_faces
 
 pytestmark = pytest.mark.usefixtures("mien_cache")
@@ -29,7 +30,9 @@ def test_list_import_info_check(source: Path, capsys: pytest.CaptureFixture[str]
     assert run("list") == 0
     assert "not imported" in capsys.readouterr().out
     assert run("import", "fer2013", source) == 0
-    assert "PrivateTest" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "PrivateTest" in said
+    assert "differs from the published data set: 35,817 of its 35,887 faces are missing" in said
     assert run("list", "--json") == 0
     listed = json.loads(capsys.readouterr().out)
     assert [entry["imported"] for entry in listed if entry["name"] == "fer2013"] == [[str(source)]]
@@ -37,6 +40,7 @@ def test_list_import_info_check(source: Path, capsys: pytest.CaptureFixture[str]
     info = json.loads(capsys.readouterr().out)
     assert (info["faces"], info["official_content"], info["images_differ"]) == (70, False, 70)
     assert info["splits"][2] == {"name": "PrivateTest", "role": "test", "faces": 7, "copies_in_other_splits": 0}
+    assert (info["faces_published"], info["faces_missing"]) == (35_887, 35_817)
     assert run("check", "fer2013") == 1
     assert "images are not those that were published" in capsys.readouterr().out
     assert run("check", "fer2013", source, "--json") == 1
@@ -90,3 +94,38 @@ def test_a_broken_csv_is_named_by_line_and_column(tmp_path: Path, capsys: pytest
     broken.write_text("emotion,pixels,Usage\n0,300 " + "1 " * 2302 + "1,Training\n")
     assert run("import", "fer2013", broken) == 2
     assert "line 2, column 3: pixel 1 is '300'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "data", [b"sFpD" + bytes(range(200)), b"%PDF-1.4\n\0\1", b"\x89PNG\r\n\x1a\n" + bytes(99), b"\0" * 99_999]
+)
+def test_what_is_no_text_is_told_as_such(data: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "fer2013.csv").write_bytes(data)
+    assert run("import", "fer2013", tmp_path / "fer2013.csv") == 2
+    said = capsys.readouterr().err
+    assert "this is no text file" in said
+    assert "header" not in said
+
+
+def test_ctrl_c_says_what_was_stored(
+    source: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*given: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mien.datasets.import_dataset", stop)
+        assert run("import", "fer2013", source) == 130
+    assert "nothing was stored" in capsys.readouterr().err
+    monkeypatch.setattr("mien.datasets.report.describe", stop)
+    assert run("import", "fer2013", source) == 130
+    assert "after the data set was stored" in capsys.readouterr().err
+
+
+def test_bytes_are_shown_in_megabytes() -> None:
+    shown = progress()
+    task = shown.add_task("reading", total=None)
+    shown.update(task, completed=25_165_824, total=301_072_766, bytes=True)
+    assert "25/301 MB" in str(shown.columns[2](shown.tasks[0]))
+    shown.update(task, completed=7, total=42, bytes=False)
+    assert "7/42" in str(shown.columns[2](shown.tasks[0]))

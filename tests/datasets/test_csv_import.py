@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -198,7 +200,7 @@ def test_a_full_disk_is_told_as_such(buffer: int, source: Path, mien_cache: Path
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=environment)
     where = mien_cache / "datasets" / "fer2013"
     assert done.stdout == (
-        f"{where}: the imported data set cannot be stored there ([Errno 27] File too large); "
+        f"{where}: the imported data set cannot be stored there (File too large); "
         "make room, or let MIEN_CACHE name another folder\n"
     )
     assert done.stderr == ""
@@ -208,5 +210,28 @@ def test_a_full_disk_is_told_as_such(buffer: int, source: Path, mien_cache: Path
 def test_a_cache_that_is_no_folder_is_told(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "file"))
-    with pytest.raises(DataError, match=r"Not a directory.*let MIEN_CACHE name another folder"):
+    with pytest.raises(DataError, match=r"a file lies where a folder should be; let MIEN_CACHE name a folder$"):
         import_dataset("fer2013", source)
+
+
+@posix
+@pytest.mark.parametrize("there", [True, False])
+def test_a_read_only_cache_is_told_without_the_scratch_name(
+    there: bool, source: Path, mien_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, mkdir = mien_cache / "datasets" / "fer2013", Path.mkdir
+    if there:
+        where.mkdir(parents=True)
+
+    def refused(path: Path, *given: Any, **named: Any) -> None:
+        if not path.exists():
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        mkdir(path, *given, **named)
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(DataError) as caught:
+        import_dataset("fer2013", source)
+    assert str(caught.value) == (
+        f"{where}: the imported data set cannot be stored there, since the folder is read-only or not yours to write "
+        "to; let MIEN_CACHE name another folder"
+    )

@@ -8,6 +8,8 @@ import pytest
 from faces_on_disk import Faces, write_folder
 
 from mien.datasets import DATASETS, fer2013, import_dataset, library, load_dataset
+from mien.datasets.library import imported
+from mien.datasets.readers import sources
 from mien.errors import DataError, InputError, UnknownNameError
 
 
@@ -91,6 +93,35 @@ def test_errors_say_what_to_do(source: Path) -> None:
         load_dataset("drawn", colour="red")
     with pytest.raises(InputError, match="needs no import"):
         import_dataset("drawn", source)
+
+
+@pytest.mark.usefixtures("mien_cache")
+def test_what_else_lies_in_a_folder_does_not_matter(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    (folder / "more").mkdir(parents=True)
+    (folder / "fer2013.csv").write_bytes(source.read_bytes())
+    for link, target in (("lost.csv", "nowhere"), ("SingletonCookie", "1234"), ("more/up", "..")):
+        (folder / link).symlink_to(target)
+    assert len(load_dataset("fer2013", folder)) == len(load_dataset("fer2013", source))
+    assert imported("fer2013")[0]["size"] >= source.stat().st_size
+
+
+@pytest.mark.usefixtures("mien_cache")
+def test_a_large_folder_of_something_else_is_not_looked_through(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "OTHERS", 20)
+    folder = tmp_path / "wrong"
+    folder.mkdir()
+    for number in range(30):
+        (folder / f"{number}.csv").touch()
+    (folder / "fer2013.csv").write_bytes(source.read_bytes())
+    assert len(load_dataset("fer2013", folder)), "tables and pictures count for nothing"
+    for number in range(30):
+        (folder / f"{number}.py").touch()
+    for read in (load_dataset, import_dataset):
+        with pytest.raises(DataError, match="more than 20 files and folders in it are neither pictures nor tables"):
+            read("fer2013", folder)
 
 
 def test_a_wrong_source_is_told_before_a_wrong_cache(

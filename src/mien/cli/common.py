@@ -9,8 +9,17 @@ from typing import Any
 
 from rich.console import Console
 from rich.measure import Measurement
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 
 def _first() -> bool:
@@ -44,22 +53,51 @@ def print_json(value: Any) -> None:
         print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))  # noqa: T201
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table of plain text to standard output; brackets in a cell are brackets, not markup."""
-    table = Table(*map(_escape, columns))
-    for row in rows:
-        table.add_row(*map(_escape, row))
-    # Figures are never cut off: a table that is wider than the terminal is printed in full and left to it.
-    natural = Measurement.get(stdout, stdout.options.update(max_width=1000), table).maximum
-    Console(width=max(natural, stdout.width), quiet=_silent).print(table, highlight=False, crop=False)
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], keep: int = 0) -> None:
+    """A table of plain text to standard output; brackets in a cell are brackets, not markup.
+
+    Args:
+        columns: names.
+        rows: cells.
+        keep: with it, a table that is wider than the terminal is printed in parts, which repeat that many columns.
+    """
+    rows = list(rows)
+    for part in _parts(columns, rows, keep):
+        table = Table(*(_escape(columns[column]) for column in part))
+        for row in rows:
+            table.add_row(*(_escape(row[column]) for column in part))
+        # Figures are never cut off: a table that is wider than the terminal is printed in full and left to it.
+        natural = Measurement.get(stdout, stdout.options.update(max_width=1000), table).maximum
+        Console(width=max(natural, stdout.width), quiet=_silent).print(table, highlight=False, crop=False)
+
+
+def _parts(columns: Sequence[str], rows: Sequence[Sequence[str]], keep: int) -> list[list[int]]:
+    """Which columns are printed together."""
+    if not keep:
+        return [list(range(len(columns)))]
+    # A cell has a blank on either side, and a line behind it.
+    widths = [
+        3 + max(len(line) for cell in (name, *(row[column] for row in rows)) for line in cell.split("\n"))
+        for column, name in enumerate(columns)
+    ]
+    kept = list(range(keep))
+    parts = [[*kept]]
+    for column in range(keep, len(columns)):
+        if 1 + sum(widths[other] for other in (*parts[-1], column)) > stdout.width and len(parts[-1]) > keep:
+            parts.append([*kept])
+        parts[-1].append(column)
+    return parts
 
 
 def progress() -> Progress:
-    """A progress bar with ETA on standard error; silent when that is no terminal."""
+    """A progress bar with ETA on standard error; silent when that is no terminal.
+
+    A task whose amounts are bytes says so with ``update(…, bytes=True)``.
+    """
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        _Amount(),
         TimeElapsedColumn(),
         TextColumn("ETA"),
         TimeRemainingColumn(),
@@ -67,6 +105,15 @@ def progress() -> Progress:
         disable=_silent or not stderr.is_terminal,
         transient=True,
     )
+
+
+class _Amount(MofNCompleteColumn):
+    """How much is done of how much; in MB where the task's field ``bytes`` says that it is counted in bytes."""
+
+    def render(self, task: Task) -> Text:
+        if not task.fields.get("bytes"):
+            return super().render(task)
+        return Text(f"{task.completed / 1e6:,.0f}/{(task.total or 0) / 1e6:,.0f} MB", style="progress.download")
 
 
 def _escape(text: str) -> str:

@@ -61,16 +61,27 @@ def import_(
     json: Json = False,
 ) -> None:
     """Read a data set into the cache, where it opens in milliseconds from then on."""
-    from mien.cli.common import progress
+    from mien.cli.common import complain, progress
     from mien.datasets import import_dataset
+    from mien.datasets.readers import Bytes
     from mien.datasets.report import describe
 
     with progress() as bar:
         task = bar.add_task("reading", total=None)
-        face_set = import_dataset(
-            name, path, shards=shards, progress=lambda done, total: bar.update(task, completed=done, total=total)
-        )
-    _show(describe(face_set), json)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, bytes=isinstance(total, Bytes))
+
+        try:
+            face_set = import_dataset(name, path, shards=shards, progress=show)
+        except KeyboardInterrupt:
+            complain("stopped; nothing was stored, and what was stored before is as it was")
+            raise typer.Exit(130) from None
+    try:
+        _show(describe(face_set), json)
+    except KeyboardInterrupt:
+        complain(f"stopped, after the data set was stored: mien data info {name}")
+        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -121,6 +132,8 @@ def _show(report: dict[str, Any], json: bool) -> None:
     table.add_row("copies of a face in another split", *(f"{s['copies_in_other_splits']:,}" for s in report["splits"]))
     stdout.print(table)
     official = "as published" if report.get("official_content") else "differs from the published data set"
+    if missing := report.get("faces_missing"):
+        official += f": {missing:,} of its {report['faces_published']:,} faces are missing"
     if file := report.get("official_file"):
         official += f"; the file is the published {file}, byte for byte"
     facts = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from mien.datasets.faceset import FaceSet
 from mien.datasets.fer2013 import read_fer2013
 from mien.datasets.readers import Progress
 from mien.datasets.readers.records import PICTURES
+from mien.datasets.readers.sources import walk
 from mien.errors import DataError, InputError
 from mien.registry import Registry
 from mien.store import cache_dir, scratch_directory, write_text
@@ -191,9 +193,15 @@ def _storing(name: str, kind: type[OSError] = OSError) -> Iterator[None]:
     try:
         yield
     except kind as error:
+        # Only the system's word for it: the names of files on the way to the data set tell nobody anything.
+        why, what = f" ({error.strerror or error})", "make room, or let MIEN_CACHE name another folder"
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            why = ", since the folder is read-only or not yours to write to"
+            what = "let MIEN_CACHE name another folder"
+        elif error.errno in (errno.ENOTDIR, errno.EEXIST):
+            why, what = ", since a file lies where a folder should be", "let MIEN_CACHE name a folder"
         raise DataError(
-            f"the imported data set cannot be stored there ({error}); make room, or let MIEN_CACHE name another folder",
-            file=cache_dir("datasets", name),
+            f"the imported data set cannot be stored there{why}; {what}", file=cache_dir("datasets", name)
         ) from error
 
 
@@ -203,6 +211,7 @@ def _scratch(name: str) -> Iterator[Path]:
     base = cache_dir("datasets", name)
     made = [folder for folder in (base, *base.parents) if not folder.exists()]
     try:
+        base.mkdir(parents=True, exist_ok=True)  # whose error says more than that of what would be made in it
         with scratch_directory(base) as scratch:
             yield scratch
     except BaseException:
@@ -239,18 +248,14 @@ def _state(source: Path) -> dict[str, Any]:
     """
     stat = source.stat()
     size, newest, pictures = stat.st_size, stat.st_mtime_ns, 0
-    folders = [source] if source.is_dir() else []
-    while folders:
-        for entry in os.scandir(folders.pop()):
-            if entry.name.lower().endswith(PICTURES):
-                pictures += 1
-                continue
-            stat = entry.stat()
-            newest = max(newest, stat.st_mtime_ns)
-            if entry.is_dir():
-                folders.append(Path(entry.path))
-            else:
-                size += stat.st_size
+    for entry in walk(source) if source.is_dir() else ():
+        if entry.name.lower().endswith(PICTURES):
+            pictures += 1
+            continue
+        stat = entry.stat()
+        newest = max(newest, stat.st_mtime_ns)
+        if not entry.is_dir():
+            size += stat.st_size
     return {"path": str(source.resolve()), "size": size, "mtime_ns": newest, "pictures": pictures}
 
 

@@ -68,6 +68,7 @@ def describe(face_set: FaceSet) -> dict[str, Any]:
         "fingerprint": face_set.fingerprint,
         "folder": None if face_set._folder is None else str(face_set._folder),
         **face_set.info,
+        **_missing(face_set),
     }
 
 
@@ -99,6 +100,8 @@ def check(name: str, path: str | Path | None = None) -> dict[str, Any]:
         findings += face_set.info.get("notes", ())
         return {**describe(face_set), "card": entry.card.as_dict(), "findings": findings}
     comparison = compare(face_set, face_set.info.get("md5"))
+    if missing := (counted := _missing(face_set)).get("faces_missing"):
+        findings.append(f"{missing:,} of the {counted['faces_published']:,} published faces are missing.")
     findings += _differences(comparison) + list(face_set.info.get("notes", ()))
     return {**describe(face_set), **comparison.as_dict(), "findings": findings}
 
@@ -135,6 +138,14 @@ def info(name: str) -> dict[str, Any]:
         else {"name": name, "imported": False}
     )
     return {**told, "card": card.as_dict()}
+
+
+def _missing(face_set: FaceSet) -> dict[str, int]:
+    """How many faces were published, and how many fewer these are; nothing where that is not known."""
+    if "published" not in face_set.info:
+        return {}
+    published = sum(sum(classes.values()) for classes in face_set.info["published"].values())
+    return {"faces_published": published, "faces_missing": max(0, published - len(face_set))}
 
 
 def _values(face_set: FaceSet, name: str) -> dict[str, int]:

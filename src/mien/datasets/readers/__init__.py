@@ -1,5 +1,5 @@
 """One module per file layout in which FER2013 travels; each yields a `FaceTable`."""
 
-from mien.datasets.readers.table import FaceTable, Progress
+from mien.datasets.readers.table import Bytes, FaceTable, Progress
 
-__all__ = ["FaceTable", "Progress"]
+__all__ = ["Bytes", "FaceTable", "Progress"]

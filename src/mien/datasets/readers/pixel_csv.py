@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from mien.datasets.faceset import UNLABELLED
 from mien.datasets.readers.pixel_lines import CLASSES, PIXELS, SIDE, USAGES, LineParser
-from mien.datasets.readers.table import Progress
+from mien.datasets.readers.table import Bytes, Progress
 from mien.errors import DataError
 from mien.store.archives import Readable
 from mien.store.growing import GrowingArray
@@ -33,6 +33,9 @@ _PIECE = 128 << 10
 """Bytes parsed at once: the temporaries stay in the processor's cache."""
 _LONGEST_LINE = 64 << 10
 """No valid line is a quarter as long; a longer one means that the file is no such csv."""
+
+_SAMPLE = 4096
+"""Bytes at the beginning that tell text from other things."""
 
 _COLUMNS = (
     ("emotion", "pixels", "usage"),
@@ -104,13 +107,15 @@ def _read_all(stream: Readable, file: str, size: int, progress: Progress | None,
                 rest = head
                 _check_length(rest, file, 1)
                 continue
+            _check_text(head + b"\n" + data[:_SAMPLE], file)
             columns = _read_header(head, file)
             rows = _Rows(columns, file, images)
         rest = _read_block(rows, rest, data)
         _check_length(rest, file, rows.line)
         if progress is not None:
-            progress(done, max(size, done))
+            progress(Bytes(done), Bytes(max(size, done)))
     if rows is None and done:
+        _check_text(rest, file)
         columns, rest = _read_header(rest, file), b""
         rows = _Rows(columns, file, images)
     if rest and rows is not None:
@@ -167,7 +172,24 @@ def _piece_end(data: bytes, start: int) -> int:
     return data.rfind(b"\n", start, start + _PIECE) + 1 or data.find(b"\n", start) + 1
 
 
+def _check_text(beginning: bytes, file: str) -> None:
+    """A binary file is called one, instead of its bytes being taken for names of columns."""
+    text = beginning.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+    odd = [
+        place for place, letter in enumerate(text) if letter == "\ufffd" or (letter < " " and letter not in "\t\r\n")
+    ]
+    # In a csv a damaged byte or two further down are told with their line.
+    if 10 * len(odd) > len(text) or (odd and odd[0] < text.find("\n")):
+        raise DataError(
+            "this is no text file, so it is no csv of FER2013; give the fer2013.csv or icml_face_data.csv of the "
+            "challenge",
+            file=file,
+        )
+
+
 def _check_length(rest: bytes, file: str, line: int) -> None:
+    if line == 1:
+        _check_text(rest[:_SAMPLE], file)
     if len(rest) > _LONGEST_LINE:
         raise DataError(
             "this line is longer than any line of FER2013 can be, so this is no such csv; "

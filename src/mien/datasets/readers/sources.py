@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +24,45 @@ class Source(Protocol):
         """How messages call a file."""
 
 
+USUAL = (
+    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".csv", ".txt", ".lst", ".npy", ".npz", ".zip", ".gz", ".tar",
+)  # fmt: skip
+"""Ends of the names of what lies in data sets, however much of it there is."""
+OTHERS = 10_000
+"""Files and folders of other names that are looked at before a folder is taken for a wrong one."""
+
+
+def walk(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """All files and folders below a folder, without what links lead to but files, and without what cannot be read.
+
+    Raises:
+        DataError: there is so much of what lies in no data set that this is the wrong folder.
+        OSError: the folder itself cannot be read.
+    """
+    others = 0
+    waiting = [os.fspath(folder)]
+    while waiting:
+        try:
+            entries = list(os.scandir(waiting.pop()))
+        except OSError:
+            if others or waiting:
+                continue  # a folder in it that is none of ours
+            raise
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(entry.path)
+            elif not entry.is_file():  # links that lead nowhere or to folders, sockets
+                continue
+            others += not entry.name.lower().endswith(USUAL)
+            if others > OTHERS:
+                raise DataError(
+                    f"more than {OTHERS:,} files and folders in it are neither pictures nor tables, so this is no data "
+                    "set; name the folder that holds the data set and nothing else",
+                    file=folder,
+                )
+            yield entry
+
+
 class FolderSource:
     """The files below a folder."""
 
@@ -31,9 +71,9 @@ class FolderSource:
 
     def members(self) -> list[Member]:
         """Every file below the folder, by name."""
-        files = (path for path in self.folder.rglob("*") if path.is_file())
+        files = (entry for entry in walk(self.folder) if entry.is_file())
         return sorted(
-            (Member(path.relative_to(self.folder).as_posix(), path.stat().st_size) for path in files),
+            (Member(Path(entry.path).relative_to(self.folder).as_posix(), entry.stat().st_size) for entry in files),
             key=lambda member: member.name,
         )
 

@@ -11,7 +11,11 @@ import numpy.typing as npt
 from mien.datasets.faceset import Role
 
 Progress = Callable[[int, int], None]
-"""Told after each piece of work how much is done and how much there is, in any unit."""
+"""Told after each piece of work how much is done and how much there is, in any unit; `Bytes` where it is bytes."""
+
+
+class Bytes(int):
+    """An amount of bytes, for who shows it to people."""
 
 
 @dataclass(frozen=True)
