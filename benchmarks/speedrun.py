@@ -76,10 +76,8 @@ def main() -> None:
         return
     if options.out is None:
         parser.error("give --out FOLDER")
-    if options.open and len(versions) != 1:
-        parser.error("--open takes one version")
-    if options.open and options.data == "drawn":
-        parser.error("drawn faces have no claim; --open is about FER2013")
+    if options.open and (options.data == "drawn" or len(versions) != 1):
+        parser.error("--open is of one version, and about FER2013: drawn faces have no claim")
     sys.exit(supervise(versions, options))
 
 
@@ -137,7 +135,7 @@ def plan(versions: list[dict[str, Any]], peak: float) -> str:
             f"{version['name']:20} {recipe.planned_epochs:6} {work / 1e15:6.2f} {work / peak:9.1f} s "
             f"{expected(recipe, peak):7.0f} s {half / 1e6:6.1f} MB  {version['about']}"
         )
-    lines.append(f"\nOf {records.SEEDS} opened runs come back beside all results the rounded weights of:")
+    lines.append(f"\nOf {records.SEEDS} opened runs come back in one call, beside all results, the rounded weights of:")
     lines += [f"{name:20} {count}" + (" (the rest is lost)" * (count < records.SEEDS)) for name, count in rooms.items()]
     return "\n".join(lines)
 
@@ -163,8 +161,8 @@ def supervise(versions: list[dict[str, Any]], options: argparse.Namespace) -> in
     recipes = {version["name"]: recipe_of(version) for version in versions}
     data = fingerprint(options)
     keys = {v["name"]: records.key_for(v, recipes[v["name"]].hash, data) for v in versions}
-    earlier = [records.read(options.before)] if options.before else []
-    runs, frozen = records.merged(*earlier, records.read(out / "speedrun.json"), records.finished_in(state / RECORDS))
+    files = [path for path in (options.before, out / "speedrun.json") if path]
+    runs, frozen = records.merged(*map(records.read, files), records.finished_in(state / RECORDS))
     runs = [run for run in runs if run["trial"] == bool(options.steps)]
     seeds = {name: list(range(options.seeds or records.SEEDS)) for name in recipes}
     if options.steps:
@@ -175,9 +173,8 @@ def supervise(versions: list[dict[str, Any]], options: argparse.Namespace) -> in
                 f"the ledger does not hold {', '.join(gone)}, which the records say were opened; take over what came "
                 "back first (training_queue.py --collect OUT)"
             )
-        fixed = records.freeze(
-            keys[options.open], runs, frozen, records.openings(state / LEDGER, keys[options.open]), options.seeds
-        )
+        key = keys[options.open]
+        fixed = records.freeze(key, runs, frozen, records.openings(state / LEDGER, key), options.seeds)
         frozen = [*(each for each in frozen if each is not fixed), fixed]
         seeds = {options.open: fixed["seeds"]}
         print(f"{options.open} is opened with the seeds {records.told_seeds(fixed)}, now and in calls to come")
@@ -200,7 +197,7 @@ def supervise(versions: list[dict[str, Any]], options: argparse.Namespace) -> in
         record, took = start(version, seed, options, state, left - GRACE)
         if record is None:
             failed += 1
-            print(f"{time.time() - began:6.1f} s  {name}, seed {seed}: failed, see {name}-s{seed}.log", flush=True)
+            print(f"{time.time() - began:6.1f} s  {name}, seed {seed}: failed, its log says why", flush=True)
         else:
             runs.append(record)
             likely[name] = took * 1.1
