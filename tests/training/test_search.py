@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ from typer.testing import CliRunner
 
 import mien
 from mien.cli import app
+from mien.cli.common import print_table
 from mien.datasets import FaceSet, load_dataset
 from mien.ensembles import ensemble_of_results, make
 from mien.errors import InputError, SealedSplitError, UnknownNameError
 from mien.systems import card
-from mien.training import Recipe, Run
+from mien.training import Recipe, Run, search_plots
 from mien.training.search import Search, search
 from mien.training.search_space import get_space
 from mien.training.search_storage import Storage
@@ -100,8 +102,57 @@ def test_networks_too_large_for_the_machine_are_not_trained(faces: FaceSet, tmp_
     assert all("million multiply-accumulates, more than the 1 " in trial["reason"] for trial in found.trials)
     assert not (found.folder / "trials").exists()
     assert json.loads((found.folder / "search.json").read_text())["max_mmacs"] == 1
+    smallest = min(int(trial["reason"].split()[0].replace(",", "")) for trial in found.trials)
+    words = r"the smallest of them has [\d,]+ million multiply-accumulates: give --max-mmacs (\d+) or more"
+    told = re.search(words, found.advice())
+    assert told
+    assert smallest <= int(told[1]) <= smallest + 1
     allowed = run(faces, tmp_path, trials=1, max_mmacs=50)
     assert [trial["state"] for trial in allowed.trials] == ["complete"]
+
+
+def test_a_table_has_a_column_per_choice_that_differs() -> None:
+    def trial(number: int, value: float | None, **params: Any) -> dict[str, Any]:
+        return {"number": number, "value": value, "state": "complete", "epochs": 1, "params": params}
+
+    trials = [trial(0, 0.5, lr=0.1, pool="max", batch_size=64), trial(1, None), trial(2, 0.75, lr=0.001234, pool="max")]
+    columns, rows = Search(Path(), "", "", "", trials, None, None).table(3)
+    assert columns == ["trial", "selection", "state", "epochs", "lr", "pool", "batch\nsize"]
+    assert rows[0] == ["2", "75.00%", "complete", "1", "0.00123", "max", "–"]
+    assert [row[0] for row in rows] == ["2", "0", "1"]
+    two = Search(Path(), "", "", "", [trials[0], trials[2]], None, None)
+    assert "pool" not in two.table()[0], "it does not differ"
+    assert len(two.table(1)[1]) == 1
+
+
+def test_a_wide_table_comes_in_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    columns = ["trial", *(f"choice{number}" for number in range(12))]
+    print_table(columns, [["7", *["0.001"] * 12]], keep=1)
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    assert said.count("trial") == said.count("│ 7 ") == 2
+    assert all(said.count(f" choice{number} ") == 1 for number in range(12))
+
+
+def test_the_pictures(tmp_path: Path) -> None:
+    from matplotlib import pyplot
+
+    kept: list[Any] = []
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(lambda t: t.suggest_float("lr", 0, 1) - 2 * t.suggest_float("mixup", 0, 1), n_trials=9)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search_plots, "_close", kept.append)
+        search_plots.plot(study, tmp_path)
+    history, importance = (figure.axes[0] for figure in kept)
+    assert [line.get_drawstyle() for line in history.lines] == ["steps-post"]
+    figure = history.figure
+    figure.canvas.draw()
+    assert history.get_legend().get_window_extent().y0 >= history.get_window_extent().y1, "no point lies behind it"
+    importance.figure.canvas.draw()
+    for bar, value in zip(importance.patches, importance.texts, strict=True):
+        assert value.get_window_extent().x0 > bar.get_window_extent().x1 + 2
+    for figure in kept:
+        pyplot.close(figure)
 
 
 def test_a_trial_that_cannot_be_does_not_end_the_search(faces: FaceSet, tmp_path: Path) -> None:

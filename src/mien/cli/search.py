@@ -79,23 +79,13 @@ def search(
 
         print_json(text.loads((found.folder / "search.json").read_text(encoding="utf-8")))
         return
-    ranked = sorted(found.trials, key=lambda t: -(t["value"] if t["value"] is not None else -1))
-    print_table(
-        ["trial", "state", "selection", "epochs", "choices"],
-        [
-            [
-                str(t["number"]),
-                t["state"],
-                f"{t['value']:.2%}" if t["value"] is not None else "–",
-                str(t["epochs"] or "–"),
-                t["reason"]
-                or ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in t["params"].items()),
-            ]
-            for t in ranked[:10]
-        ],
-    )
+    columns, rows = found.table()
+    print_table(columns, rows, keep=2)
+    for shown in [int(row[0]) for row in rows]:
+        if reason := found.trials[shown]["reason"]:
+            stdout.print(f"trial {shown}: {reason}", highlight=False, markup=False, soft_wrap=True)
     if found.best is None:
-        stdout.print("no trial came through; look at the reasons above", highlight=False)
+        stdout.print(found.advice(), highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(1)
     stdout.print(
         f"best {found.value:.2%} on the selection split (never ranked)\n{found.folder / 'best.toml'}\n"

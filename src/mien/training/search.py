@@ -10,20 +10,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien import systems
-from mien.errors import InputError, MienError, SealedSplitError
+from mien.errors import InputError, MienError, SealedSplitError, StoppedError
 from mien.registry import suggestion
 from mien.store import write_text
 from mien.store.cpu import cpu_count
 from mien.training.recipe import Recipe, Searched
 from mien.training.search_space import Space, get_space
+from mien.training.search_stopping import Stop
 from mien.training.search_storage import JOURNAL, Patience, Storage, optuna, public, quiet
 from mien.training.search_worker import SEED, Notify, Plan, load, reason, standing, work
+from mien.training.stopping import listening
 
 if TYPE_CHECKING:
     from mien.datasets import FaceSet
@@ -42,7 +45,7 @@ class Search:
         study: name of the study in its storage.
         storage: where that is.
         space: name of the space.
-        trials: one entry per trial: number, state, value, params, reason, epochs, seconds.
+        trials: one entry per trial: number, state, value, params, reason, epochs, seconds; mmacs of those too large.
         best: recipe of the best trial with the epochs of a full training; None before a trial is through.
         value: its selection accuracy.
     """
@@ -54,6 +57,39 @@ class Search:
     trials: list[dict[str, Any]]
     best: Recipe | None
     value: float | None
+
+    def table(self, most: int = 10) -> tuple[list[str], list[list[str]]]:
+        """Column names, and the text of the best trials' cells: of the choices, those in which they differ.
+
+        Args:
+            most: trials.
+        """
+        ranked = sorted(self.trials, key=lambda trial: -(trial["value"] if trial["value"] is not None else -1))[:most]
+        names = dict.fromkeys(name for trial in ranked for name in trial["params"])
+        choices = [name for name in names if len({str(trial["params"].get(name)) for trial in ranked}) > 1]
+        rows = [
+            [
+                str(trial["number"]),
+                f"{trial['value']:.2%}" if trial["value"] is not None else "–",
+                trial["state"],
+                str(trial["epochs"] or "–"),
+                *(_short(trial["params"].get(name)) for name in choices),
+            ]
+            for trial in ranked
+        ]
+        return ["trial", "selection", "state", "epochs", *(name.replace("_", "\n") for name in choices)], rows
+
+    def advice(self) -> str:
+        """What to do when no trial came through; nothing when one did."""
+        if self.best is not None:
+            return ""
+        sizes = [trial["mmacs"] for trial in self.trials]
+        if sizes and None not in sizes:
+            return (
+                f"every network was too large; the smallest of them has {math.ceil(min(sizes)):,} million "
+                f"multiply-accumulates: give --max-mmacs {math.ceil(min(sizes))} or more, which is a search of its own"
+            )
+        return "no trial came through; look at the reasons above"
 
 
 def search(
@@ -103,6 +139,8 @@ def search(
         InputError: an unknown space, sampler or pruner, a storage that cannot be reached, or one that holds a study
             of other data.
         StorageError: the storage answered once and then no more.
+        StoppedError: SIGTERM came; the same call goes on from there, inside the trial.
+        KeyboardInterrupt: Ctrl-C came; likewise.
     """
     optuna()
     for what, given, known in (("sampler", sampler, SAMPLERS), ("pruner", pruner, PRUNERS)):
@@ -180,22 +218,25 @@ def _together(plan: Plan, data: FaceSet, workers: int, notify: Notify | None) ->
     context = multiprocessing.get_context("spawn")
     said = context.SimpleQueue()
     processes = [context.Process(target=_worker, args=(plan, data, said)) for _ in range(workers)]
-    for process in processes:
-        process.start()
-    study = load(Storage(plan.storage, plan.folder, plan.patience), plan)
     try:
-        while any(process.is_alive() for process in processes):
+        with listening(Stop(plan.folder)):
             for process in processes:
-                process.join(timeout=1)
-            if notify:
-                notify(*standing(study, plan))
+                process.start()
+            study = load(Storage(plan.storage, plan.folder, plan.patience), plan)
+            while any(process.is_alive() for process in processes):
+                for process in processes:
+                    process.join(timeout=1)
+                if notify:
+                    notify(*standing(study, plan))
     except BaseException:
         for process in processes:
-            process.terminate()
+            if process.is_alive():
+                process.terminate()  # which they take as `work` does
         raise
     finally:
         for process in processes:
-            process.join()
+            if process.pid is not None:
+                process.join()
     # One that was killed is no loss: the others made its trial.
     if any(process.exitcode for process in processes) and standing(study, plan)[0] < plan.trials:
         raise InputError(
@@ -212,6 +253,8 @@ def _worker(plan: Plan, data: FaceSet, said: Any) -> None:
     torch.set_num_threads(plan.threads)
     try:
         work(plan, data)
+    except (KeyboardInterrupt, StoppedError):
+        sys.exit(143)  # whoever asked all of them to stop says so
     except MienError as error:
         said.put(str(error))
         sys.exit(2)
@@ -250,6 +293,13 @@ def _entry(trial: Any) -> dict[str, Any]:
         "epochs": told.get("epochs"),
         "seconds": told.get("seconds"),
         "reason": reason(trial),
+        "mmacs": told.get("mmacs"),
         "run": told.get("run"),
         "params": trial.params,
     }
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

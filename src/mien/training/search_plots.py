@@ -63,16 +63,22 @@ def _tidy(axes: Any, *, history: bool) -> None:
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.1f} %")
         for line in axes.lines:
             line.set_color("#b3541e")
+            line.set_alpha(1)
+            line.set_drawstyle("steps-post")  # a best value holds until a trial beats it
         for points in axes.collections:
             points.set_color("#2f6690")
-        legend = axes.legend(["trial", "best so far"], frameon=False, loc="lower right")
-        legend.set_zorder(5)
+        # Beside the title: within the axes there is always a trial somewhere.
+        axes.legend(["trial", "best so far"], frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2,
+                    borderaxespad=0.2)  # fmt: skip
     else:
         axes.set_title("Share of the accuracy's variance that a choice explains", loc="left")
         axes.set_xlabel("importance")
         axes.set_ylabel("")
         for bar in axes.patches:
             bar.set_color("#2f6690")
+        gap = 0.01 * (axes.get_xlim()[1] - axes.get_xlim()[0])
+        for value in axes.texts:
+            value.set_x(value.get_position()[0] + gap)
         if axes.get_legend() is not None:
             axes.get_legend().remove()
 

@@ -25,11 +25,13 @@ from mien.store.atomic import remove_directory, tidy
 from mien.store.locking import lock_path
 from mien.systems.base import count_macs
 from mien.training.begin import train as train_run
-from mien.training.loop import Progress
 from mien.training.occupied import occupied
+from mien.training.progress import Progress
 from mien.training.recipe import Recipe, Searched
 from mien.training.search_space import Space, get_space
+from mien.training.search_stopping import Stop
 from mien.training.search_storage import Patience, Storage, optuna, quiet
+from mien.training.stopping import listening
 
 if TYPE_CHECKING:
     from mien.datasets import FaceSet
@@ -72,17 +74,22 @@ def work(plan: Plan, data: FaceSet, notify: Notify | None = None) -> None:
 
     Raises:
         StorageError: the storage stays away.
+        StoppedError: SIGTERM came; what was done is saved.
+        KeyboardInterrupt: Ctrl-C came; likewise.
     """
-    storage = Storage(plan.storage, plan.folder, plan.patience)
-    study = load(storage, plan)
-    chosen = get_space(plan.space)
-    tidy(plan.folder / "trials" / "*")
-    with _Crew(plan.folder / "workers", storage) as crew:
-        while (trial := _next(crew, study, plan)) is not None:
-            with _beating(storage, trial):
-                _train(trial, study, chosen, plan, data)
-            if notify:
-                notify(*standing(study, plan))
+    with listening(stop := Stop(plan.folder)):
+        storage = Storage(plan.storage, plan.folder, plan.patience)
+        study = load(storage, plan)
+        chosen = get_space(plan.space)
+        tidy(plan.folder / "trials" / "*")
+        with _Crew(plan.folder / "workers", storage) as crew:
+            while (trial := _next(crew, study, plan)) is not None:
+                with _beating(storage, trial):
+                    _train(trial, study, chosen, plan, data, stop)
+                if stop():  # while the trial's outcome was written
+                    stop.end()
+                if notify:
+                    notify(*standing(study, plan))
 
 
 def load(storage: Storage, plan: Plan) -> Any:
@@ -159,11 +166,13 @@ def _sampler(plan: Plan, ordinal: int) -> Any:
     return samplers.TPESampler(seed=seed, multivariate=False, constant_liar=True)
 
 
-def _train(trial: Any, study: Any, space: Space, plan: Plan, data: FaceSet) -> None:
+def _train(trial: Any, study: Any, space: Space, plan: Plan, data: FaceSet, stop: Stop) -> None:
     states = optuna().trial.TrialState
     started = time.perf_counter()
 
     def watch(progress: Progress) -> None:
+        if stop():
+            raise KeyboardInterrupt  # which the training obeys where all is saved
         if progress.entry is None or "selection_accuracy" not in progress.entry:
             return
         with _taken_over(), quiet():
@@ -190,23 +199,24 @@ def _train(trial: Any, study: Any, space: Space, plan: Plan, data: FaceSet) -> N
         if plan.max_mmacs and (mmacs := _mmacs(recipe)) > plan.max_mmacs:
             # Pruned and not failed: the sampler then knows that it is no good place to draw from.
             told = f"{mmacs:,.0f} million multiply-accumulates, more than the {plan.max_mmacs:,} that the search allows"
-            tell(attrs={"reason": told}, state=states.PRUNED)
+            tell(attrs={"reason": told, "mmacs": round(mmacs, 1)}, state=states.PRUNED)
             return
         folder = plan.folder / "trials"
         try:
             while True:
                 try:
-                    run = train_run(
-                        space.system,
-                        data.train,
-                        data.selection,
-                        recipe=recipe,
-                        seed=SEED,
-                        out=folder,
-                        resume=True,
-                        device=plan.device,
-                        on_progress=watch,
-                    )
+                    with stop.in_training():
+                        run = train_run(
+                            space.system,
+                            data.train,
+                            data.selection,
+                            recipe=recipe,
+                            seed=SEED,
+                            out=folder,
+                            resume=True,
+                            device=plan.device,
+                            on_progress=watch,
+                        )
                     break
                 except OccupiedError:
                     time.sleep(0.5)  # another worker drew the same values; its run is ours when it is through
