@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from mien.cli import main
+from mien.results import load_all
+from mien.site.listing import listing
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -23,10 +26,30 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 def test_all_that_is_known_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "resnet18-tricks")
     assert code == 0
-    assert out.startswith("ResNet18 with tricks (X. Yuan")
+    assert re.match(r"ResNet18 with tricks \(X. Yuan.*\n\nclaimed: +\d\d\.\d\d % on FER2013, which others state\n", out)
+    for line in (
+        "parameters: +11,171,271",
+        r"multiply-accumulates: \d+ million per face",
+        r"input: +1 × 4\d × 4\d, grey",
+        "recipes: +faithful, mien",
+        "options: +width = 64, corner_pool = False, unmixed_forward = False",
+    ):
+        assert re.search(f"^{line}$", out, re.MULTILINE), line
     assert "Deviations:\n- The public loader names PrivateTest" in out
-    assert "11,171,271 parameters; recipes: faithful, mien" in out
-    assert "options: width = 64, corner_pool = False, unmixed_forward = False" in out
+
+
+def test_the_paper_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "vggnet")[1]
+    assert out.startswith("VGGNet on FER2013.\n")
+    assert out.count("Khaireddin") == 1
+
+
+def test_our_result_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    recorded = Path(__file__).parents[2] / "results"
+    measured = next(e for e in listing(load_all(recorded)) if e.get("measured"))
+    out = run(capsys, measured["id"], "--results", str(recorded))[1]
+    assert f"{100 * measured['measured']['accuracy']:.1f} % on PrivateTest" in out
+    assert measured["measured"]["id"] in out
 
 
 def test_a_recipe_is_toml_or_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,10 +38,12 @@ def list_(
 def info(
     name: Annotated[str, typer.Argument(help="Id of a system.")],
     recipe: Annotated[str | None, typer.Option(help="Show this recipe as TOML.")] = None,
+    results: Annotated[Path, typer.Option("--results", help="Folder with the recorded results.")] = Path("results"),
     json: Json = False,
 ) -> None:
-    """What is known of a system: paper, code, deviations, recipes."""
+    """What is known of a system: claim, our result, size, paper, code, deviations, recipes."""
     import dataclasses
+    import re
     import tomllib
 
     from mien.cli.common import print_json, stdout
@@ -69,13 +71,16 @@ def info(
     if json:
         print_json(about)
         return
-    told = [about["about"], about["text"]]
+    from mien.results import load_all
+    from mien.site.listing import sheet
+
+    # Where the text begins with the paper, the first line need not name it, too.
+    named = re.match(r"Paper: (?!none\b)", about["text"])
+    title = re.sub(r" \([^()]*\d{4}\)(?=\.?$)", "", about["about"]) if named else about["about"]
+    lines = sheet(about, load_all(results) if results.is_dir() else ()).items()
+    told = [title, "\n".join(f"{what + ':':22}{value}" for what, value in lines), about["text"]]
     if about["deviations"]:
         told.append("Deviations:\n" + "\n".join(f"- {sentence}" for sentence in about["deviations"]))
-    count = f"{about['parameters']:,} parameters; " if about["parameters"] else ""
-    told.append(f"{count}recipes: {', '.join(about['recipes'])}")
-    if about["options"]:
-        told.append("options: " + ", ".join(f"{key} = {value!r}" for key, value in about["options"].items()))
     stdout.print("\n\n".join(part for part in told if part), highlight=False, markup=False, soft_wrap=True)
 
 

@@ -33,7 +33,7 @@ def listing(results: Iterable[Result] = ()) -> list[dict[str, Any]]:
     """
     of_system: dict[str, list[Result]] = {}
     for result in results:
-        if result.protocol == DEFAULT_PROTOCOL and result.test is not None:
+        if _counts(result):
             of_system.setdefault(result.system, []).append(result)
     known = [_entry(about, preferred(of_system.get(name, ()))) for name, about in described().items()]
     points = installed()
@@ -60,9 +60,46 @@ def rows(entries: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     ]
 
 
-def _entry(about: Described, result: Result | None) -> dict[str, Any]:
-    stated = [claim for claim in claims(about.id, "fer2013") if claim.metric == "accuracy"]
+def sheet(about: Mapping[str, Any], results: Iterable[Result] = ()) -> dict[str, str]:
+    """What `listing` says of one system, by name, as texts for people; nothing of what is not known.
+
+    Args:
+        about: fields of a `mien.systems.described.Described`.
+        results: recorded ones, as for `listing`.
+
+    Example:
+        >>> from dataclasses import asdict
+        >>> sheet(asdict(described()["vggnet"]))["claimed"]
+        '73.28 % on FER2013, which others state'
+    """
+    result = preferred([result for result in results if result.system == about["id"] and _counts(result)])
+    claimed, takes, macs = _claimed(about["id"]), about["input"], about["macs"]
+    options = ", ".join(f"{key} = {value!r}" for key, value in about["options"].items())
+    told = {
+        "claimed": _shown(claimed, ".2f", " % on FER2013, which others state"),
+        "measured": "–"
+        if result is None
+        else f"{100 * result.metrics['accuracy']:.1f} % on PrivateTest (view {result.views}, result {result.id})",
+        "parameters": _shown(about["parameters"] or None, ","),
+        "multiply-accumulates": _shown(macs / 1e6 if macs else None, ",.0f", " million per face"),
+        "input": "{channels} × {size} × {size}, {colour}".format(**takes) if takes else "–",
+        "recipes": ", ".join(about["recipes"]),
+        "options": options,
+    }
+    return {what: value for what, value in told.items() if value not in ("", "–")}
+
+
+def _counts(result: Result) -> bool:
+    return result.protocol == DEFAULT_PROTOCOL and result.test is not None
+
+
+def _claimed(name: str) -> float | None:
+    stated = [claim for claim in claims(name, "fer2013") if claim.metric == "accuracy"]
     claim = min(stated, key=lambda claim: (claim.rank is None, claim.rank), default=None)
+    return claim.value if claim else None
+
+
+def _entry(about: Described, result: Result | None) -> dict[str, Any]:
     return {
         "id": about.id,
         "title": about.title,
@@ -70,7 +107,7 @@ def _entry(about: Described, result: Result | None) -> dict[str, Any]:
         "year": about.paper.year or None,
         "paper": about.paper.url,
         "code": list(about.paper.code),
-        "claimed": claim.value if claim else None,
+        "claimed": _claimed(about.id),
         "measured": result and {"accuracy": result.metrics["accuracy"], "views": result.views, "id": result.id},
         "parameters": about.parameters,
         "macs": about.macs,
