@@ -188,7 +188,7 @@ OPENED = "PrivateTest"
 
 def _split(run: Record, noted: Collection[str]) -> str:
     if run["trial"]:
-        return "a trial, which says nothing"
+        return "trial, says nothing"
     if run["accuracy"] is None:
         return "PublicTest (selection, never ranked)"
     return OPENED if run["result"] in noted else "PrivateTest, not in the ledger, counts for nothing"
