@@ -79,14 +79,18 @@ def speeds(record: Mapping[str, Any]) -> Iterator[str]:
     rows, base = record["systems"], record["systems"].get(record["reference"])
     yield "\n## Speed\n"
     where = record["machine"]["processor"] if record["device"] == "cpu" else record["device"]
+    recipe = record["recipe"]
     yield f"Measured on {record['date']} with `python benchmarks/systems.py --record` on {where}"
     yield f"({record['threads']} threads): batches of {record['batch']} faces, each system in the architecture, at the"
-    yield f"input and in the precision of its recipe `{record['recipe']}`, in a process of its own, without"
+    yield f"input and in the precision of its recipe `{recipe}`, in a process of its own, without"
     yield f"`torch.compile`. In brackets: how many times the time of `{record['reference']}` in the same run. Peak"
     yield "memory is that of the process while it trains. What bounds a step: the share it reaches of the speed of one"
     yield "large matrix product on the same machine, the stages that take its time, and the kinds of operation."
     if (record.get("others") or 0) > 0.05:
         yield f"Other programs used {record['others']:.0%} of the processor meanwhile."
+    yield f"\nParameters, MACs and input are those of the recipe `{recipe}`, which may feed smaller faces than"
+    yield "the default options of the first table do. A number in brackets above 1 means slower than"
+    yield f"`{record['reference']}`, below 1 faster."
     head = ("id", "input", "parameters", "MACs", "trained faces/s", "recognised faces/s", "peak memory",
             "of a matrix product", "stages of a step", "operations")  # fmt: skip
     yield f"\n| {' | '.join(head)} |"

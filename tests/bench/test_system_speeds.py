@@ -101,6 +101,8 @@ def test_the_table_of_the_terminal(measuring: ModuleType) -> None:
 
 def test_the_table_of_the_documents() -> None:
     text = "\n".join(load("docs/system_pages.py").speeds(RECORD))
+    assert "Parameters, MACs and input are those of the recipe `mien`" in text
+    assert "above 1 means slower" in text
     assert "on a processor\n(2 threads)" in text
     assert "Other programs used 20% of the processor meanwhile." in text
     assert "| [resnet18](resnet18.md) | 1 × 48 × 48 | 1.50 M | 96.3 M | 50 (8.0×) | 5.0 (400.0×) | 0.81 GB |" in text
