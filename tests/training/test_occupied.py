@@ -71,7 +71,7 @@ def test_only_one_fits(drawn: FaceSet, tmp_path: Path, monkeypatch: pytest.Monke
             pass
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Turtle, "check", lambda self, split: None)
+    monkeypatch.setattr(Turtle, "check", lambda self, split, *scored: None)
     monkeypatch.setattr(Turtle, "fit", fit)
     with pytest.raises(KeyboardInterrupt):
         train("turtle", drawn.train, drawn.selection, out=tmp_path)
