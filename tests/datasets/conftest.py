@@ -13,3 +13,11 @@ from faces_on_disk import Faces
 @pytest.fixture(scope="session")
 def faces() -> Faces:
     return Faces()
+
+
+@pytest.fixture
+def source(faces: Faces, tmp_path: Path) -> Path:
+    """A csv of FER2013 with few faces."""
+    path = tmp_path / "fer2013.csv"
+    path.write_bytes(faces.csv())
+    return path

@@ -50,13 +50,6 @@ except DataError as error:
 
 
 @pytest.fixture
-def source(faces: Faces, tmp_path: Path) -> Path:
-    path = tmp_path / "fer2013.csv"
-    path.write_bytes(faces.csv())
-    return path
-
-
-@pytest.fixture
 def moved(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Files that were stored by giving them another name."""
     seen: list[Path] = []

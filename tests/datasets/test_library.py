@@ -14,13 +14,6 @@ from mien.errors import DataError, InputError, UnknownNameError
 
 
 @pytest.fixture
-def source(faces: Faces, tmp_path: Path) -> Path:
-    path = tmp_path / "fer2013.csv"
-    path.write_bytes(faces.csv())
-    return path
-
-
-@pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Paths that were really read."""
     seen: list[Path] = []

@@ -158,6 +158,7 @@ def fit_vector(
     z, y = _checked(logits, labels)
     classes, rows = z.shape[1], np.arange(len(y))
     start = np.concatenate([np.full(classes, 1 / fit_temperature(z, y)), np.zeros(classes)])
+    factors, same = np.concatenate([z, np.ones_like(z)], axis=1), np.tile(np.eye(classes), (2, 2))
 
     def loss(point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """Also the probabilities, which the derivatives need."""
@@ -170,16 +171,10 @@ def fit_vector(
     for _ in range(50):
         error = p.copy()
         error[rows, y] -= 1
-        gradient = np.concatenate([(error * z).mean(axis=0), error.mean(axis=0)]) + 2 * pull * (point - start)
-        # Of face i: diag(p) - p pᵀ, between the two halves (z, 1) of each class.
-        both = np.concatenate([p * z, p], axis=1)
-        curvature = -both.T @ both / len(y)
-        twice = np.concatenate([z, np.ones_like(z)], axis=1)
-        for left in range(2):
-            for right in range(2):
-                halves = (slice(left * classes, (left + 1) * classes), slice(right * classes, (right + 1) * classes))
-                own = (p * twice[:, halves[0]] * twice[:, halves[1]]).mean(axis=0)
-                curvature[halves] += np.diag(own)
+        # Of class c the scale's derivative has the factor z_c, the bias's has 1.
+        weighted = np.concatenate([p, p], axis=1) * factors
+        gradient = (np.concatenate([error, error], axis=1) * factors).mean(axis=0) + 2 * pull * (point - start)
+        curvature = (same * (weighted.T @ factors) - weighted.T @ weighted) / len(y)
         step = np.linalg.solve(curvature + 2 * pull * np.eye(2 * classes), gradient)
         length = 1.0
         while length > 1e-6 and not (trial := loss(point - length * step))[0] < value:
