@@ -195,7 +195,9 @@ def _card(
     options: Mapping[str, Any],
     tiny: Mapping[str, Any],
     tiny_size: int = 0,
+    **changes: Any,
 ) -> Card:
+    """``changes`` are those of its recipe `mien` to the one that all trunks share."""
     return Card(
         id=f"pramerdorfer-{kind.lower()}",
         title=f"Pramerdorfer & Kampel {kind}",
@@ -219,7 +221,7 @@ def _card(
                 "schedule": {"name": "plateau", "factor": 0.5, "patience": 10},
                 "system": {"standardise": True},
             },
-            "mien": from_scratch(48, channels=1),
+            "mien": from_scratch(48, channels=1, **changes),
         },
         views=("flip",),
         tiny=tiny,
@@ -236,6 +238,9 @@ CARDS = {
             1_765_479,
             {"width": 32, "hidden": 256, "dropout": 0.25, "head_dropout": 0.5},
             {"width": 6, "hidden": 32, "dropout": 0.0, "head_dropout": 0.0},
+            # With five dropouts of 0.25 to 0.5 under strong augmentation it never leaves the most frequent expression.
+            system={"dropout": 0.05, "head_dropout": 0.2},
+            optim={"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
         ),
         _card(
             "ResNet",
