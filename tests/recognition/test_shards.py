@@ -12,7 +12,7 @@ import standin
 from mien.cli import main
 from mien.errors import InputError
 from mien.labels import LabelSet
-from mien.recognition import Recognizer
+from mien.recognition import Recognizer, unfinished
 from mien.recognition.batch import recognize_to_table
 from mien.recognition.listing import Job, plan
 from mien.recognition.shards import Shard, merge_shards, read_header, shard_folder, write_shard
@@ -120,6 +120,31 @@ def test_a_shard_goes_on_after_a_stop_and_is_not_done_twice(
     (photos / "b" / "zz.png").unlink()
     again = run(recognizer, photos, out, Shard(1, 2))
     assert again.resumed == again.files > 0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_what_a_kill_leaves_behind_a_finished_shard_goes(
+    recognizer: Recognizer, photos: Path, tmp_path: Path, gone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the table and the end of its folder, before the folder has its other name or after."""
+    out = tmp_path / "faces.csv"
+
+    class KilledError(BaseException):
+        pass
+
+    def kill(folder: Path) -> None:
+        if gone:
+            folder.replace(folder.with_name(f".{folder.name}.0.old"))
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(unfinished, "remove_directory", kill)
+        with pytest.raises(KilledError):
+            run(recognizer, photos, out, Shard(1, 1))
+    folder = shard_folder(out)
+    assert len(list(folder.iterdir())) == 2
+    run(recognizer, photos, out, Shard(1, 1))
+    assert [path.name for path in folder.iterdir()] == ["00001-of-00001.jsonl"]
 
 
 def test_finished_shards_are_for_their_images_and_settings(recognizer: Recognizer, photos: Path, out: Path) -> None:

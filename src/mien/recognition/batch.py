@@ -17,7 +17,7 @@ from mien.recognition.files import STDIN, DrawingFolder, FileRecord, recognize_f
 from mien.recognition.listing import Job
 from mien.recognition.shards import Listing, Shard, read_header, write_shard
 from mien.recognition.tables import Row, check_place, rows, table_format, write_table
-from mien.recognition.unfinished import Unfinished, differing
+from mien.recognition.unfinished import Unfinished, clear_unfinished, differing
 from mien.store import atomic_file
 from mien.store.cpu import cpu_count
 
@@ -197,6 +197,7 @@ def _finished(target: Path, asked: dict[str, Any], listing: Listing) -> Summary 
             f"{target} was made of {header['listing']['inputs']:,} images, and now there are others "
             f"({listing.inputs:,}); remove it to do it again"
         )
+    clear_unfinished(target)
     return _summary(target, header["files"], Counter(header["counts"]), header["files"])
 
 

@@ -12,7 +12,6 @@ import itertools
 import json
 import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from mien.errors import InputError
 from mien.recognition.listing import Job
 from mien.recognition.tables import Row
 from mien.store import atomic_file, write_text
+from mien.store.atomic import remove_directory, tidy
 from mien.store.locking import lock_path
 
 _JOB, _LIST, _LOCK, _PART = "job.json", "files.jsonl", "lock", "{:012d}-{:012d}.jsonl"
@@ -50,7 +50,7 @@ class Unfinished:
         notes: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self.target = Path(target)
-        self.folder = self.target.with_name(f"{self.target.name}.unfinished")
+        self.folder = _folder(self.target)
         self.settings = json.loads(json.dumps(settings))
         self.notes: dict[str, Any] = {}
         self._jobs, self._note = jobs, notes
@@ -110,14 +110,11 @@ class Unfinished:
 
     def remove(self) -> None:
         """The table is written. A kill from now on leaves at most a folder that the next run clears away."""
-        gone = self.folder.with_name(f".{self.folder.name}.{os.getpid()}.old")
-        self.folder.replace(gone)
+        remove_directory(self.folder)
         self._stack.close()
-        shutil.rmtree(gone, ignore_errors=True)
 
     def _begin(self) -> None:
-        for old in self.folder.parent.glob(f".{self.folder.name}.*.old"):
-            shutil.rmtree(old, ignore_errors=True)
+        tidy(self.folder)
         if (self.folder / _JOB).exists():
             self._resume()
             return
@@ -169,6 +166,15 @@ class Unfinished:
             yield part
 
 
+def clear_unfinished(target: Path) -> None:
+    """The table is written and nobody will go on with it: what a kill left beside it goes, unless somebody is at it."""
+    folder = _folder(target)
+    if (folder / _JOB).exists() and (lock := lock_path(folder / _LOCK, wait=False)) is not None:
+        remove_directory(folder)
+        os.close(lock)
+    tidy(folder)
+
+
 def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """The names of the settings that two tables do not share, sorted.
 
@@ -177,3 +183,7 @@ def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
         ['crops', 'views']
     """
     return sorted(key for key in {*one, *other} if one.get(key) != other.get(key))
+
+
+def _folder(target: Path) -> Path:
+    return target.with_name(f"{target.name}.unfinished")
