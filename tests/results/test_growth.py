@@ -12,8 +12,8 @@ import pytest
 from mien.errors import InputError
 from mien.results import verify
 from mien.results.growth import grown
-from mien.results.schema import Result
-from mien.results.verification import paths, withdraw
+from mien.results.verification import paths
+from mien.results.withdrawal import withdraw
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -72,7 +72,7 @@ def test_a_changed_file_is_found(folder: Path) -> None:
 
 
 def test_a_withdrawal_is_in_the_open(folder: Path) -> None:
-    withdraw(Result.load(next(paths(folder))), folder, "trained on test faces")
+    withdraw(next(paths(folder)), folder, "trained on test faces")
     assert grown(folder, "HEAD") == []
 
 

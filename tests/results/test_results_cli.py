@@ -97,6 +97,22 @@ def test_withdraw(folder, mien):
     assert mien("results", "verify")[0] == 0
 
 
+def test_withdraw_what_is_gone_already(folder, mien):
+    result, other = load_all(folder)[:2]
+    result.path(folder).unlink()
+    result.path(folder).with_suffix(".npz").unlink()
+    assert mien("results", "verify")[0] == 1
+    assert mien("results", "withdraw", result.id[:12], "--reason", "recorded again") == (
+        0,
+        f"{result.id} of {result.system} is withdrawn; its openings stay counted.\n",
+        "",
+    )
+    assert mien("results", "verify")[0] == 0
+    assert mien("results", "withdraw", result.id, "--reason", "twice")[0] == 2
+    assert mien("results", "withdraw", other.id, "--reason", " ")[0] == 2
+    assert other.path(folder).is_file()
+
+
 def test_docs(folder, mien):
     readme = folder.parent / "README.md"
     readme.write_text("<!-- mien:results value=accuracy -->?<!-- /mien:results -->\n")

@@ -9,7 +9,7 @@ from mien.results import Ledger, Result, difference, load_all, measured_differs,
 from mien.results.arrays import hash_arrays, write_arrays
 from mien.results.canonical import content_hash
 from mien.results.finding import find
-from mien.results.verification import withdraw
+from mien.results.withdrawal import withdraw
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_unknown_system(recorded):
 
 
 def test_withdrawn_results_may_be_gone(folder):
-    withdraw(Result.load(first(folder)), folder, "trained on the wrong split")
+    withdraw(first(folder), folder, "trained on the wrong split")
     found = verify(folder)
     assert found.holds
     assert len(found.results) == 3

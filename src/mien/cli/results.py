@@ -105,15 +105,13 @@ def withdraw(
 ) -> None:
     """Take a result out; the ledger keeps its openings and notes the reason."""
     from mien.cli.common import print_json, stdout
-    from mien.results.finding import find
-    from mien.results.verification import withdraw as withdraw_result
+    from mien.results.withdrawal import withdraw as withdraw_result
 
-    result = find(reference, results)
-    withdraw_result(result, results, reason)
+    gone = withdraw_result(reference, results, reason)
     if json:
-        print_json({"id": result.id, "protocol": result.protocol, "system": result.system, "reason": reason})
+        print_json(gone)
         return
-    stdout.print(f"{result.id} of {result.system} is withdrawn; its openings stay counted.", highlight=False)
+    stdout.print(f"{gone['id']} of {gone['system']} is withdrawn; its openings stay counted.", highlight=False)
 
 
 @app.command()

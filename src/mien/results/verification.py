@@ -197,14 +197,6 @@ def measured_differs(found: dict[str, tuple[Any, Any]]) -> bool:
     )
 
 
-def withdraw(result: Result, folder: str | Path, reason: str) -> None:
-    """Take a recorded result out of ``folder``; its ledger notes the reason and keeps the opening."""
-    Ledger(Path(folder) / LEDGER).withdraw(result.protocol, result.system, result.id, reason)
-    path = result.path(folder)
-    path.unlink(missing_ok=True)
-    path.with_suffix(".npz").unlink(missing_ok=True)
-
-
 def _check_metrics(result: Result) -> None:
     metrics, confusion = result.recompute()
     if set(metrics) != set(result.metrics):

@@ -1,0 +1,47 @@
+"""Take a recorded result out, in the open: the ledger keeps its openings and says why it is gone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mien.results.finding import find
+from mien.results.ledger import Ledger
+from mien.results.schema import LEDGER
+
+
+def withdraw(reference: str | Path, folder: str | Path, reason: str) -> dict[str, str]:
+    """Remove a result's files and note the reason in the ledger beside it.
+
+    Args:
+        reference: path of a json, or an id or its first four or more digits; also of a result whose files are gone
+            already.
+        folder: of the results and their ledger.
+        reason: for everybody to read.
+
+    Returns:
+        ``id``, ``protocol``, ``system`` and ``reason`` of what was withdrawn.
+
+    Raises:
+        ResultError: nothing, or more than one result, has that name, or the reason is empty.
+    """
+    ledger = Ledger(Path(folder) / LEDGER)
+    about = _gone(str(reference), Path(folder), ledger)
+    if about is None:
+        result = find(reference, folder)
+        about = {"id": result.id, "protocol": result.protocol, "system": result.system}
+    ledger.withdraw(about["protocol"], about["system"], about["id"], reason)
+    path = _path(about, Path(folder))
+    path.unlink(missing_ok=True)
+    path.with_suffix(".npz").unlink(missing_ok=True)
+    return {**about, "reason": reason}
+
+
+def _gone(reference: str, folder: Path, ledger: Ledger) -> dict[str, str] | None:
+    """What the ledger says of the one recorded result of that name, if its json is not there any more."""
+    named = [line for id, line in ledger.recorded().items() if len(reference) >= 4 and id.startswith(reference)]
+    gone = [line for line in named if not _path(line, folder).is_file()]
+    return {key: gone[0][key] for key in ("id", "protocol", "system")} if len(named) == len(gone) == 1 else None
+
+
+def _path(about: dict[str, str], folder: Path) -> Path:
+    return folder.joinpath(*about["protocol"].split("/"), about["system"], f"{about['id']}.json")
