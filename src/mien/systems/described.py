@@ -1,6 +1,7 @@
 """What is known of every system, readable without torch: cards, sizes, deviations and recipes as plain values.
 
-``cards.json`` is written by ``python -m mien.training.describe`` and never edited; a test says when it is stale.
+``cards.json`` is written by ``python -m mien.training.describe`` and never edited; a test says when it is stale. It
+holds the recipe that all networks start from once, and of each recipe what differs from it.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from typing import Any
 
 from mien.errors import UnknownNameError
 from mien.registry import suggestion
+from mien.store.toml import toml_lines
 from mien.systems.card import Paper
 
 FILE = Path(__file__).with_name("cards.json")
-SCHEMA = "mien-cards@1"
+SCHEMA = "mien-cards@2"
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,29 @@ def describe(name: str) -> Described:
 
 def read(text: str) -> Mapping[str, Described]:
     """The systems in the text of such a file; it is our own, so a field more or less is a programming error."""
+    return {name: _described(entry) for name, entry in entries(text).items()}
+
+
+def entries(text: str) -> dict[str, dict[str, Any]]:
+    """The plain values in the text of such a file by system, with whole recipes."""
     content = json.loads(text)
     if content.get("schema") != SCHEMA:
         raise ValueError(f"cards.json is not of schema {SCHEMA!r}; run `python -m mien.training.describe`")
-    return {name: _described(entry) for name, entry in content["systems"].items()}
+    for entry in content["systems"].values():
+        start = content["recipe"] if entry["kind"] == "network" else {}
+        for recipe in entry["recipes"].values():
+            recipe["toml"] = "\n".join(toml_lines(_over(start, recipe.pop("set"))))
+    systems: dict[str, dict[str, Any]] = content["systems"]
+    return systems
+
+
+def _over(start: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """What is set within groups replaces what the start says, in the order of the start."""
+    made = dict(start)
+    for key, value in changes.items():
+        within = start.get(key)
+        made[key] = _over(within, value) if isinstance(within, Mapping) and isinstance(value, Mapping) else value
+    return made
 
 
 def _described(entry: Mapping[str, Any]) -> Described:

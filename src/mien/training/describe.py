@@ -14,15 +14,18 @@ import inspect
 import json
 import re
 import sys
+import tomllib
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from mien import systems
+from mien.bundle import InputSpec
 from mien.errors import MienError
 from mien.store import write_text
 from mien.systems.base import System
-from mien.systems.described import FILE, SCHEMA
+from mien.systems.described import FILE, SCHEMA, entries
 from mien.systems.outline import Part, outline
 from mien.training.classical import recipe_of
 from mien.training.recipe import Recipe
@@ -51,7 +54,10 @@ def stale(*, macs: bool = True) -> list[str]:
     Args:
         macs: count parts and multiply-accumulates again, which makes every network once.
     """
-    recorded = json.loads(FILE.read_text(encoding="utf-8"))["systems"] if FILE.exists() else {}
+    try:
+        recorded = entries(FILE.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # of another schema
+        recorded = {}
     now = {name: entry(name, macs=macs) for name in systems.names()}
     if not macs:
         for name, of_system in now.items():
@@ -66,7 +72,14 @@ def stale(*, macs: bool = True) -> list[str]:
 
 def text() -> str:
     """The whole file."""
-    return laid_out({"schema": SCHEMA, "systems": {name: entry(name) for name in systems.names()}})
+    takes = InputSpec(size=48, channels=1, colour="grey", mean=(0.5,), std=(0.5,))
+    start = Recipe(name="mien", system_id="compact", input=takes).to_dict()
+    written = {name: entry(name) for name in systems.names()}
+    for of_system in written.values():
+        for recipe in of_system["recipes"].values():
+            whole = tomllib.loads(recipe.pop("toml"))
+            recipe["set"] = _changes(start if of_system["kind"] == "network" else {}, whole)
+    return laid_out({"schema": SCHEMA, "recipe": start, "systems": written})
 
 
 def laid_out(content: dict[str, Any]) -> str:
@@ -79,7 +92,8 @@ def laid_out(content: dict[str, Any]) -> str:
         f"{tight(name)}: {{\n" + ",\n".join(f" {tight(key)}: {tight(value)}" for key, value in of.items()) + "\n}"
         for name, of in content["systems"].items()
     )
-    return f'{{"schema": {tight(content["schema"])}, "systems": {{\n' + ",\n".join(entries) + "\n}}\n"
+    head = f'"schema": {tight(content["schema"])},\n"recipe": {tight(content["recipe"])},\n'
+    return f'{{{head}"systems": {{\n' + ",\n".join(entries) + "\n}}\n"
 
 
 def entry(name: str, *, macs: bool = True) -> dict[str, Any]:
@@ -122,6 +136,17 @@ def entry(name: str, *, macs: bool = True) -> dict[str, Any]:
             for recipe in card.recipes
             for made in (recipe_of(card, recipe),)
         },
+    }
+
+
+def _changes(start: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
+    """What has to be set within groups to come from the start to the whole, which has every key of the start."""
+    return {
+        key: _changes(start[key], value)
+        if isinstance(start.get(key), Mapping) and isinstance(value, Mapping)
+        else value
+        for key, value in whole.items()
+        if key not in start or start[key] != value
     }
 
 

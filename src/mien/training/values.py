@@ -11,14 +11,14 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from mien.errors import BundleError, RecipeError
 from mien.registry import suggestion
-from mien.store.toml import MAX_BYTES, parse_toml
+from mien.store.toml import MAX_BYTES, parse_toml, toml_lines
 
 _LATER = "mien.later"
 
@@ -49,7 +49,7 @@ class Written(Checked):
 
     def to_toml(self) -> str:
         """The recipe as TOML; `from_toml` reads it back to an equal recipe."""
-        return "\n".join(toml(self.to_dict())) + "\n"
+        return "\n".join(toml_lines(self.to_dict())) + "\n"
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
@@ -151,22 +151,6 @@ def build(cls: type, value: Any, path: str = "") -> Any:
         raise RecipeError(f"{path.rstrip('.')}: {error}") from None
     except TypeError as error:
         raise RecipeError(f"{path.rstrip('.') or 'the recipe'} is incomplete: {error}") from None
-
-
-def toml(tree: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
-    """Plain values as lines of TOML."""
-    groups: list[tuple[str, Any]] = []
-    for key, value in tree.items():
-        if isinstance(value, Mapping) or (isinstance(value, list) and value and isinstance(value[0], Mapping)):
-            groups.append((key, value))
-        else:
-            # JSON's strings, numbers, booleans and arrays are TOML's as well.
-            yield f"{key} = {json.dumps(value, ensure_ascii=False)}"
-    for key, value in groups:
-        for item in value if isinstance(value, list) else [value]:
-            yield ""
-            yield f"[[{prefix}{key}]]" if isinstance(value, list) else f"[{prefix}{key}]"
-            yield from toml(item, f"{prefix}{key}.")
 
 
 def _default(f: Field[Any]) -> Any:
