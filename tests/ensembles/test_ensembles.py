@@ -17,11 +17,12 @@ from mien.bundle import Bundle, BundleCard, InputSpec, read_bundle, write_bundle
 from mien.cli import app
 from mien.datasets import FaceSet
 from mien.ensembles import choose, ensemble_of_results, export_ensemble, make, named_members, network_ensemble
-from mien.errors import InputError, SealedSplitError, UnknownNameError
+from mien.errors import InputError, ResultError, SealedSplitError, UnknownNameError
 from mien.evaluation import score
 from mien.labels import FER2013, LabelSet
 from mien.recognition.network import Network
 from mien.results import Ledger, Result, metrics, protocols, verify
+from mien.results.averages import check_average
 
 PRIVATE = protocols.get("fer2013/private@1")
 
@@ -162,8 +163,26 @@ def test_members_that_do_not_belong_together_are_refused(results: list[Result], 
     refused([one, replace(results[1], data_fingerprint="ab" * 32)], "fingerprints differ")
     refused([one, _invented(folder, protocol="ferplus/majority@1")], "measured under")
     refused([one, _invented(folder, seed=5, test_scores=None)], "not measured on the test split", test=True)
-    refused([one, _invented(folder, seed=6, kind="classical", scores_kind="margins")], "no probabilities")
+    refused([one, _invented(folder, seed=6, kind="classical", scores_kind="clusters")], "no probabilities")
     refused([one, results[1]], "chosen by all, greedy, weights", how="gready")
+
+
+def test_margins_are_averaged_over_a_fitted_temperature(results: list[Result], tmp_path: Path) -> None:
+    kernel = _invented(tmp_path, seed=7, skill=0.7, kind="classical", scores_kind="margins")
+    assert "temperature" not in kernel.metrics
+    together = ensemble_of_results([results[0], kernel], name="mixed", test=True, folder=tmp_path)
+    answers, scores = kernel.selection, kernel.selection_scores
+    assert answers is not None
+    assert scores is not None
+    fitted = metrics.fit_temperature(scores[answers.fit], answers.labels[answers.fit])
+    assert together.recipe["members"][1]["temperature"] == pytest.approx(fitted)
+    assert together.metrics["nll"] < results[0].metrics["nll"]
+    recorded = {result.id: result for result in (results[0], kernel)}
+    check_average(together, recorded)
+    other = {**together.recipe["members"][1], "temperature": 1.2 * fitted}
+    recipe = {**together.recipe, "members": [together.recipe["members"][0], other]}
+    with pytest.raises(ResultError, match="temperature of its member"):
+        check_average(replace(together, recipe=recipe), recorded)
 
 
 # Named ensembles

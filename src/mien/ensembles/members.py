@@ -29,7 +29,7 @@ class Member:
         about: what the ensemble's recipe says of it: system, kind, seed, views, hashes, and the result's id.
         labels: names of the columns.
         selection: probabilities on the selection split, calibrated, float64 (n, classes).
-        temperature: what its logits are divided by; None where it has none.
+        temperature: what its logits or margins are divided by; None where it has none.
         extra_data: data beyond the training split.
         cost: seconds, params, macs, …
         trained: commit and dirty of its training; None where that is unknown.
@@ -72,11 +72,15 @@ def member_of_result(result: Result) -> Member:
 def probabilities_of(
     kind: str, scores: NDArray[np.floating[Any]], answers: Answers, name: str, temperature: float | None = None
 ) -> tuple[NDArray[np.float64], float | None]:
-    """Calibrated probabilities of scores, and the temperature, fitted on ``answers`` where it is not given."""
+    """Calibrated probabilities of scores, and the temperature, fitted on ``answers`` where it is not given.
+
+    Margins are no logits, but a softmax of them over a fitted temperature is as good a use of them as any with one
+    number per member; without it the systems that give them could not be averaged with networks at all.
+    """
     if kind == "probabilities":
         raw = scores.astype(np.float64)
         return raw / raw.sum(axis=1, keepdims=True), None
-    if kind != "logits":
+    if kind not in ("logits", "margins"):
         raise InputError(f"{name} gives {kind}, no probabilities: they cannot be averaged with those of others")
     if temperature is None:
         if not answers.fit.any():

@@ -86,7 +86,18 @@ def _probabilities(member: Result, entry: Mapping[str, Any], side: str) -> Any:
     if member.scores == "probabilities":
         raw = scores.astype(np.float64)
         return raw / raw.sum(axis=1, keepdims=True)
-    fitted = member.metrics.get("temperature")
-    if isinstance(fitted, float) and abs(float(entry["temperature"]) - fitted) > 1e-3 * fitted:
+    fitted = _temperature(member)
+    if fitted is not None and abs(float(entry["temperature"]) - fitted) > 1e-3 * fitted:
         raise ResultError(f"the temperature of its member {member.id} is not the one that its selection scores give")
     return metrics.softmax(scores, float(entry["temperature"]))
+
+
+def _temperature(member: Result) -> float | None:
+    """As recorded, or fitted anew: a result of margins, or without a test split, names none."""
+    recorded = member.metrics.get("temperature")
+    if isinstance(recorded, float):
+        return recorded
+    answers, scores = member.selection, member.selection_scores
+    if answers is None or scores is None or not answers.fit.any():
+        return None
+    return metrics.fit_temperature(scores[answers.fit], answers.labels[answers.fit])
