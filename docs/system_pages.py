@@ -41,6 +41,7 @@ LACKING = {
     "ensemble": ("cost.epochs",),
 }
 """What results of a kind cannot have: margins and clusters are no probabilities, and only networks have epochs."""
+_SITES = ("https://arxiv.org/abs/", "https://doi.org/")
 
 
 def pages() -> dict[str, str]:
@@ -343,4 +344,15 @@ def _papers(about: Described) -> list[Publication]:
     found = [paper for claim in claims(about.id) for paper in (*claim.further_papers, claim.paper) if paper]
     if not found and about.paper.title:
         found = [paper for paper in publications() if paper.title.lower() == about.paper.title.lower()]
+    if not found and (about.paper.title or about.paper.code):
+        found = [_own_publication(about)]
     return list(dict.fromkeys(found))
+
+
+def _own_publication(about: Described) -> Publication:
+    """Of a system whose paper no claim names, or that is published as code alone."""
+    paper = about.paper
+    url = paper.url or paper.code[0]
+    arxiv, doi = (url.removeprefix(site) if url.startswith(site) else "" for site in _SITES)
+    title = paper.title or about.title
+    return Publication(about.id, title, paper.authors, year=paper.year or None, doi=doi, arxiv=arxiv, link=url)

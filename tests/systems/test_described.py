@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,48 @@ def test_a_description_holds_what_the_card_holds() -> None:
     assert about.input["size"] == card.input.size
     assert list(about.recipes) == list(card.recipes)
     assert 'system_id = "vggnet"' in about.recipes["mien"]["toml"]
+
+
+PUBLISHED = {
+    "efficientfer": 23_797_177,
+    "resemotenet": 80_238_599,
+    "mini-resemotenet-a": 20_069_383,
+    "mini-resemotenet-b": 5_022_215,
+    "mini-resemotenet-c": 1_257_991,
+    "resnet18-tricks": 11_171_271,
+    "vggnet": 29_890_759,
+    "deepemotion": 66_877,
+    "vgg19-bn": 20_038_983,
+}
+MILLIONS = {
+    "emonext-t": 30.6,
+    "emonext-s": 52.2,
+    "emonext-b": 91.8,
+    "emonext-l": 204.6,
+    "emonext-xl": 362.3,
+    "segmentation-vgg19": 169.2,
+    "residual-masking-network": 137.8,
+    "ad-corre": 26.1,
+    "identiface": 20.6,
+    "pramerdorfer-vgg": 1.8,
+    "pramerdorfer-resnet": 5.3,
+    "pramerdorfer-inception": 1.2,
+}
+
+
+def test_parameters_are_those_of_the_sources() -> None:
+    """Stated here once more: the contract holds a network against its card, and both could change together."""
+    found = {name: about.parameters for name, about in described().items() if about.parameters}
+    assert {name: found[name] for name in PUBLISHED} == PUBLISHED
+    assert {name: round(found[name] / 1e6, 1) for name in MILLIONS} == MILLIONS
+
+
+def test_every_page_says_how_to_cite() -> None:
+    pages = Path(__file__).parents[2] / "docs" / "systems"
+    published = [name for name, about in described().items() if about.paper.title or about.paper.code]
+    assert len(published) == len(described()) - 1, "compact alone is neither a paper's nor another repository's"
+    silent = [name for name in published if "```bibtex\n@" not in (pages / f"{name}.md").read_text(encoding="utf-8")]
+    assert silent == []
 
 
 def test_deviations_are_separate_sentences() -> None:
