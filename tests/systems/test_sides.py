@@ -38,6 +38,13 @@ def test_a_view_that_does_not_fit_is_refused_likewise() -> None:
         score(faces, grey(40, resize=48), torch_logits(module), view="tencrop@64")
 
 
+def test_another_number_of_channels_is_named() -> None:
+    module = systems.create("vggnet", width=4, hidden=16)
+    faces = np.zeros((2, 48, 48), np.uint8)
+    with pytest.raises(InputError, match=r"vggnet was made for images of 1 channel and got 3; .* channels=3"):
+        score(faces, grey(40, resize=48, channels=3), torch_logits(module))
+
+
 def test_training_refuses_before_anything_is_written(tmp_path, faces) -> None:
     from mien.training import Recipe, train
 
