@@ -196,6 +196,10 @@ def _use(about: Described) -> Iterator[str]:
         yield f"```bash\nmien ensemble {about.id} --views {views}\n```"
         return
     recipe = "mien" if "mien" in about.recipes else next(iter(about.recipes), "mien")
+    if about.kind == "network" and views.startswith("tencrop@"):
+        size = tomllib.loads(about.recipes[recipe]["toml"])["input"]["size"]
+        # The source's crops are of its own side, which this recipe's network may not take.
+        views = views if views == f"tencrop@{size}" else "flip"
     yield f"\n## {'Train' if about.kind == 'network' else 'Fit'} it\n\n<!-- test: form -->"
     yield f"```bash\nmien train {about.id} --seed 0\nmien evaluate runs/{about.id}-{recipe}-* --views {views}\n```"
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,17 @@ def test_every_page_says_how_to_cite() -> None:
     assert len(published) == len(described()) - 1, "compact alone is neither a paper's nor another repository's"
     silent = [name for name in published if "```bibtex\n@" not in (pages / f"{name}.md").read_text(encoding="utf-8")]
     assert silent == []
+
+
+def test_the_view_of_a_page_is_one_that_its_recipe_can_be_measured_with() -> None:
+    pages = Path(__file__).parents[2] / "docs" / "systems"
+    for name, about in described().items():
+        if about.kind != "network":
+            continue
+        page = (pages / f"{name}.md").read_text(encoding="utf-8")
+        (view,) = re.findall(r"^mien evaluate .* --views (\S+)$", page, flags=re.MULTILINE)
+        size = tomllib.loads(about.recipes["mien"]["toml"])["input"]["size"]
+        assert view == f"tencrop@{size}" or not view.startswith("tencrop@"), name
 
 
 def test_deviations_are_separate_sentences() -> None:
