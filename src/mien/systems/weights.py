@@ -103,6 +103,8 @@ def _from_file(path: Path, model: str) -> dict[str, Tensor]:
             )
     except Exception as error:  # a file of a stranger makes the reader fail in many ways; nothing of it was run
         first = (str(error).strip().splitlines() or ["damaged"])[0]
+        # What torch says of a pickle is advice about an argument of its own, which would run the file.
+        first = "it is no file of tensors alone" if first.startswith("Weights only load failed") else first
         raise InputError(f"{path} holds no readable weights ({first[:120]}); give a file of {model}") from None
     for key in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
