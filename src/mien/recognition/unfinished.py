@@ -22,7 +22,7 @@ from mien.recognition.listing import Job
 from mien.recognition.tables import Row
 from mien.store import atomic_file, write_text
 from mien.store.atomic import remove_directory, tidy
-from mien.store.locking import lock_path
+from mien.store.locking import holding, lock_path
 
 _JOB, _LIST, _LOCK, _PART = "job.json", "files.jsonl", "lock", "{:012d}-{:012d}.jsonl"
 _OURS = re.compile(r"lock|(files|\d{12,}-\d{12,})\.jsonl|\.(job\.json|files\.jsonl|\d{12,}-\d{12,}\.jsonl)\..*\.part")
@@ -169,9 +169,10 @@ class Unfinished:
 def clear_unfinished(target: Path) -> None:
     """The table is written and nobody will go on with it: what a kill left beside it goes, unless somebody is at it."""
     folder = _folder(target)
-    if (folder / _JOB).exists() and (lock := lock_path(folder / _LOCK, wait=False)) is not None:
-        remove_directory(folder)
-        os.close(lock)
+    if (folder / _JOB).exists():
+        with holding(folder / _LOCK, wait=False) as ours:
+            if ours is not None:
+                remove_directory(folder)
     tidy(folder)
 
 

@@ -88,12 +88,12 @@ def laid_out(content: dict[str, Any]) -> str:
     def tight(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
-    entries = (
+    written = (
         f"{tight(name)}: {{\n" + ",\n".join(f" {tight(key)}: {tight(value)}" for key, value in of.items()) + "\n}"
         for name, of in content["systems"].items()
     )
     head = f'"schema": {tight(content["schema"])},\n"recipe": {tight(content["recipe"])},\n'
-    return f'{{{head}"systems": {{\n' + ",\n".join(entries) + "\n}}\n"
+    return f'{{{head}"systems": {{\n' + ",\n".join(written) + "\n}}\n"
 
 
 def entry(name: str, *, macs: bool = True) -> dict[str, Any]:
