@@ -62,6 +62,20 @@ def test_a_new_result_makes_documents_stale(root, invent):
     assert len(fill(root, check=True)) == 1
 
 
+def test_what_was_measured_of_a_system_is_one_column_per_kind(root, invent):
+    invent(root / "results", system="compact", kind="bundle", views="flip").save(root / "results")
+    results = load_all(root / "results")
+    block = "<!-- mien:results table=measured system={} --><!-- /mien:results -->"
+    text = render(block.format("compact"), results, Ledger(root / "results" / "ledger.jsonl"))
+    lines = text.splitlines()
+    assert lines[1] == "|  | run | bundle, flip |"
+    best = preferred(r for r in results if r.system == "compact" and r.kind == "run")
+    row = next(line for line in lines if line.startswith("| accuracy on the test split |"))
+    assert row.split(" | ")[1] == f"{100 * best.metrics['accuracy']:.1f} %"
+    assert f"| {best.id} |" in lines[-2] and "| recall, happy |" in text
+    assert "not measured yet" in render(block.format("turtle"), results, Ledger(root / "results" / "ledger.jsonl"))
+
+
 def test_which_documents(root):
     assert [path.name for path in documents(root)] == ["README.md", "a.md"]
 
@@ -104,6 +118,7 @@ def test_values(recorded, value, shown):
         ("<!-- mien:results value=nll sytem=x -->x<!-- /mien:results -->", "did you mean 'system'"),
         ("<!-- mien:results value=nll value=ece -->x<!-- /mien:results -->", "each key once"),
         ("<!-- mien:results table=ranking system=x -->x<!-- /mien:results -->", "narrowed"),
+        ("<!-- mien:results table=measured -->x<!-- /mien:results -->", "of which system"),
         ("<!-- mien:results value=nll -->x", "not closed"),
         ("x<!-- /mien:results -->", "not closed"),
         ("<!-- mien:results value=nll-->x<!-- /mien:results -->", "not closed"),

@@ -135,15 +135,18 @@ def test_logits_are_recorded_in_steps_that_change_no_figure_that_is_shown(folder
     logits = invent_scores(known.test)
     made = invent(folder, test_scores=logits)
     kept = made.test_scores.astype(np.float64)
-    assert (kept * 32 == np.round(kept * 32)).all()
     assert (np.sort(kept, axis=1)[:, -2] <= -1 / 32).all()
+    # Multiples of 1/32 below 1; beyond, of 1/16 up to 2, of 1/8 up to 4: five bits, whatever the size.
+    fine = np.where(np.abs(kept) < 1, 32, 2.0 ** (4 - np.floor(np.log2(np.maximum(np.abs(kept), 1)))))
+    assert (kept * fine == np.round(kept * fine)).all() and len(np.unique(fine)) > 2
     exact = logits - logits.max(axis=1, keepdims=True)
     # Half a step of rounding; a whole one where the second best was closer than that.
-    assert np.abs(kept - exact).max() <= 1 / 32 + 1e-6
-    assert np.median(np.abs(kept - exact)) <= 1 / 64
+    assert (np.abs(kept - exact) <= np.maximum(1 / 32, np.abs(exact) / 32) + 1e-6).all()
     before, after = softmax(logits), softmax(kept)
-    # Of a logit's distance from the highest: half a step up, a whole one down.
-    assert np.abs(np.log(after / before)).max() <= 3 / 64 + 1e-9
+    # Of a logit's distance from the highest: half a step up, a whole one down; far ones count for little.
+    near = np.abs(exact) < 1
+    assert np.abs(np.log(after / before))[near].max() <= 3 / 64 + 1e-2
+    assert np.abs(after - before).max() <= 0.02
     tied = np.full_like(logits, 5.0)
     tied[:, 3] += 1e-3
     moved = softmax(invent(folder, test_scores=tied).test_scores.astype(np.float64))

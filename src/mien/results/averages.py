@@ -10,10 +10,10 @@ import numpy as np
 from mien.errors import ResultError
 from mien.results import metrics
 from mien.results.schema import Result
+from mien.results.validation import steps
 
-TOLERANCE = 1.25e-2
-"""Of a probability. A quarter of 3/64, as far as steps of 1/32 move a logit, and half precision, weights of six
-decimals."""
+TOLERANCE = 1e-3
+"""Of a logit, beyond the step it is recorded in: half precision, and weights of six decimals."""
 
 
 def check_average(ensemble: Result, recorded: Mapping[str, Result]) -> None:
@@ -61,7 +61,11 @@ def _check_mean(ensemble: Result, recorded: Mapping[str, Result]) -> None:
             entry["weight"] * _probabilities(member, entry, side)
             for member, entry in zip(members, entries, strict=True)
         )
-        if np.abs(metrics.softmax(recorded_scores) - mean).max() > TOLERANCE:
+        logits = np.log(np.maximum(mean, 1e-12))
+        logits -= logits.max(axis=1, keepdims=True)
+        kept = recorded_scores.astype(np.float64)
+        kept -= kept.max(axis=1, keepdims=True)
+        if (np.abs(kept - logits) > steps(logits) + TOLERANCE).any():
             raise ResultError(f"its {side} scores are not the mean of its members' probabilities")
 
 

@@ -7,7 +7,7 @@ A block is written in Markdown as a pair of comments; what stands between them i
 
     It reaches <!-- mien:results value=accuracy bundle=default views=one -->…<!-- /mien:results --> …
 
-Tables: ``ranking``, ``selection``, ``openings``, ``protocols``. A value is that of the result which the selection
+Tables: ``ranking``, ``selection``, ``openings``, ``protocols``, and ``measured`` of one ``system``. A value is that of the result which the selection
 split prefers among those that match; ``id``, ``system``, ``kind``, ``views``, ``protocol`` and ``seed`` choose, and
 ``bundle=default`` what was measured with the very file that is shipped; whoever fills says which one that is.
 
@@ -229,12 +229,16 @@ def _table(options: dict[str, str], source: _Source) -> str:
     makers: dict[str, Callable[[], tables.Table]] = {
         "ranking": lambda: tables.ranking(source.results, source.ledger.counts(protocol), protocol),
         "selection": lambda: tables.selections(source.results, protocol),
+        "measured": lambda: tables.measured(source.results, protocol, options.get("system", "")),
         "openings": lambda: tables.openings(source.ledger),
         "protocols": tables.protocol_table,
     }
     if options["table"] not in makers:
         raise InputError(f"there is no table {options['table']!r}; {suggestion(options['table'], makers)}")
-    if extra := sorted(set(options) - {"table", "protocol"}):
+    own = {"system"} if options["table"] == "measured" else set()
+    if missing := own - set(options):
+        raise InputError(f"the table {options['table']} says of which {missing.pop()}")
+    if extra := sorted(set(options) - {"table", "protocol"} - own):
         raise InputError(f"a table cannot be narrowed by {extra[0]!r}")
     made = makers[options["table"]]()
     text = made.markdown() if made.rows else NOTHING_YET

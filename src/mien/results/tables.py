@@ -16,6 +16,24 @@ from mien.results.ledger import Ledger
 from mien.results.provenance import trained_with, training_words
 from mien.results.schema import Result
 from mien.results.scoring import METRICS
+from mien.results.validation import KINDS
+
+_MEASURES = {
+    "views": "view",
+    "accuracy": "accuracy on the test split",
+    "accuracy_ci95": "95 %",
+    "slice.clean@1": "clean@1",
+    "slice.clean@2": "clean@2",
+    "macro_f1": "macro-F1",
+    "recall": "",
+    "nll": "NLL",
+    "ece": "ECE",
+    "selection_accuracy": "accuracy on the selection split, not ranked",
+    "cost.epochs": "epochs",
+    "trained": "trained with",
+    "id": "result",
+}
+"""What `measured` shows of a result, as `value` names it, and how a reader knows it; ``recall`` is one row per label."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +236,32 @@ def ranking(results: Sequence[Result], openings: Mapping[str, int], protocol: st
             )
         )
     return Table(columns, tuple(rows))
+
+
+def measured(results: Sequence[Result], protocol: str, system: str) -> Table:
+    """What was measured of one system, one column per kind of result (of bundles, per view); ours alone.
+
+    A column holds the result that the selection split prefers; a row that no column can fill is left out.
+    """
+    chosen: dict[str, list[Result]] = {}
+    for kind in (kind for kind in KINDS if kind != "submitted"):
+        for result in results:
+            if (result.protocol, result.system, result.kind) == (protocol, system, kind):
+                chosen.setdefault(f"{kind}, {result.views}" if kind == "bundle" else kind, []).append(result)
+    columns = {heading: best for heading, of in chosen.items() if (best := preferred(of)) is not None}
+    labels = list(dict.fromkeys(label for best in columns.values() for label in best.labels))
+    names = [*_MEASURES]
+    names[names.index("recall") : names.index("recall") + 1] = [f"recall.{label}" for label in labels]
+    rows = []
+    for name in names:
+        cells = [value(best, name) if _has(best, name) else "–" for best in columns.values()]
+        if set(cells) != {"–"}:
+            rows.append((_MEASURES.get(name) or name.replace(".", ", "), *cells))
+    return Table(("", *columns), tuple(rows) if columns else ())
+
+
+def _has(result: Result, name: str) -> bool:
+    return not name.startswith("cost.") or name.removeprefix("cost.") in result.cost
 
 
 def selections(results: Sequence[Result], protocol: str) -> Table:

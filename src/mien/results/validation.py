@@ -37,7 +37,7 @@ ARRAYS = ("rows", "scores", "labels", "groups", "fit")
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9_+-]|\.(?!\.)){0,79}")
 _HEX = re.compile(r"[0-9a-f]{0,128}")
 STEP = 1 / 32
-"""Logits are recorded as multiples of this; a probability moves by less than a twentieth of itself."""
+"""Logits are recorded at least this far below the highest, see `steps`."""
 
 _TEXT_FIELDS = ("protocol", "system", "kind", "views", "scores", "created")
 _HASH_FIELDS = ("recipe_hash", "data_fingerprint", "weights_sha256", "predictions_sha256")
@@ -69,7 +69,7 @@ def expected(protocol: Protocol, side: str, answers: tuple[Answers | None, Answe
 
 
 def storable(given: ArrayLike, kind: str, faces: int, classes: int, side: str) -> Scores:
-    """Scores as float16 where that keeps every decision, else float32; logits in steps of `STEP` (decision 0007)."""
+    """Scores as float16 where that keeps every decision, else float32; logits in `steps` (decisions 0007 and 0010)."""
     scores = np.asarray(given, dtype=np.float64)
     if scores.shape != (faces, classes):
         raise ResultError(f"the {side} scores are {scores.shape}; the protocol's faces need ({faces}, {classes})")
@@ -85,12 +85,27 @@ def storable(given: ArrayLike, kind: str, faces: int, classes: int, side: str) -
         scores = scores - scores.max(axis=1, keepdims=True)
         # The highest stays at 0, all others at least one step below it.
         others = np.arange(classes) != decided[:, None]
-        scores = np.where(others, np.minimum(np.round(scores / STEP) * STEP, -STEP), 0.0)
+        step = steps(scores)
+        scores = np.where(others, np.minimum(np.round(scores / step) * step, -STEP), 0.0)
     with np.errstate(over="ignore", under="ignore"):
         half = scores.astype(np.float16)
     if np.isfinite(half).all() and (half.argmax(axis=1) == decided).all():
         return half
     return scores.astype(np.float32)
+
+
+def steps(logits: ArrayLike) -> Scores:
+    """The step in which a logit is recorded that lies so far below the highest: `STEP`, from a distance of 1 five bits.
+
+    Args:
+        logits: minus the distance; any shape.
+
+    Example:
+        >>> steps([0.0, -0.99, -1.0, -2.5, -4.0]) * 32
+        array([1., 1., 2., 4., 8.])
+    """
+    distance = np.maximum(np.abs(np.asarray(logits, dtype=np.float64)), 0.5)
+    return np.maximum(STEP, np.exp2(np.floor(np.log2(distance)) - 4))
 
 
 def _check_probabilities(scores: NDArray[np.float64], where: str) -> None:
