@@ -66,10 +66,10 @@ docs: $(VENV)/.test
 	$(BIN)/mien leaderboard --tables
 	$(MAKE) picture
 
-# The picture of the README is what the default bundle says about the portrait; JPEG, because the repository stays small.
+# The picture of the README is what the default bundle says about the portrait; WebP, because the repository stays small.
 picture: $(VENV)/.core
 	$(BIN)/mien predict examples/astronaut.jpg --draw out
-	$(BIN)/python -c "from PIL import Image; Image.open('out/astronaut.faces.png').save('examples/astronaut.faces.jpg', quality=88)"
+	$(BIN)/python -c "from PIL import Image; Image.open('out/astronaut.faces.png').save('examples/astronaut.faces.webp', quality=82, method=6)"
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/run.py

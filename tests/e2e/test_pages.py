@@ -18,7 +18,7 @@ DOCUMENTS = sorted(
 )
 # The reference shows signatures, which are no code that runs.
 BLOCKS = [block for document in DOCUMENTS if document.parent.name != "reference" for block in blocks(document)]
-PICTURE = "examples/astronaut.faces.jpg"  # drawn by the default bundle: `make picture`
+PICTURE = "examples/astronaut.faces.webp"  # drawn by the default bundle: `make picture`
 _LINK = re.compile(r"(?<!\\)\]\(([^)\s]+)\)")
 
 
