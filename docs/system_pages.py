@@ -143,8 +143,8 @@ def page(about: Described) -> Iterator[str]:
     yield "\n## Results\n"
     yield f"<!-- mien:results table=measured system={about.id} --><!-- /mien:results -->"
     yield "\nA column holds the result that PublicTest prefers among those recorded of that kind. A bundle answers with"
-    yield "the view `one` unless told otherwise; `flip` costs twice the time. *Trained with* is the commit of the training;"
-    yield "⚠ where its tree had changes, or where nothing says which it was."
+    yield "the view `one` unless told otherwise; `flip` costs twice the time. *Trained with* is the commit of the"
+    yield "training; ⚠ where its tree had changes, or where nothing says which it was."
     if about.deviations:
         yield "\n## Deviations\n"
         yield from (f"- {deviation}" for deviation in about.deviations)

@@ -138,7 +138,8 @@ def test_logits_are_recorded_in_steps_that_change_no_figure_that_is_shown(folder
     assert (np.sort(kept, axis=1)[:, -2] <= -1 / 32).all()
     # Multiples of 1/32 below 1; beyond, of 1/16 up to 2, of 1/8 up to 4: five bits, whatever the size.
     fine = np.where(np.abs(kept) < 1, 32, 2.0 ** (4 - np.floor(np.log2(np.maximum(np.abs(kept), 1)))))
-    assert (kept * fine == np.round(kept * fine)).all() and len(np.unique(fine)) > 2
+    assert (kept * fine == np.round(kept * fine)).all()
+    assert len(np.unique(fine)) > 2
     exact = logits - logits.max(axis=1, keepdims=True)
     # Half a step of rounding; a whole one where the second best was closer than that.
     assert (np.abs(kept - exact) <= np.maximum(1 / 32, np.abs(exact) / 32) + 1e-6).all()

@@ -7,9 +7,10 @@ A block is written in Markdown as a pair of comments; what stands between them i
 
     It reaches <!-- mien:results value=accuracy bundle=default views=one -->…<!-- /mien:results --> …
 
-Tables: ``ranking``, ``selection``, ``openings``, ``protocols``, and ``measured`` of one ``system``. A value is that of the result which the selection
-split prefers among those that match; ``id``, ``system``, ``kind``, ``views``, ``protocol`` and ``seed`` choose, and
-``bundle=default`` what was measured with the very file that is shipped; whoever fills says which one that is.
+Tables: ``ranking``, ``selection``, ``openings``, ``protocols``, and ``measured`` of one ``system``. A value is that of
+the result which the selection split prefers among those that match; ``id``, ``system``, ``kind``, ``views``,
+``protocol`` and ``seed`` choose, and ``bundle=default`` what was measured with the very file that is shipped; whoever
+fills says which one that is.
 
 Three more kinds of blocks quote what is no result (`mien.results.quotes`):
 

@@ -33,7 +33,7 @@ _MEASURES = {
     "trained": "trained with",
     "id": "result",
 }
-"""What `measured` shows of a result, as `value` names it, and how a reader knows it; ``recall`` is one row per label."""
+"""What `measured` shows of a result, as `value` names it, and how a reader knows it; ``recall`` is a row per label."""
 
 
 @dataclass(frozen=True)

@@ -79,10 +79,11 @@ class ChannelAttention(nn.Module):
         queries = self._embed(functional.avg_pool2d(features, 3, 1, 1, count_include_pad=False))
         keys = self._embed(functional.max_pool2d(features, 3, 1, 1))
         values = functional.avg_pool2d(self.value(features), 3, 1, 1, count_include_pad=False)
-        scores = queries @ keys.transpose(-2, -1)
-        power = 1 + torch.sigmoid(self.scaling(scores.mean(-1)))
-        weights = torch.softmax(scores * torch.pow(1 / self.embedding, power)[..., None], -1)
-        mixed = weights @ self._split(values)
+        # The mean of a query's scores is its score with the mean key, and a scaled query has scaled scores: so what is
+        # large, channels × channels, is touched by the softmax and two products alone. It is what takes the time.
+        power = 1 + torch.sigmoid(self.scaling((queries @ keys.mean(-2)[..., None])[..., 0]))
+        queries = queries * torch.pow(1 / self.embedding, power)[..., None]
+        mixed = torch.softmax(queries @ keys.transpose(-2, -1), -1) @ self._split(values)
         return mixed.transpose(1, 2).reshape(features.shape)
 
     def _split(self, features: Tensor) -> Tensor:
