@@ -105,7 +105,8 @@ def steps(logits: ArrayLike) -> Scores:
         array([1., 1., 2., 4., 8.])
     """
     distance = np.maximum(np.abs(np.asarray(logits, dtype=np.float64)), 0.5)
-    return np.maximum(STEP, np.exp2(np.floor(np.log2(distance)) - 4))
+    found: Scores = np.maximum(STEP, np.exp2(np.floor(np.log2(distance)) - 4))
+    return found
 
 
 def _check_probabilities(scores: NDArray[np.float64], where: str) -> None:
