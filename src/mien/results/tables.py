@@ -255,9 +255,9 @@ def measured(results: Sequence[Result], protocol: str, system: str) -> Table:
     rows = []
     for name in names:
         cells = [value(best, name) if _has(best, name) else "–" for best in columns.values()]
-        if set(cells) != {"–"}:
+        if any(cell != "–" for cell in cells):
             rows.append((_MEASURES.get(name) or name.replace(".", ", "), *cells))
-    return Table(("", *columns), tuple(rows) if columns else ())
+    return Table(("", *columns), tuple(rows))
 
 
 def _has(result: Result, name: str) -> bool:
