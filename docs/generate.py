@@ -393,7 +393,14 @@ def model_card_page() -> Iterator[str]:
     extra = ", ".join(card.extra_data) or "none"
     yield f"| trained on | FER2013 Training, {training['cost']['epochs']} epochs, seed {training['seed']} |"
     yield f"| further data | {extra} |"
-    yield f"| recipe | `{card.recipe_hash[:16]}` ([in full](systems/{card.system}.md)) |"
+    recipe = training["recipe"]
+    yield f"| recipe | `{recipe['name']}`, `{card.recipe_hash[:16]}` ([in full](systems/{card.system}.md)) |"
+    if start := training.get("start"):
+        yield f"| began with | weights `{start['weights_sha256'][:16]}` ({start.get('name') or start['model']}) |"
+    if taught := training.get("teacher"):
+        teachers = ", ".join(f"`{teacher['weights_sha256'][:16]}` ({teacher['name']})" for teacher in taught)
+        distill = recipe["distill"]
+        yield f"| taught by | {teachers}; share {distill['weight']:g}, temperature {distill['temperature']:g} |"
     yield f"| training time | {training['cost']['seconds'] / 60:.0f} minutes |"
     yield f"| parameters | {training['cost']['params']:,} |"
     yield f"| multiply-accumulates per face | {training['cost']['macs'] / 1e6:.0f} million |"

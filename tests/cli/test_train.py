@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mien.bundle import read_bundle
 from mien.cli import main
 from mien.datasets import DATASETS, DataSet, drawn_faces
 
@@ -35,9 +36,16 @@ def test_train_goes_on_and_distils(tmp_path: Path, capsys: pytest.CaptureFixture
     second = json.loads(capsys.readouterr().out)
     assert second["start"]["weights_sha256"] == first["weights_sha256"]
     teachers = ["--teacher", first["folder"], "--teacher", second["folder"]]
-    assert run("distill", *teachers, "--student", "compact", *TINY, "--out", tmp_path, "--alpha", "0.5") == 0
+    started = ["--init", first["folder"], "--alpha", "0.5"]
+    assert run("distill", *teachers, "--student", "compact", *TINY, "--out", tmp_path, *started) == 0
     student = json.loads(capsys.readouterr().out)
+    assert student["start"]["weights_sha256"] == first["weights_sha256"]
     assert [each["weights_sha256"] for each in student["teacher"]] == [r["weights_sha256"] for r in (first, second)]
+    bundle = tmp_path / "student.onnx"
+    assert run("export", student["folder"], "--onnx", bundle, "--data", "none") == 0
+    training = read_bundle(bundle).card.notes["training"]
+    assert (training["start"], training["teacher"]) == (student["start"], student["teacher"])
+    capsys.readouterr()
     assert run("distill", "--teacher", tmp_path, "--student", "compact", *TINY, "--out", tmp_path) == 2
     assert "is no run folder" in capsys.readouterr().err
 

@@ -19,9 +19,7 @@ def train(
     protocol: shared.ProtocolName = None,
     fold: shared.Fold = "all",
     pretrained: shared.Pretrained = None,
-    init: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Start from the weights of this run of the same system.")
-    ] = None,
+    init: shared.Init = None,
     extra_images: shared.ExtraImagesFile = None,
     seed: shared.Seed = 0,
     out: shared.Out = Path("runs"),

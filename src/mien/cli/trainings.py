@@ -29,6 +29,9 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]
 Pretrained = Annotated[
     str | None, typer.Option(metavar="timm|FILE", help="Start from the published weights: timm gets them, or a file.")
 ]
+Init = Annotated[
+    Path | None, typer.Option(metavar="RUN", help="Start from the weights of this run of the same system.")
+]
 ExtraImagesFile = Annotated[
     Path | None, typer.Option("--extra-images", metavar="MANIFEST", help="Learn from these images as well.")
 ]

@@ -128,7 +128,7 @@ def export_run(
                 "data": run.info["data"],
                 "data_fingerprint": run.info["data_fingerprint"],
                 "train_rows": run.info["train_rows"],
-                **({"searched": run.info["searched"]} if "searched" in run.info else {}),
+                **{key: run.info[key] for key in ("searched", "start", "teacher") if key in run.info},
                 "commit": run.info.get("commit"),
                 "dirty": run.info.get("dirty"),
                 "environment": run.info["environment"],

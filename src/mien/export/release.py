@@ -24,12 +24,15 @@ from mien.training import Run
 VIEWS = ("one", "flip")
 
 
-def release(run: Run, *, precision: str = "int8", results: str | Path = "results") -> list[Result]:
+def release(
+    run: Run, *, precision: str = "int8", calibration: str = "vector", results: str | Path = "results"
+) -> list[Result]:
     """Export ``run``, measure the file, and put it in the place of the default bundle.
 
     Args:
         run: finished, trained on FER2013.
         precision: ``int8`` or ``fp32``.
+        calibration: of the probabilities, as of `mien.export.export_run`.
         results: folder of results and ledger.
 
     Returns:
@@ -42,7 +45,9 @@ def release(run: Run, *, precision: str = "int8", results: str | Path = "results
     data = load_dataset("fer2013")
     with scratch_directory() as folder:
         path = folder / MODEL
-        done = export_run(run, path, data=data, precision=precision, views=VIEWS, name="default")
+        done = export_run(
+            run, path, data=data, precision=precision, calibration=calibration, views=VIEWS, name="default"
+        )
         report = done.report
         if precision == "int8":
             lost = report["selection_accuracy_fp32"] - report["selection_accuracy"]

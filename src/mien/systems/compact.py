@@ -10,6 +10,10 @@ No paper; designed here. The log in `docs/LOG.md` holds what was measured and wh
 - Shortcuts that change size average 2×2 pixels before their 1×1 convolution, so no activation is thrown away
   (ResNet-D: He et al., "Bag of Tricks for Image Classification with CNNs", CVPR 2019, section 4.2).
 
+The default bundle is the recipe `taught`: a network of the recipe `mien` goes on from its own weights, taught by itself
+and by a trained `vggnet`
+(`mien distill --student compact --recipe taught --init RUN --teacher RUN --teacher RUN`).
+
 Deviations: none; there is no source to deviate from.
 """
 
@@ -98,6 +102,27 @@ class Compact(System):
         return logits
 
 
+_SGD = {"name": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
+_MIEN = {
+    "epochs": 90,
+    "batch_size": 128,
+    "augment": {
+        "scale": [0.72, 1.32],
+        "translate": 0.12,
+        "rotate": 15.0,
+        "brightness": 0.2,
+        "contrast": 0.3,
+        "erase_probability": 0.5,
+        "erase_area": [0.03, 0.15],
+        "mixup": 0.2,
+    },
+    "optim": _SGD,
+    "schedule": {"name": "cosine", "warmup": 2.0},
+    "loss": {"smoothing": 0.1},
+    "ema": 0.999,
+    "compile": True,
+}
+
 CARDS = {
     "compact": Card(
         id="compact",
@@ -107,24 +132,14 @@ CARDS = {
         parameters=1_501_447,
         options={"widths": (32, 64, 160), "depths": (2, 3, 3), "dropout": 0.0},
         recipes={
-            "mien": {
-                "epochs": 90,
-                "batch_size": 128,
-                "augment": {
-                    "scale": [0.72, 1.32],
-                    "translate": 0.12,
-                    "rotate": 15.0,
-                    "brightness": 0.2,
-                    "contrast": 0.3,
-                    "erase_probability": 0.5,
-                    "erase_area": [0.03, 0.15],
-                    "mixup": 0.2,
-                },
-                "optim": {"name": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
-                "schedule": {"name": "cosine", "warmup": 2.0},
-                "loss": {"smoothing": 0.1},
-                "ema": 0.999,
-                "compile": True,
+            "mien": _MIEN,
+            "taught": {
+                **_MIEN,
+                "epochs": 60,
+                "optim": {**_SGD, "lr": 0.05},
+                "schedule": {"name": "cosine", "warmup": 1.0},
+                "distill": {"weight": 0.7, "temperature": 2.0, "targets": "views"},
+                "start": {"kind": "run"},
             },
         },
         tiny={"widths": (8, 12, 16), "depths": (1, 1, 1)},
