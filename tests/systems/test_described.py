@@ -96,8 +96,8 @@ def test_an_unknown_system_gets_a_suggestion() -> None:
 
 
 def test_another_schema_is_refused() -> None:
-    content = {**json.loads(FILE.read_text(encoding="utf-8")), "schema": "mien-cards@1"}
-    with pytest.raises(ValueError, match="mien-cards@2"):
+    content = {**json.loads(FILE.read_text(encoding="utf-8")), "schema": "mien-cards@2"}
+    with pytest.raises(ValueError, match="mien-cards@3"):
         read(json.dumps(content))
 
 

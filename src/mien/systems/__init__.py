@@ -79,6 +79,7 @@ __all__ = [
     "check_options",
     "create",
     "extra",
+    "home",
     "names",
     "networks",
     "plugins",
@@ -93,6 +94,16 @@ def names() -> list[str]:
 def networks() -> list[str]:
     """Ids of the systems that are neural networks: those that `create` makes."""
     return list(_HOME)
+
+
+def home(name: str) -> str:
+    """The module that holds a system of ours.
+
+    Example:
+        >>> home("emonext-s")
+        'mien.systems.emonext'
+    """
+    return {**_HOME, **_NO_NETWORKS}[name]
 
 
 def extra(name: str) -> str:
@@ -191,7 +202,7 @@ def create(
 
 def _module(name: str) -> Any:
     try:
-        return importlib.import_module({**_HOME, **_NO_NETWORKS}[name])
+        return importlib.import_module(home(name))
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("torch", "torchvision", "timm"):
             raise MissingExtraError(name, extra(name)) from error

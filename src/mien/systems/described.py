@@ -1,25 +1,31 @@
 """What is known of every system, readable without torch: cards, sizes, deviations and recipes as plain values.
 
 ``cards.json`` is written by ``python -m mien.training.describe`` and never edited; a test says when it is stale. It
-holds the recipe that all networks start from once, and of each recipe what differs from it.
+holds the recipe that all networks start from once, and of each recipe what differs from it. What the header of a
+system's file says is not in it but read from that file, without importing it.
 """
 
 from __future__ import annotations
 
+import ast
 import functools
+import inspect
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mien.errors import UnknownNameError
 from mien.registry import suggestion
 from mien.store.toml import toml_lines
+from mien.systems import home
 from mien.systems.card import Paper
 
 FILE = Path(__file__).with_name("cards.json")
-SCHEMA = "mien-cards@2"
+SCHEMA = "mien-cards@3"
+_DEVIATIONS = re.compile(r"^Deviations\b[^\n:]*:?", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -85,12 +91,13 @@ def read(text: str) -> Mapping[str, Described]:
 
 
 def entries(text: str) -> dict[str, dict[str, Any]]:
-    """The plain values in the text of such a file by system, with whole recipes."""
+    """The plain values in the text of such a file by system, with whole recipes and the parts' columns named."""
     content = json.loads(text)
     if content.get("schema") != SCHEMA:
         raise ValueError(f"cards.json is not of schema {SCHEMA!r}; run `python -m mien.training.describe`")
     for entry in content["systems"].values():
         start = content["recipe"] if entry["kind"] == "network" else {}
+        entry["parts"] = [dict(zip(content["columns"], row, strict=True)) for row in entry["parts"]]
         for recipe in entry["recipes"].values():
             recipe["toml"] = "\n".join(toml_lines(_over(start, recipe.pop("set"))))
     systems: dict[str, dict[str, Any]] = content["systems"]
@@ -110,6 +117,22 @@ def _described(entry: Mapping[str, Any]) -> Described:
     paper: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in entry["paper"].items()
     }
-    lists = {key: tuple(entry[key]) for key in ("deviations", "parts", "views", "extra_data")}
-    values = {field.name: entry[field.name] for field in fields(Described)}
-    return Described(**{**values, **lists, "paper": Paper(**paper)})
+    about, text, deviations = _header(home(entry["id"]))
+    lists = {key: tuple(entry[key]) for key in ("parts", "views", "extra_data")}
+    said = {"about": about, "text": text, "deviations": deviations, "paper": Paper(**paper)}
+    return Described(**{**entry, **lists, **said})
+
+
+@functools.cache
+def _header(module: str) -> tuple[str, str, tuple[str, ...]]:
+    """First line, text and deviations of what a system's file begins with, its double backticks made single."""
+    source = FILE.with_name(f"{module.rpartition('.')[2]}.py").read_text(encoding="utf-8")
+    # The whole file need not be parsed for the string that it begins with.
+    docstring = inspect.cleandoc(ast.literal_eval(source[: source.index('"""', 3) + 3]))
+    first, _, rest = docstring.replace("``", "`").partition("\n")
+    found = _DEVIATIONS.search(rest)
+    if found is None:
+        return first, rest.strip(), ()
+    after = rest[found.end() :].strip()
+    items = re.split(r"^- ", after, flags=re.MULTILINE) if after.startswith("- ") else ["", after]
+    return first, rest[: found.start()].strip(), tuple(" ".join(item.split()) for item in items if item.strip())

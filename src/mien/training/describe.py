@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import inspect
 import json
-import re
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -29,8 +27,6 @@ from mien.systems.described import FILE, SCHEMA, entries
 from mien.systems.outline import Part, outline
 from mien.training.classical import recipe_of
 from mien.training.recipe import Recipe
-
-_DEVIATIONS = re.compile(r"^Deviations\b[^\n:]*:?", re.MULTILINE)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -75,11 +71,13 @@ def text() -> str:
     takes = InputSpec(size=48, channels=1, colour="grey", mean=(0.5,), std=(0.5,))
     start = Recipe(name="mien", system_id="compact", input=takes).to_dict()
     written = {name: entry(name) for name in systems.names()}
+    columns = [field.name for field in dataclasses.fields(Part)]
     for of_system in written.values():
+        of_system["parts"] = [[part[column] for column in columns] for part in of_system["parts"]]
         for recipe in of_system["recipes"].values():
             whole = tomllib.loads(recipe.pop("toml"))
             recipe["set"] = _changes(start if of_system["kind"] == "network" else {}, whole)
-    return laid_out({"schema": SCHEMA, "recipe": start, "systems": written})
+    return laid_out({"schema": SCHEMA, "recipe": start, "columns": columns, "systems": written})
 
 
 def laid_out(content: dict[str, Any]) -> str:
@@ -92,14 +90,13 @@ def laid_out(content: dict[str, Any]) -> str:
         f"{tight(name)}: {{\n" + ",\n".join(f" {tight(key)}: {tight(value)}" for key, value in of.items()) + "\n}"
         for name, of in content["systems"].items()
     )
-    head = f'"schema": {tight(content["schema"])},\n"recipe": {tight(content["recipe"])},\n'
+    head = "".join(f"{tight(key)}: {tight(value)},\n" for key, value in content.items() if key != "systems")
     return f'{{{head}"systems": {{\n' + ",\n".join(written) + "\n}}\n"
 
 
 def entry(name: str, *, macs: bool = True) -> dict[str, Any]:
     """What is said of one system."""
     card = systems.card(name)
-    about, described, deviations = _header(inspect.getdoc(inspect.getmodule(card.module) or card) or "")
     network = issubclass(card.module, System)
     parts = _parts(name) if network and macs else []
     takes = card.input
@@ -107,9 +104,6 @@ def entry(name: str, *, macs: bool = True) -> dict[str, Any]:
         "id": card.id,
         "title": card.title,
         "kind": card.kind,
-        "about": about,
-        "text": described,
-        "deviations": deviations,
         "paper": dataclasses.asdict(card.paper),
         "parameters": card.parameters or None,
         "macs": _macs(parts),
@@ -164,17 +158,6 @@ def _parts(name: str, recipe: Recipe | None = None) -> list[Part]:
 
 def _macs(parts: list[Part]) -> int | None:
     return sum(part.macs for part in parts) or None
-
-
-def _header(docstring: str) -> tuple[str, str, list[str]]:
-    """First line, text and deviations of a module's docstring, with its double backticks made single."""
-    first, _, rest = docstring.replace("``", "`").partition("\n")
-    found = _DEVIATIONS.search(rest)
-    if found is None:
-        return first, rest.strip(), []
-    after = rest[found.end() :].strip()
-    items = re.split(r"^- ", after, flags=re.MULTILINE) if after.startswith("- ") else ["", after]
-    return first, rest[: found.start()].strip(), [" ".join(item.split()) for item in items if item.strip()]
 
 
 if __name__ == "__main__":
