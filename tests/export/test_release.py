@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import standin
-from mien.errors import BundleError
+from mien.errors import BundleError, InputError
 from mien.recognition import default
 
 pytest.importorskip("torch")
@@ -60,3 +61,38 @@ def test_no_moment_leaves_a_bundle_that_does_not_open(
     (folder / default.MODEL).write_bytes(old)
     with pytest.raises(BundleError, match="not the released file"):
         default.default_bundle()
+
+
+def report(**changes: float) -> dict[str, Any]:
+    """Of an export whose rounding and calibration cost nothing."""
+    of = {"equal": 0.995, "fp32": 0.7, "int8": 0.7, "nll": 0.87, "accuracy": 0.68} | changes
+    held_out = {
+        "temperature": {"nll": 0.88, "accuracy": 0.68},
+        "vector": {"nll": of["nll"], "accuracy": of["accuracy"]},
+    }
+    rounded = {"same_decision": of["equal"], "selection_accuracy_fp32": of["fp32"], "selection_accuracy": of["int8"]}
+    return {**rounded, "vector_scaling": {"held_out": held_out}}
+
+
+def test_what_costs_little_is_released() -> None:
+    from mien.export.release import check_cost
+
+    check_cost(report())
+    check_cost(report(int8=0.698, accuracy=0.678))
+    check_cost({"selection_accuracy": 0.7})  # fp32 and one temperature
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"equal": 0.98}, "98.00% equal decisions"),
+        ({"int8": 0.69}, "1.00% lost"),
+        ({"nll": 0.88}, "NLL 0.880 instead of 0.880"),
+        ({"accuracy": 0.67}, "accuracy 67.00% instead of 68.00%"),
+    ],
+)
+def test_what_costs_too_much_is_not_released(changes: dict[str, float], message: str) -> None:
+    from mien.export.release import check_cost
+
+    with pytest.raises(InputError, match=message):
+        check_cost(report(**changes))

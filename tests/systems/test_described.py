@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import re
 import subprocess
@@ -13,7 +15,7 @@ import pytest
 
 from mien import systems
 from mien.errors import UnknownNameError
-from mien.systems.described import FILE, describe, described, read
+from mien.systems.described import FILE, describe, described, header, read
 
 
 def test_every_system_is_described_in_the_order_of_the_registry() -> None:
@@ -119,3 +121,16 @@ def test_the_counts_in_the_file_are_not_stale() -> None:
     from mien.training.describe import stale
 
     assert stale() == [], "run `python -m mien.training.describe`"
+
+
+@pytest.mark.parametrize("name", systems.names())
+def test_what_a_file_says_is_what_its_module_says(name: str) -> None:
+    said = header(inspect.getdoc(importlib.import_module(systems.home(name))) or "")
+    about = describe(name)
+    assert (about.about, about.text, about.deviations) == (said["about"], said["text"], said["deviations"])
+    assert about.about.endswith(".")
+
+
+def test_only_our_systems_have_a_home() -> None:
+    with pytest.raises(UnknownNameError, match="'vggnet'"):
+        systems.home("vgnet")

@@ -150,3 +150,14 @@ def test_a_package_cannot_take_the_place_of_ours(package) -> None:
     assert systems.card("compact").title == "Compact"
     with pytest.raises(InputError, match="the plug-in 'compact' of greedy has the name of a system of mien"):
         systems.plugins()
+
+
+def test_what_is_known_of_a_packages_system_is_told(package, capsys: pytest.CaptureFixture[str]) -> None:
+    from mien.cli import main
+
+    package("one", "flat = one_module", '"""A flat thing (Doe 2020).\n\nPaper: none.\n"""\n' + SYSTEM)
+    for arguments, told in (([], "A flat thing (Doe 2020).\n"), (["--json"], '"about": "A flat thing (Doe 2020)."')):
+        with pytest.raises(SystemExit) as caught:
+            main(["systems", "info", "flat", *arguments])
+        assert not caught.value.code
+        assert told in capsys.readouterr().out

@@ -44,10 +44,14 @@ def test_a_run_is_trained_again_or_taken_from_its_folder(trained: Run, faces: Fa
 
 
 @pytest.mark.usefixtures("ranked")
-def test_a_bundle_is_evaluated_again_and_trained_again_on_request(trained: Run, faces: FaceSet, tmp_path: Path) -> None:
+@pytest.mark.parametrize("calibration", ["temperature", "vector"])
+def test_a_bundle_is_evaluated_again_and_trained_again_on_request(
+    trained: Run, faces: FaceSet, tmp_path: Path, calibration: str
+) -> None:
     pytest.importorskip("onnxscript")
     path = tmp_path / "small.onnx"
-    recorded = evaluate(trained.export(path, data=faces), faces.selection, results=tmp_path)
+    bundle = trained.export(path, data=faces, calibration=calibration)
+    recorded = evaluate(bundle, faces.selection, results=tmp_path)
     assert recorded.kind == "bundle"
     assert same(recorded, reproduce(recorded, source=path, results=tmp_path))
     again = reproduce(recorded, retrain=True, results=tmp_path)

@@ -97,12 +97,14 @@ def networks() -> list[str]:
 
 
 def home(name: str) -> str:
-    """The module that holds a system of ours.
+    """The module that holds a system of ours; any other name, a plug-in's too, raises `UnknownNameError`.
 
     Example:
         >>> home("emonext-s")
         'mien.systems.emonext'
     """
+    if name not in names():
+        raise UnknownNameError(f"mien has no system {name!r}; {suggestion(name, names())}")
     return {**_HOME, **_NO_NETWORKS}[name]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import inspect
 import json
 import re
 from collections.abc import Mapping
@@ -25,6 +24,8 @@ from mien.systems.card import Paper
 
 FILE = Path(__file__).with_name("cards.json")
 SCHEMA = "mien-cards@3"
+HEADER = ("about", "text", "deviations")
+"""What `header` finds; it is no part of ``cards.json``."""
 _DEVIATIONS = re.compile(r"^Deviations\b[^\n:]*:?", re.MULTILINE)
 
 
@@ -117,22 +118,32 @@ def _described(entry: Mapping[str, Any]) -> Described:
     paper: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in entry["paper"].items()
     }
-    about, text, deviations = _header(home(entry["id"]))
     lists = {key: tuple(entry[key]) for key in ("parts", "views", "extra_data")}
-    said = {"about": about, "text": text, "deviations": deviations, "paper": Paper(**paper)}
-    return Described(**{**entry, **lists, **said})
+    return Described(**{**entry, **lists, **header(_docstring(home(entry["id"]))), "paper": Paper(**paper)})
+
+
+def header(docstring: str) -> dict[str, Any]:
+    r"""What the docstring of a system's file says of it: ``about``, ``text`` and ``deviations`` of `Described`.
+
+    Args:
+        docstring: without the indentation of its lines; double backticks become single ones.
+
+    Example:
+        >>> header("A network.\n\nPaper: none.\n\nDeviations:\n- No dropout.\n- Grey faces.")["deviations"]
+        ('No dropout.', 'Grey faces.')
+    """
+    about, _, rest = docstring.replace("``", "`").partition("\n")
+    text, items = rest, [""]
+    if found := _DEVIATIONS.search(rest):
+        text, after = rest[: found.start()], rest[found.end() :].strip()
+        items = re.split(r"^- ", after, flags=re.MULTILINE) if after.startswith("- ") else [after]
+    deviations = tuple(" ".join(item.split()) for item in items if item.strip())
+    return {"about": about, "text": text.strip(), "deviations": deviations}
 
 
 @functools.cache
-def _header(module: str) -> tuple[str, str, tuple[str, ...]]:
-    """First line, text and deviations of what a system's file begins with, its double backticks made single."""
+def _docstring(module: str) -> str:
+    """That of a module beside this one, which is not imported; an unusual beginning of a file is parsed in full."""
     source = FILE.with_name(f"{module.rpartition('.')[2]}.py").read_text(encoding="utf-8")
-    # The whole file need not be parsed for the string that it begins with.
-    docstring = inspect.cleandoc(ast.literal_eval(source[: source.index('"""', 3) + 3]))
-    first, _, rest = docstring.replace("``", "`").partition("\n")
-    found = _DEVIATIONS.search(rest)
-    if found is None:
-        return first, rest.strip(), ()
-    after = rest[found.end() :].strip()
-    items = re.split(r"^- ", after, flags=re.MULTILINE) if after.startswith("- ") else ["", after]
-    return first, rest[: found.start()].strip(), tuple(" ".join(item.split()) for item in items if item.strip())
+    whole = source if not source.startswith('"""') else source[: source.index('"""', 3) + 3]
+    return ast.get_docstring(ast.parse(whole)) or ""

@@ -1,5 +1,7 @@
 """Writes ``systems/cards.json``: what a page or a table says of a system, for readers without torch.
 
+What the header of a system's file says is not written but read from there (`mien.systems.described.header`).
+
     python -m mien.training.describe            # write it
     python -m mien.training.describe --check    # change nothing; exit status 1 if it is stale
 
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
 import json
 import sys
 import tomllib
@@ -23,7 +26,7 @@ from mien.bundle import InputSpec
 from mien.errors import MienError
 from mien.store import write_text
 from mien.systems.base import System
-from mien.systems.described import FILE, SCHEMA, entries
+from mien.systems.described import FILE, HEADER, SCHEMA, entries, header
 from mien.systems.outline import Part, outline
 from mien.training.classical import recipe_of
 from mien.training.recipe import Recipe
@@ -54,7 +57,7 @@ def stale(*, macs: bool = True) -> list[str]:
         recorded = entries(FILE.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):  # of another schema
         recorded = {}
-    now = {name: entry(name, macs=macs) for name in systems.names()}
+    now = {name: _written(entry(name, macs=macs)) for name in systems.names()}
     if not macs:
         for name, of_system in now.items():
             known = recorded.get(name, {})
@@ -70,7 +73,7 @@ def text() -> str:
     """The whole file."""
     takes = InputSpec(size=48, channels=1, colour="grey", mean=(0.5,), std=(0.5,))
     start = Recipe(name="mien", system_id="compact", input=takes).to_dict()
-    written = {name: entry(name) for name in systems.names()}
+    written = {name: _written(entry(name)) for name in systems.names()}
     columns = [field.name for field in dataclasses.fields(Part)]
     for of_system in written.values():
         of_system["parts"] = [[part[column] for column in columns] for part in of_system["parts"]]
@@ -95,7 +98,7 @@ def laid_out(content: dict[str, Any]) -> str:
 
 
 def entry(name: str, *, macs: bool = True) -> dict[str, Any]:
-    """What is said of one system."""
+    """What is said of one system, its header included."""
     card = systems.card(name)
     network = issubclass(card.module, System)
     parts = _parts(name) if network and macs else []
@@ -104,6 +107,7 @@ def entry(name: str, *, macs: bool = True) -> dict[str, Any]:
         "id": card.id,
         "title": card.title,
         "kind": card.kind,
+        **header(inspect.getdoc(inspect.getmodule(card.module) or card) or ""),
         "paper": dataclasses.asdict(card.paper),
         "parameters": card.parameters or None,
         "macs": _macs(parts),
@@ -131,6 +135,10 @@ def entry(name: str, *, macs: bool = True) -> dict[str, Any]:
             for made in (recipe_of(card, recipe),)
         },
     }
+
+
+def _written(of_system: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in of_system.items() if key not in HEADER}
 
 
 def _changes(start: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:

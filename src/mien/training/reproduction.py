@@ -87,7 +87,8 @@ def _retrained(
     if isinstance(recipe, Recipe) and (lacking := ingredients(recipe)):
         raise InputError(
             f"{recorded.id} was trained with {' and '.join(lacking)}, which a recorded recipe names by hash only; "
-            "train it again with `mien train` or `mien distill`, and give the run here"
+            "train it again with `mien train` or `mien distill`"
+            + (", export it, and evaluate the bundle" if recorded.kind == "bundle" else ", and give the run here")
         )
     with scratch_directory() as folder:
         runs = [
@@ -107,8 +108,9 @@ def _retrained(
             return evaluate(runs, face_set.train, views=recorded.views, protocol=recorded.protocol)
         if fitted or recorded.kind == "run":
             return _again(runs[0], recorded, face_set, results)
-        precision = str(recorded.environment.get("precision", "fp32"))
-        bundle = runs[0].export(folder / "again.onnx", data=face_set, precision=precision)
+        said = recorded.environment
+        precision, calibration = str(said.get("precision", "fp32")), str(said.get("calibration", "temperature"))
+        bundle = runs[0].export(folder / "again.onnx", data=face_set, precision=precision, calibration=calibration)
         return _again(bundle, recorded, face_set, results)
 
 
