@@ -385,7 +385,8 @@ def model_card_page() -> Iterator[str]:
     yield "\n## When it does not decide\n"
     yield f"A face whose confidence is below {card.threshold:.3f} is undecided (`faces.decided`). That threshold is the"
     yield f"lowest at which {chosen['target']:.0%} of the decided PublicTest faces are right; it decides "
-    yield f"{chosen['coverage']:.1%} of them. Temperature and threshold are fitted on PublicTest without its copies of"
+    what = "Scale and bias per expression, temperature" if "vector_scaling" in export else "Temperature"
+    yield f"{chosen['coverage']:.1%} of them. {what} and threshold are fitted on PublicTest without its copies of"
     yield "Training faces. *Calibrated* means: on faces like those of FER2013.\n"
     yield from runpy.run_path(str(DOCS / "robustness.py"))["section"]()
     yield "## Where it comes from\n"
@@ -394,7 +395,7 @@ def model_card_page() -> Iterator[str]:
     yield f"| trained on | FER2013 Training, {training['cost']['epochs']} epochs, seed {training['seed']} |"
     yield f"| further data | {extra} |"
     recipe = training["recipe"]
-    yield f"| recipe | `{recipe['name']}`, `{card.recipe_hash[:16]}` ([in full](systems/{card.system}.md)) |"
+    yield f"| recipe | `{recipe['name']}`, `{card.recipe_hash[:16]}` ([of its page](systems/{card.system}.md), with what is named in this table) |"
     if start := training.get("start"):
         yield f"| began with | weights `{start['weights_sha256'][:16]}` ({start.get('name') or start['model']}) |"
     if taught := training.get("teacher"):
@@ -413,10 +414,16 @@ def model_card_page() -> Iterator[str]:
     yield f"| fp32 graph against torch | largest deviation {deviation:.1e}, same decisions |"
     if card.precision == "int8":
         before, after = export["selection_accuracy_fp32"], export["selection_accuracy"]
-        yield f"| PublicTest, fp32 → int8 | {before:.2%} → {after:.2%} |"
+        yield f"| PublicTest, fp32 → int8, before the scores are scaled | {before:.2%} → {after:.2%} |"
         yield f"| same decision in int8 and fp32 | {export['same_decision']:.2%} of PublicTest |"
     if scaling := export.get("vector_scaling"):
+        one, vector = scaling["held_out"]["temperature"], scaling["held_out"]["vector"]
         yield f"| a scale and a bias per expression, fitted on | {scaling['faces']:,} faces of PublicTest |"
+        yield (
+            "| what that brings on faces it was not fitted on, instead of one temperature "
+            f"| NLL {one['nll']:.3f} → {vector['nll']:.3f}, ECE {one['ece']:.1%} → {vector['ece']:.1%}, "
+            f"accuracy {one['accuracy']:.2%} → {vector['accuracy']:.2%} |"
+        )
     yield f"| SHA-256 of the graph | `{card.sha256}` |"
     yield "\n## What it is for, and what not\n"
     yield "For sorting, searching and describing pictures, for research, for interfaces that react to a smile. Not for"

@@ -105,8 +105,8 @@ def adaptation_page() -> Iterator[str]:
     kept = f"all {len(shown)}" if not empty else f"{len(shown) - len(empty)} of the {len(shown)}"
     yield f"\nIn {held} of {len(found['runs'])} runs the stated interval held the gain on the test half, and"
     yield f"{kept} runs that showed a gain brought more accuracy or better probabilities there."
-    yield f"A run took {seconds[len(seconds) // 2]:.0f} seconds (median, on a busy machine). PublicTest chose the"
-    yield "bundle's epoch, temperature and threshold, which favours the bundle as it is on the first rows.\n"
+    yield f"A run took {seconds[len(seconds) // 2]:.1f} s (median, on a busy machine). PublicTest chose the"
+    yield "bundle's epoch, calibration and threshold, which favours the bundle as it is on the first rows.\n"
     yield _measured("adaptation", found)
 
 
@@ -150,8 +150,9 @@ def _sentence(found: dict[str, Any]) -> str:
     said = (
         f"In words: five points are lost at a face of {sized}, a blur of {blurred}, noise of {noisy} grey levels, "
         f"{dim} of the light, a turn of {turned}, a square over {hidden} of the face, and JPEG quality {packed}. "
-        f"Covered eyes leave {covered['eyes']:.0%}, a covered mouth {covered['mouth']:.0%}. The confidence falls as it "
-        f"should, so that fewer faces are decided, with {_listed(noticed)}."
+        f"Covered eyes leave {covered['eyes']:.0%}, a covered mouth {covered['mouth']:.0%}. At the worst "
+        f"strength the confidence falls, so that fewer faces are decided, with {_listed(noticed)}; whether it falls enough "
+        "says *right then*, which should stay at four of five."
     )
     if missed:
         said += (

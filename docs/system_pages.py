@@ -104,7 +104,8 @@ def _best_claim(name: str) -> str:
 
 
 def _result(about: Described) -> str:
-    kind = "run" if about.kind == "network" else about.kind
+    # `compact` was measured as the bundle that is shipped; of other networks the run is meant, and no export of it.
+    kind = "bundle" if about.id == "compact" else "run" if about.kind == "network" else about.kind
     return f"<!-- mien:results value=accuracy system={about.id} kind={kind} --><!-- /mien:results -->"
 
 
@@ -143,8 +144,8 @@ def page(about: Described) -> Iterator[str]:
     yield "\n## Results\n"
     yield f"<!-- mien:results table=measured system={about.id} --><!-- /mien:results -->"
     yield "\nA column holds the result that PublicTest prefers among those recorded of that kind. A bundle answers with"
-    yield "the view `one` unless told otherwise; `flip` costs twice the time. *Trained with* is the commit of the"
-    yield "training; ⚠ where its tree had changes, or where nothing says which it was."
+    yield "the view `one` unless told otherwise; `flip` costs twice the time. Columns of other *weights* are of other"
+    yield "networks. *Trained with* is the commit of the training; ⚠ where its tree had changes, or where nothing says which it was."
     if about.deviations:
         yield "\n## Deviations\n"
         yield from (f"- {deviation}" for deviation in about.deviations)

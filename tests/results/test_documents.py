@@ -74,6 +74,7 @@ def test_what_was_measured_of_a_system_is_one_column_per_kind(root, invent):
     assert row.split(" | ")[1] == f"{100 * best.metrics['accuracy']:.1f} %"
     assert f"| {best.id} |" in lines[-2]
     assert "| recall, happy |" in text
+    assert f"| weights | {best.weights_sha256[:8]} | " in text
     assert "not measured yet" in render(block.format("turtle"), results, Ledger(root / "results" / "ledger.jsonl"))
 
 

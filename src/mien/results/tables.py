@@ -30,6 +30,8 @@ _MEASURES = {
     "ece": "ECE",
     "selection_accuracy": "accuracy on the selection split, not ranked",
     "cost.epochs": "epochs",
+    "recipe.name": "recipe",
+    "weights": "weights",
     "trained": "trained with",
     "id": "result",
 }
@@ -261,7 +263,8 @@ def measured(results: Sequence[Result], protocol: str, system: str) -> Table:
 
 
 def _has(result: Result, name: str) -> bool:
-    return not name.startswith("cost.") or name.removeprefix("cost.") in result.cost
+    group, _, key = name.partition(".")
+    return {"cost": key in result.cost, "recipe": key in result.recipe}.get(group, True)
 
 
 def selections(results: Sequence[Result], protocol: str) -> Table:
@@ -322,7 +325,7 @@ def value(result: Result, name: str) -> str:
     """One number of a result as text: ``accuracy``, ``accuracy_ci95``, ``recall.happy``, ``cost.params``, ``system``.
 
     ``slice.clean@2`` is the accuracy on a slice of the test split, ``slice.clean@2.ci95`` its interval and
-    ``slice.clean@2.faces`` its size, also of slices that no result records.
+    ``slice.clean@2.faces`` its size, also of slices that no result records. ``weights`` are the first digits of their hash.
 
     Raises:
         InputError: no result has a number of that name.
@@ -332,6 +335,8 @@ def value(result: Result, name: str) -> str:
         return percent(shares[result.labels.index(label)]) if shares else "–"
     if name.startswith("slice."):
         return _slice(result, *name.removeprefix("slice.").partition(".")[::2])
+    if name == "weights":
+        return result.weights_sha256[:8] or "–"
     if name == "trained":
         return escape(result.training_words)
     found: Any = result.metrics.get(name)

@@ -12,7 +12,8 @@ No paper; designed here. The log in `docs/LOG.md` holds what was measured and wh
 
 The default bundle is the recipe `taught`: a network of the recipe `mien` goes on from its own weights, taught by itself
 and by a trained `vggnet`
-(`mien distill --student compact --recipe taught --init RUN --teacher RUN --teacher RUN`).
+(`mien distill --student compact --recipe taught --init RUN --teacher BUNDLE --teacher RUN`, the bundle being that very
+network in int8).
 
 Deviations: none; there is no source to deviate from.
 """
