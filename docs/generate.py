@@ -395,7 +395,8 @@ def model_card_page() -> Iterator[str]:
     yield f"| trained on | FER2013 Training, {training['cost']['epochs']} epochs, seed {training['seed']} |"
     yield f"| further data | {extra} |"
     recipe = training["recipe"]
-    yield f"| recipe | `{recipe['name']}`, `{card.recipe_hash[:16]}` ([of its page](systems/{card.system}.md), with what is named in this table) |"
+    page = f"[of its page](systems/{card.system}.md), with what is named in this table"
+    yield f"| recipe | `{recipe['name']}`, `{card.recipe_hash[:16]}` ({page}) |"
     if start := training.get("start"):
         yield f"| began with | weights `{start['weights_sha256'][:16]}` ({start.get('name') or start['model']}) |"
     if taught := training.get("teacher"):

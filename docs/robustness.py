@@ -151,8 +151,8 @@ def _sentence(found: dict[str, Any]) -> str:
         f"In words: five points are lost at a face of {sized}, a blur of {blurred}, noise of {noisy} grey levels, "
         f"{dim} of the light, a turn of {turned}, a square over {hidden} of the face, and JPEG quality {packed}. "
         f"Covered eyes leave {covered['eyes']:.0%}, a covered mouth {covered['mouth']:.0%}. At the worst "
-        f"strength the confidence falls, so that fewer faces are decided, with {_listed(noticed)}; whether it falls enough "
-        "says *right then*, which should stay at four of five."
+        f"strength the confidence falls, so that fewer faces are decided, with {_listed(noticed)}; whether it falls "
+        "enough says *right then*, which should stay at four of five."
     )
     if missed:
         said += (

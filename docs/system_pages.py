@@ -145,7 +145,8 @@ def page(about: Described) -> Iterator[str]:
     yield f"<!-- mien:results table=measured system={about.id} --><!-- /mien:results -->"
     yield "\nA column holds the result that PublicTest prefers among those recorded of that kind. A bundle answers with"
     yield "the view `one` unless told otherwise; `flip` costs twice the time. Columns of other *weights* are of other"
-    yield "networks. *Trained with* is the commit of the training; ⚠ where its tree had changes, or where nothing says which it was."
+    yield "networks. *Trained with* is the commit of the training; ⚠ where its tree had changes, or where nothing says"
+    yield "which it was."
     if about.deviations:
         yield "\n## Deviations\n"
         yield from (f"- {deviation}" for deviation in about.deviations)

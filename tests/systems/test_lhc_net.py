@@ -89,6 +89,11 @@ def test_modules_can_begin_as_no_ops() -> None:
         joined = module(images)
         module.begin_stage("upright")
         assert torch.equal(module(images), joined)
+        # So does each block of the trunk: from scratch, a sum of 33 random convolutions learns nothing for an epoch.
+        stage = module.trunk.stages[0]
+        features = module.trunk.stem(images)
+        assert torch.equal(stage(features), features)
+        assert not torch.equal(tiny("lhc-net").trunk.stages[0](features), features)
 
 
 def test_what_does_not_fit_is_refused() -> None:

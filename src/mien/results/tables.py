@@ -325,7 +325,8 @@ def value(result: Result, name: str) -> str:
     """One number of a result as text: ``accuracy``, ``accuracy_ci95``, ``recall.happy``, ``cost.params``, ``system``.
 
     ``slice.clean@2`` is the accuracy on a slice of the test split, ``slice.clean@2.ci95`` its interval and
-    ``slice.clean@2.faces`` its size, also of slices that no result records. ``weights`` are the first digits of their hash.
+    ``slice.clean@2.faces`` its size, also of slices that no result records.
+    ``weights`` are the first digits of their hash.
 
     Raises:
         InputError: no result has a number of that name.

@@ -18,7 +18,8 @@ Deviations:
   GPU. Here the seed is the caller's.
 - The source's zoom in training changes width and height apart, by ± 10 % each; here `aspect` and `scale` do so.
 - `mien` sees 56 px with `stem_stride = 2`, so the modules stand at 28, 28, 14, 7 and 4 px with the source's heads; they
-  start as no-ops (`quiet_start`) and everything learns at once. In LHC-NetC the controller then learns alone.
+  and the residual blocks start as no-ops (`quiet_start`), without which a trunk with random weights learns nothing in
+  an epoch, and everything learns at once. In LHC-NetC the controller then learns alone.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class LHCNet(System):
         heads: of the five modules.
         hidden: units of the two hidden layers.
         dropout: probability of both dropouts in the head.
-        quiet_start: the modules begin as no-ops.
+        quiet_start: the modules and the residual blocks begin as no-ops.
         controller: one learned gate per module (LHC-NetC).
         gates: where the gates start.
         depths: residual blocks per stage.
@@ -141,6 +142,7 @@ class LHCNet(System):
             layers=tuple(depths),
             stem_chs=widths[0],
             channels=tuple(widths[1:]),
+            zero_init_last=quiet_start,
         )
         self.trunk = trunk
         soften_stem(trunk.stem, "conv", "pool", stem_stride)
