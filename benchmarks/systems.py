@@ -125,6 +125,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     from mien import systems
     from mien.systems.base import count_macs, count_parameters
     from mien.training.augmentation import Amount, augment, mix
+    from mien.training.depthwise import quickened
     from mien.training.optimisation import make_criterion, make_optimizer, soft_targets
     from mien.training.recipe import Recipe
 
@@ -143,6 +144,8 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     optimizer = make_optimizer(module, recipe.optim)
     generator, draw = torch.Generator(device).manual_seed(0), random.Random(0)
     bf16 = recipe.precision == "bf16"
+    if bf16 and device.type == "cpu":
+        module = quickened(module)
 
     def wait() -> None:
         if device.type == "cuda":

@@ -33,6 +33,7 @@ from mien.training.augmentation import Amount
 from mien.training.batch_norm import synchronised
 from mien.training.batches import Batches
 from mien.training.checkpoints import Checkpoint, Rhythm, optimizer_tensors, restore_optimizer
+from mien.training.depthwise import quickened
 from mien.training.distillation import Distilled
 from mien.training.optimisation import MovingAverage, learning_rate, make_criterion, make_optimizer
 from mien.training.parallel import Together, fabric_of
@@ -105,6 +106,8 @@ class Loop:
         together = run.recipe.sync_batch_norm and self.processes.count > 1
         if together:
             module = synchronised(module, self.device)  # type: ignore[assignment]
+        if self.device.type == "cpu" and run.recipe.precision == "bf16":
+            module = quickened(module)  # type: ignore[assignment]
         self.module: System = module.to(self.device)
         if run.recipe.channels_last:
             self.module = self.module.to(memory_format=torch.channels_last)

@@ -1,0 +1,83 @@
+"""Depthwise convolutions with large windows on a CPU in bf16, whose weights' gradient is computed in fp32.
+
+PyTorch's CPU kernel for that gradient is written for windows of 3×3; with 5×5 and 7×7 in bf16 it takes up to a hundred
+times as long as the forward pass, in fp32 a third to a tenth of that. ConvNeXt and EfficientNet consist of them.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+FROM = 5
+"""Side of the smallest window that is slow in bf16."""
+
+
+def quickened(module: nn.Module) -> nn.Module:
+    """The network, for a CPU, with every such convolution replaced; its weights and their names stay.
+
+    Outside of autocast and without gradients they compute what they did.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d) and _slow(part):
+            part.__class__ = _quick(type(part))
+    return module
+
+
+def _slow(layer: nn.Conv2d) -> bool:
+    # Other classes with a forward pass of their own, as those that pad like TensorFlow, stay as they are.
+    depthwise = layer.groups == layer.in_channels == layer.out_channels > 1
+    plain = type(layer).forward is nn.Conv2d.forward and layer.padding_mode == "zeros"
+    return depthwise and plain and isinstance(layer.padding, tuple) and max(layer.kernel_size) >= FROM
+
+
+@functools.cache
+def _quick(kind: type[nn.Conv2d]) -> type[nn.Conv2d]:
+    return type(kind.__name__, (_Quick, kind), {})
+
+
+class _Quick(nn.Conv2d):
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if not (torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()):
+            return super()._conv_forward(input, weight, bias)
+        dtype = torch.get_autocast_dtype("cpu")
+        out: Tensor = _Depthwise.apply(input.to(dtype), weight, bias, self.stride, self.padding, self.dilation)
+        return out
+
+
+class _Depthwise(torch.autograd.Function):
+    """Float (N, C, H, W), fp32 weights (C, 1, h, w) and bias (C) or none → (N, C, H', W') in the images' dtype."""
+
+    @staticmethod
+    def forward(context: Any, images: Tensor, weight: Tensor, bias: Tensor | None, *where: tuple[int, int]) -> Tensor:
+        context.save_for_backward(images, weight)
+        context.where = where
+        with torch.autocast("cpu", enabled=False):
+            cast = None if bias is None else bias.to(images.dtype)
+            return nn.functional.conv2d(images, weight.to(images.dtype), cast, *where, images.shape[1])
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(context: Any, gradient: Tensor) -> Any:
+        images, weight = context.saved_tensors
+        of_images, of_weight, of_bias, *_ = context.needs_input_grad
+
+        def derive(gradient: Tensor, images: Tensor, weight: Tensor, *wanted: bool) -> Any:
+            mask, rest = [*wanted, False], (False, [0, 0], images.shape[1])
+            return torch.ops.aten.convolution_backward(
+                gradient, images, weight, None, *map(list, context.where), *rest, mask
+            )
+
+        with torch.autocast("cpu", enabled=False):
+            return (
+                derive(gradient, images, weight.to(images.dtype), True, False)[0] if of_images else None,
+                derive(gradient.float(), images.float(), weight, False, True)[1] if of_weight else None,
+                gradient.sum((0, 2, 3), dtype=torch.float32) if of_bias else None,
+                None,
+                None,
+                None,
+            )
