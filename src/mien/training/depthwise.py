@@ -24,7 +24,7 @@ def quickened(module: nn.Module) -> nn.Module:
     """
     for part in module.modules():
         if isinstance(part, nn.Conv2d) and _slow(part):
-            part.__class__ = _quick(type(part))
+            part.__class__ = _quick(type(part))  # type: ignore[arg-type]
     return module
 
 
@@ -42,10 +42,12 @@ def _quick(kind: type[nn.Conv2d]) -> type[nn.Conv2d]:
 
 class _Quick(nn.Conv2d):
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if not (torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()):
-            return super()._conv_forward(input, weight, bias)
-        dtype = torch.get_autocast_dtype("cpu")
-        out: Tensor = _Depthwise.apply(input.to(dtype), weight, bias, self.stride, self.padding, self.dilation)
+        out: Tensor
+        if torch.is_autocast_enabled("cpu") and torch.is_grad_enabled():
+            images = input.to(torch.get_autocast_dtype("cpu"))
+            out = _Depthwise.apply(images, weight, bias, self.stride, self.padding, self.dilation)
+        else:
+            out = super()._conv_forward(input, weight, bias)
         return out
 
 
@@ -53,29 +55,40 @@ class _Depthwise(torch.autograd.Function):
     """Float (N, C, H, W), fp32 weights (C, 1, h, w) and bias (C) or none → (N, C, H', W') in the images' dtype."""
 
     @staticmethod
-    def forward(context: Any, images: Tensor, weight: Tensor, bias: Tensor | None, *where: tuple[int, int]) -> Tensor:
+    def forward(
+        context: Any,
+        images: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        dilation: tuple[int, int],
+    ) -> Tensor:
         context.save_for_backward(images, weight)
-        context.where = where
+        context.where = (list(stride), list(padding), list(dilation))
+        cast = None if bias is None else bias.to(images.dtype)
         with torch.autocast("cpu", enabled=False):
-            cast = None if bias is None else bias.to(images.dtype)
-            return nn.functional.conv2d(images, weight.to(images.dtype), cast, *where, images.shape[1])
+            out: Tensor = nn.functional.conv2d(
+                images, weight.to(images.dtype), cast, stride, padding, dilation, images.shape[1]
+            )
+        return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(context: Any, gradient: Tensor) -> Any:
         images, weight = context.saved_tensors
         of_images, of_weight, of_bias, *_ = context.needs_input_grad
-
-        def derive(gradient: Tensor, images: Tensor, weight: Tensor, *wanted: bool) -> Any:
-            mask, rest = [*wanted, False], (False, [0, 0], images.shape[1])
-            return torch.ops.aten.convolution_backward(
-                gradient, images, weight, None, *map(list, context.where), *rest, mask
-            )
-
+        # Not transposed, no padding of an output, as many groups as channels.
+        convolution = (None, *context.where, False, [0, 0], images.shape[1])
+        derive = torch.ops.aten.convolution_backward
         with torch.autocast("cpu", enabled=False):
             return (
-                derive(gradient, images, weight.to(images.dtype), True, False)[0] if of_images else None,
-                derive(gradient.float(), images.float(), weight, False, True)[1] if of_weight else None,
+                derive(gradient, images, weight.to(images.dtype), *convolution, [True, False, False])[0]
+                if of_images
+                else None,
+                derive(gradient.float(), images.float(), weight, *convolution, [False, True, False])[1]
+                if of_weight
+                else None,
                 gradient.sum((0, 2, 3), dtype=torch.float32) if of_bias else None,
                 None,
                 None,
