@@ -156,6 +156,13 @@ def test_logits_are_recorded_in_steps_that_change_no_figure_that_is_shown(folder
     assert ece(after, known.test.labels) == pytest.approx(ece(before, known.test.labels), abs=5e-3)
 
 
+def test_of_clusters_the_decided_one_alone_is_recorded(folder, invent, invent_scores):
+    soft = invent_scores(protocols.get("fer2013/private@1").test)
+    made = invent(folder, test_scores=soft, scores_kind="clusters", kind="clustering")
+    assert (made.test_scores.argmax(axis=1) == soft.argmax(axis=1)).all()
+    assert (np.sort(made.test_scores, axis=1) == [0, 0, 0, 0, 0, 0, 1]).all()
+
+
 def test_scores_that_float16_would_change_are_kept_as_float32(folder, invent, invent_scores):
     known = protocols.get("fer2013/private@1")
     margins = invent_scores(known.test) + 500

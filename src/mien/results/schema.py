@@ -68,7 +68,8 @@ class Result:
         arrays: the content of the npz: ``selection_rows`` int32 (n,), ``selection_scores`` float16 or float32
             (n, classes), likewise ``test_…``; a protocol about own data adds ``…_labels``, ``…_groups``, ``…_fit``.
             Logits are recorded with the highest of each face at 0, which changes no probability, and the others below
-            it as multiples of 1/32, or of the power of two that gives them five bits (of older results finer).
+            it as multiples of 1/32, or of the power of two that gives them five bits (of older results finer);
+            of clusters the decided one is 1.
         across: ``trained_on``, ``tested_on`` and ``split`` of a cross result, names of data sets; None elsewhere.
         trained: ``commit`` and ``dirty`` of the source that trained it, which is rarely the one that measured it; of
             several networks the list ``members``. None for submissions and for results recorded before it was noted.

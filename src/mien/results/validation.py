@@ -69,7 +69,10 @@ def expected(protocol: Protocol, side: str, answers: tuple[Answers | None, Answe
 
 
 def storable(given: ArrayLike, kind: str, faces: int, classes: int, side: str) -> Scores:
-    """Scores as float16 where that keeps every decision, else float32; logits in `steps` (decisions 0007 and 0010)."""
+    """Scores as float16 where that keeps every decision, else float32.
+
+    Logits in `steps` (decisions 0007 and 0010); of clusters the decided one alone, since nothing else is made of them.
+    """
     scores = np.asarray(given, dtype=np.float64)
     if scores.shape != (faces, classes):
         raise ResultError(f"the {side} scores are {scores.shape}; the protocol's faces need ({faces}, {classes})")
@@ -87,6 +90,8 @@ def storable(given: ArrayLike, kind: str, faces: int, classes: int, side: str) -
         others = np.arange(classes) != decided[:, None]
         step = steps(scores)
         scores = np.where(others, np.minimum(np.round(scores / step) * step, -STEP), 0.0)
+    elif kind == "clusters":
+        scores = (np.arange(classes) == decided[:, None]).astype(np.float64)
     with np.errstate(over="ignore", under="ignore"):
         half = scores.astype(np.float16)
     if np.isfinite(half).all() and (half.argmax(axis=1) == decided).all():
