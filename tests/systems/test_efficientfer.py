@@ -53,6 +53,21 @@ def test_pooled_attention_is_a_linear_layer_and_attention_over_the_map_is_not() 
         assert torch.allclose(before, module(images), atol=1e-6) != changes
 
 
+def test_the_blocks_can_begin_as_shortcuts() -> None:
+    def untouched(**options: Any) -> list[bool]:
+        blocks = [block for block in make(**options).trunk.modules() if getattr(block, "has_skip", False)]
+        sums = [
+            [p for p in block.modules() if isinstance(p, torch.nn.BatchNorm2d)][-1].weight.sum() for block in blocks
+        ]
+        return [of.item() == 0 for of in sums]
+
+    quiet, plain = untouched(quiet_start=True, depth=0.5), untouched(depth=0.5)
+    assert quiet
+    assert all(quiet)
+    assert not any(plain)
+    assert Recipe.of(CARD, "mien").system["quiet_start"]
+
+
 def test_the_stem_keeps_more_pixels_of_small_faces() -> None:
     images = torch.randn(1, 3, 64, 64)
     sides = [make(stem_stride=stride).trunk.forward_features(images).shape[-1] for stride in (2, 1)]  # type: ignore[operator]

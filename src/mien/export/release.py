@@ -70,14 +70,14 @@ def check_cost(report: Mapping[str, Any]) -> None:
         report: of the export.
 
     Raises:
-        InputError: int8 decides otherwise too often (under 99 % equal decisions, or more than 0.3 points of selection
-            accuracy lost); or on faces that it was not fitted on, the vector has no better NLL than one temperature,
-            or loses more than 0.3 points of accuracy.
+        InputError: rounded weights decide otherwise too often (under 99 % equal decisions, or more than 0.3 points of
+            selection accuracy lost); or on faces that it was not fitted on, the vector has no better NLL than one
+            temperature, or loses more than 0.3 points of accuracy.
     """
     if "same_decision" in report:
         lost = report["selection_accuracy_fp32"] - report["selection_accuracy"]
         if report["same_decision"] < EQUAL or lost > LOST:
-            raise InputError(f"int8 costs too much: {report['same_decision']:.2%} equal decisions, {lost:.2%} lost")
+            raise InputError(f"rounding costs too much: {report['same_decision']:.2%} equal decisions, {lost:.2%} lost")
     if scaling := report.get("vector_scaling"):
         one, vector = scaling["held_out"]["temperature"], scaling["held_out"]["vector"]
         if vector["nll"] >= one["nll"] or one["accuracy"] - vector["accuracy"] > LOST:

@@ -20,6 +20,8 @@ Deviations:
 - The second change of brightness and contrast (p = 0.2) is folded into the first; histogram equalisation stands in
   for CLAHE; the strength of noise depends on the version of the library and is set to its older default.
 - The moving average warms up instead of starting after 100 steps.
+- `mien` starts from random weights, with blocks that begin as their shortcuts (`quiet_start`), without which the
+  network does not learn in an epoch.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from torch.nn import functional
 from mien.bundle import InputSpec
 from mien.errors import RecipeError
 from mien.layers.cbam import Cbam
+from mien.layers.residual import begin_as_shortcuts
 from mien.systems.base import System
 from mien.systems.card import Card, Paper, Pretrained, grey
 from mien.systems.from_scratch import from_scratch
@@ -74,6 +77,7 @@ class EfficientFER(System):
         hidden: units of the two hidden layers.
         dropout: probability of the dropouts after them.
         drop_path: probability that the last block of the trunk is left out in training.
+        quiet_start: the blocks with a shortcut begin as that shortcut.
         width: multiplies the trunk's channels.
         depth: multiplies its blocks per stage.
     """
@@ -89,6 +93,7 @@ class EfficientFER(System):
         hidden: Sequence[int] = (512, 256),
         dropout: float = 0.3,
         drop_path: float = 0.2,
+        quiet_start: bool = False,
         width: float = 1.0,
         depth: float = 1.0,
     ) -> None:
@@ -105,6 +110,8 @@ class EfficientFER(System):
             channel_multiplier=width,
             depth_multiplier=depth,
         )
+        if quiet_start:
+            begin_as_shortcuts(self.trunk)
         stem = self.trunk.get_submodule("conv_stem")
         assert isinstance(stem, nn.Conv2d)
         stem.stride = (stem_stride, stem_stride)
@@ -157,6 +164,7 @@ CARDS = {
             "hidden": (512, 256),
             "dropout": 0.3,
             "drop_path": 0.2,
+            "quiet_start": False,
             "width": 1.0,
             "depth": 1.0,
         },
@@ -195,7 +203,7 @@ CARDS = {
                 optim={"name": "adamw", "lr": 1e-3, "weight_decay": 0.05},
                 schedule={"name": "cosine", "warmup": 5.0},
                 clip=1.0,
-                system={"attend": "map", "stem_stride": 1},
+                system={"attend": "map", "stem_stride": 1, "quiet_start": True},
             ),
         },
         extra_data=("ImageNet-1k", "unknown"),

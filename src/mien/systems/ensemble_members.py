@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from mien.errors import RecipeError
 from mien.layers.cbam import Cbam
+from mien.layers.residual import begin_as_shortcuts
 from mien.layers.stem import soften_stem
 from mien.systems.base import System
 from mien.systems.card import Card, Pretrained
@@ -135,6 +136,7 @@ class EfficientNetB2(Member):
         model: timm's name of it; tests take a smaller one.
         stem_stride: of the first convolution: 2 (as published) or 1.
         dropout: probability of the dropout before the last layer.
+        quiet_start: the blocks with a shortcut begin as that shortcut.
     """
 
     def __init__(
@@ -145,10 +147,13 @@ class EfficientNetB2(Member):
         model: str = "efficientnet_b2",
         stem_stride: int = 2,
         dropout: float = 0.3,
+        quiet_start: bool = False,
     ) -> None:
         if stem_stride not in (1, 2):
             raise RecipeError(f"stem_stride = {stem_stride!r}: the stem reduces faces by 2 (as published) or 1")
         trunk: Any = timm.create_model(model, num_classes=0, in_chans=channels)
+        if quiet_start:
+            begin_as_shortcuts(trunk)
         trunk.conv_stem.stride = (stem_stride, stem_stride)
         super().__init__(trunk, classes, dropout)
 
@@ -201,7 +206,7 @@ CARDS = {
             EfficientNetB2,
             7_710_857,
             "efficientnet_b2.ra_in1k",
-            options={"model": "efficientnet_b2", "stem_stride": 2, "dropout": 0.3},
+            options={"model": "efficientnet_b2", "stem_stride": 2, "dropout": 0.3, "quiet_start": False},
             recipes={
                 "faithful": FAITHFUL,
                 "mien": from_scratch(
