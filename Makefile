@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-full check docs picture bench audit-dependencies clean
+.PHONY: help demo test test-full check docs picture screenshots bench audit-dependencies clean
 
 help:
 	@echo "make demo       recognise the faces on a photograph; annotated picture in out/"
@@ -12,6 +12,7 @@ help:
 	@echo "make test-full  all tests, with coverage"
 	@echo "make check      ruff and mypy"
 	@echo "make docs       generated pages, numbers in README and docs, the picture of the README"
+	@echo "make screenshots  the pictures of the guides, with Chromium; needed when the default bundle changes"
 	@echo "make bench      speed and memory on this machine, beside the recorded figures"
 	@echo "make audit-dependencies   known weaknesses in the packages that a release would install (asks PyPI or OSV)"
 	@echo "make clean      remove .venv and what the tools leave behind"
@@ -66,10 +67,13 @@ docs: $(VENV)/.test
 	$(BIN)/mien leaderboard --tables
 	$(MAKE) picture
 
-# The picture of the README is what the default bundle says about the portrait; WebP, because the repository stays small.
+# What the default bundle says about the portrait; of a new bundle the pages' pictures are drawn anew, too (`screenshots`).
 picture: $(VENV)/.core
-	$(BIN)/mien predict examples/astronaut.jpg --draw out
-	$(BIN)/python -c "from PIL import Image; Image.open('out/astronaut.faces.png').save('examples/astronaut.faces.webp', quality=82, method=6)"
+	$(BIN)/python docs/draw.py
+
+screenshots: $(VENV)/.test
+	@command -v chromium chromium-browser google-chrome >/dev/null || sudo -n apt-get install -qq -y chromium || apt-get install -qq -y chromium
+	$(BIN)/python docs/draw.py --pages
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/run.py

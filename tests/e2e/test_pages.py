@@ -47,6 +47,14 @@ def test_generated_pages_are_fresh() -> None:
     assert stale == [], "run `make docs`"
 
 
+def test_pictures_show_the_default_bundle() -> None:
+    if reason := no_default_model():
+        pytest.skip(reason)
+    drawer = runpy.run_path(str(ROOT / "docs" / "draw.py"))
+    stale = [str(path.relative_to(ROOT)) for path in drawer["find_stale"]()]
+    assert stale == [], "run `make screenshots`"
+
+
 def test_the_citation_is_valid() -> None:
     yaml = pytest.importorskip("yaml")
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))

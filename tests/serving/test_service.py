@@ -545,3 +545,16 @@ def test_the_examples_of_the_guide_work() -> None:
     finally:
         service.send_signal(signal.SIGTERM)
         service.communicate(timeout=30)
+
+
+def test_the_address_is_said_once_it_answers() -> None:
+    command = [sys.executable, "-u", "-m", "mien", "live", "--no-browser"]
+    service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert service.stderr is not None
+        address = service.stderr.readline().split()[0]
+        with urllib.request.urlopen(address, timeout=30) as response:
+            assert response.status == 200
+    finally:
+        service.send_signal(signal.SIGTERM)
+        service.communicate(timeout=30)

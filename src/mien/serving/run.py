@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import threading
+import time
 import webbrowser
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,7 +30,7 @@ def serve(
     Args:
         config: see `ServiceConfig`.
         open_page: path of a page that is opened in the browser once the service listens; empty: none.
-        say: told the address.
+        say: told the address once the service listens, by another thread.
         called: what the person asked for, in messages.
 
     Raises:
@@ -43,9 +44,14 @@ def serve(
     config = replace(config, port=port)
     shown = f"[{config.host}]" if ":" in config.host else config.host
     address = f"http://{shown}:{port}"
-    say(address)
-    if open_page:
-        threading.Timer(1.0, webbrowser.open, [address + open_page]).start()
+
+    def listening() -> None:
+        say(address)
+        if open_page:
+            webbrowser.open(address + open_page)
+
+    # A daemon: where the service ends before it listens, nobody is told.
+    threading.Thread(target=_once_listening, args=(config.host, port, listening), daemon=True).start()
     os.environ[ENVIRONMENT] = config.to_json()
     with contextlib.ExitStack() as held:
         if config.workers > 1:
@@ -81,6 +87,18 @@ def _free(host: str, port: int) -> int:
         raise InputError(
             f"{host}:{port} cannot be listened on ({error.strerror or error}); choose another with --host or --port"
         ) from None
+
+
+def _once_listening(host: str, port: int, then: Callable[[], None]) -> None:
+    """Wait until somebody answers there; loading the networks takes a second, or many on a busy machine."""
+    while True:
+        try:
+            # A service for every address of the machine is asked at its own.
+            socket.create_connection(({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return then()
 
 
 def log_config() -> dict[str, object]:
