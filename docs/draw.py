@@ -97,7 +97,13 @@ def shown() -> str:
 def find_stale() -> list[Path]:
     """The pictures that another bundle has drawn."""
     pictures = [ROOT / "examples" / "astronaut.faces.webp", *sorted((ROOT / "docs" / "pictures").glob("*.webp"))]
-    return [path for path in pictures if Image.open(path).getexif().get(_DESCRIPTION) != shown()]
+    return [path for path in pictures if said_by(path) != shown()]
+
+
+def said_by(path: Path) -> object:
+    """The description in the EXIF of a picture; None where there is none."""
+    with Image.open(path) as picture:
+        return picture.getexif().get(_DESCRIPTION)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mien.results import load_all
 from mien.systems.claims import Claim, Publication, claims, publications
 from mien.systems.described import Described, described
 
@@ -38,13 +39,15 @@ def overview() -> Iterator[str]:
     yield "paper or a leaderboard states; results are numbers measured here, on PrivateTest under"
     yield "[`fer2013/private@1`](../concepts/protocol.md). They never stand in one column. Parameters are those for"
     yield "seven expressions, MACs the multiply-accumulates of one face, both with the default options and the input"
-    yield "shown; a recipe may choose others, which the system's page says.\n"
-    yield "| id | year | claim | our result | parameters | MACs | input |"
-    yield "|---|---|---|---|---|---|---|"
+    yield "shown. A recipe may choose others: the last column says of which network our result is.\n"
+    yield "| id | year | claim | our result | parameters | MACs | input | measured network |"
+    yield "|---|---|---|---|---|---|---|---|"
+    measured = {result.system for result in load_all(ROOT / "results") if result.test is not None}
     for name, about in described().items():
         year = about.paper.year or "–"
         cells = (f"[{name}]({name}.md)", year, _best_claim(name), _result(about), _large(about.parameters),
-                 _large(about.macs), _input(about))  # fmt: skip
+                 _large(about.macs), _input(about),
+                 _result(about, "network") if name in measured and about.kind == "network" else "–")  # fmt: skip
         yield f"| {' | '.join(map(str, cells))} |"
     yield "\n`mien systems list` prints the same table, `mien systems info ID` one system; `mien train ID` trains it."
     yield "\n## Results\n"
@@ -103,10 +106,10 @@ def _best_claim(name: str) -> str:
     return f"{max(values):.2f} %" if values else "–"
 
 
-def _result(about: Described) -> str:
+def _result(about: Described, value: str = "accuracy") -> str:
     # `compact` was measured as the bundle that is shipped; of other networks the run is meant, and no export of it.
     kind = "bundle" if about.id == "compact" else "run" if about.kind == "network" else about.kind
-    return f"<!-- mien:results value=accuracy system={about.id} kind={kind} --><!-- /mien:results -->"
+    return f"<!-- mien:results value={value} system={about.id} kind={kind} --><!-- /mien:results -->"
 
 
 def _large(number: int | None) -> str:

@@ -29,8 +29,13 @@ _MEASURES = {
     "nll": "NLL",
     "ece": "ECE",
     "selection_accuracy": "accuracy on the selection split, not ranked",
-    "cost.epochs": "epochs",
     "recipe.name": "recipe",
+    "start": "began from",
+    "teacher": "taught by",
+    "cost.epochs": "epochs, from there",
+    "cost.input": "input",
+    "cost.params": "parameters",
+    "cost.macs": "multiply-accumulates",
     "weights": "weights",
     "trained": "trained with",
     "id": "result",
@@ -326,7 +331,8 @@ def value(result: Result, name: str) -> str:
 
     ``slice.clean@2`` is the accuracy on a slice of the test split, ``slice.clean@2.ci95`` its interval and
     ``slice.clean@2.faces`` its size, also of slices that no result records.
-    ``weights`` are the first digits of their hash.
+    ``weights`` are the first digits of their hash, ``start`` says what the training began from, and ``network`` how
+    large the network was that was measured, which recipes may choose; ``teacher`` is that of a distillation.
 
     Raises:
         InputError: no result has a number of that name.
@@ -340,6 +346,14 @@ def value(result: Result, name: str) -> str:
         return result.weights_sha256[:8] or "–"
     if name == "trained":
         return escape(result.training_words)
+    if name == "start":
+        return _start(result)
+    if name == "teacher":
+        taught = result.recipe.get("distill", {}).get("teacher", "")
+        return f"weights {taught[:8]}" if taught else "nobody" if "params" in result.cost else "–"
+    if name == "network":
+        known = [f"{result.cost['params']:,} parameters"] if "params" in result.cost else []
+        return ", ".join([*([value(result, "cost.input")] if "input" in result.cost else []), *known]) or "–"
     found: Any = result.metrics.get(name)
     if found is None and name in METRICS:
         return "–"
@@ -351,6 +365,8 @@ def value(result: Result, name: str) -> str:
                 raise InputError(f"result {result.id} has no {name!r}; {suggestion(name, known)}")
             found = found[part]
     last = name.split(".")[-1]
+    if last == "input":
+        return " × ".join(map(str, found))
     if isinstance(found, list) and len(found) == 2 and last.endswith("ci95"):
         return f"[{100 * found[0]:.1f}, {100 * found[1]:.1f}]"
     if isinstance(found, float) and any(word in last for word in ("accuracy", "f1", "ece", "coverage")):
@@ -360,6 +376,16 @@ def value(result: Result, name: str) -> str:
     if isinstance(found, bool) or not isinstance(found, int | float):
         return escape(", ".join(map(str, found)) if isinstance(found, list) else str(found))
     return f"{found:,}" if isinstance(found, int) else f"{found:.3f}"
+
+
+def _start(result: Result) -> str:
+    """What a network began from; recipes say it since one of them begins from another run."""
+    start = result.recipe.get("start")
+    if not start:
+        return "random weights" if "params" in result.cost else "–"
+    return {"run": f"weights {start.get('weights', '')[:8]} of an earlier run", "fresh": "random weights"}.get(
+        start["kind"], f"{start['kind']} weights"
+    )
 
 
 def _slice(result: Result, name: str, what: str) -> str:

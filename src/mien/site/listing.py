@@ -7,7 +7,7 @@ from typing import Any
 
 from mien.results import Result
 from mien.results.documents import DEFAULT_PROTOCOL
-from mien.results.tables import preferred
+from mien.results.tables import preferred, value
 from mien.systems import plugins
 from mien.systems.claims import claims
 from mien.systems.described import Described, described
@@ -79,7 +79,8 @@ def sheet(about: Mapping[str, Any], results: Iterable[Result] = ()) -> dict[str,
         "claimed": _shown(claimed, ".2f", " % on FER2013, which others state"),
         "measured": "–"
         if result is None
-        else f"{100 * result.metrics['accuracy']:.1f} % on PrivateTest (view {result.views}, result {result.id})",
+        else f"{100 * result.metrics['accuracy']:.1f} % on PrivateTest (view {result.views}, result {result.id}; "
+        f"{_network(result)})",
         "parameters": _shown(about["parameters"] or None, ","),
         "multiply-accumulates": _shown(macs / 1e6 if macs else None, ",.0f", " million per face"),
         "input": "{channels} × {size} × {size}, {colour}".format(**takes) if takes else "–",
@@ -87,6 +88,12 @@ def sheet(about: Mapping[str, Any], results: Iterable[Result] = ()) -> dict[str,
         "options": options,
     }
     return {what: value for what, value in told.items() if value not in ("", "–")}
+
+
+def _network(result: Result) -> str:
+    """Which network was measured: recipes choose smaller faces, and some other layers."""
+    size, start = value(result, "network"), value(result, "start")
+    return "; ".join(text for text in (size, start) if text != "–") or result.kind
 
 
 def _counts(result: Result) -> bool:

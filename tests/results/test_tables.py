@@ -1,0 +1,35 @@
+"""Which network a result is about: its size, what it began from, who taught it."""
+
+from __future__ import annotations
+
+import pytest
+
+from mien.results.tables import measured, value
+
+
+@pytest.mark.parametrize(
+    ("recipe", "start", "teacher"),
+    [
+        ({"epochs": 2}, "random weights", "nobody"),
+        ({"start": {"kind": "fresh"}}, "random weights", "nobody"),
+        ({"start": {"kind": "run", "weights": "12ab34cd56"}}, "weights 12ab34cd of an earlier run", "nobody"),
+        ({"start": {"kind": "pretrained"}, "distill": {"weight": 0.0}}, "pretrained weights", "nobody"),
+        ({"distill": {"weight": 0.7, "teacher": "6150bf635e4e"}}, "random weights", "weights 6150bf63"),
+    ],
+)
+def test_a_result_says_of_which_network_it_is(tmp_path, invent, recipe, start, teacher) -> None:
+    made = invent(tmp_path, recipe=recipe)
+    assert value(made, "start") == start
+    assert value(made, "teacher") == teacher
+    assert value(made, "network") == "1 × 48 × 48, 10 parameters"
+    rows = dict(measured([made], made.protocol, made.system).rows)
+    assert rows["input"] == "1 × 48 × 48"
+    assert (rows["began from"], rows["taught by"], rows["parameters"]) == (start, teacher, "10")
+
+
+def test_what_has_no_weights_began_from_nothing(tmp_path, invent) -> None:
+    made = invent(tmp_path, kind="classical", cost={"seconds": 1.5})
+    assert [value(made, name) for name in ("start", "teacher", "network")] == ["–", "–", "–"]
+    assert not {"began from", "taught by", "input"} & {
+        name for name, _ in measured([made], made.protocol, made.system).rows
+    }
