@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -43,7 +44,7 @@ SIZE = (640, 480)
 FACE = 220
 BUDGET = 1.10
 
-WAYS = {
+WAYS: dict[str, Callable[[Path, Path], list[str | Path]]] = {
     "one process": lambda folder, out: [folder, "-r", "--out", out / "t.parquet"],
     "one shard of one": lambda folder, out: [folder, "-r", "--out", out / "t.parquet", "--shard", "1/1"],
     "Ray Data": lambda folder, out: [folder, "--engine", "ray", "--out", out / "t.parquet"],
@@ -129,7 +130,7 @@ def draw(folder: Path, count: int) -> None:
         Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(folder / f"{number:05}.jpg", quality=90)
 
 
-def processor_seconds(arguments: list[Any]) -> float:
+def processor_seconds(arguments: list[str | Path]) -> float:
     """Of one `mien predict` and of all processes that it starts."""
     mark = uuid.uuid4().hex
     environment = {**os.environ, "MIEN_BENCH_MARK": mark}

@@ -87,7 +87,8 @@ def main() -> None:
 def correct(run: Run, faces: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Which faces the run's weights get right, float (n,), in full precision and view ``one``."""
     scores = score(faces, run.recipe.input, torch_logits(run.module(), channels_last=run.recipe.channels_last))
-    return (scores.argmax(axis=1) == labels).astype(float)
+    right: np.ndarray = scores.argmax(axis=1) == labels
+    return right.astype(float)
 
 
 def row(name: str, right: np.ndarray) -> list[Any]:

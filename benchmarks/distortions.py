@@ -90,7 +90,7 @@ def spoil(faces: np.ndarray, distortion: Distortion) -> np.ndarray:
 
 
 def _clipped(values: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return values.round().clip(0, 255).astype(np.uint8)
 
 
 def _array(picture: Image.Image) -> np.ndarray:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mien.training import Recipe
 
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "V100": 125e12, "T4": 65e12}
 """Dense 16-bit floating-point operations per second by the makers' data sheets, by a part of the device's name."""
@@ -58,7 +61,7 @@ def peak_of(device: str) -> float | None:
     return next((peak for part, peak in PEAKS.items() if part in device), None)
 
 
-def estimate(stage: Any, channels: int) -> Estimate:
+def estimate(stage: Recipe, channels: int) -> Estimate:
     """Of a stage's recipe, at the side that it trains with."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -66,23 +69,25 @@ def estimate(stage: Any, channels: int) -> Estimate:
     from mien import systems
     from mien.systems.base import count_macs
 
-    called = 0
-
     class Counting(TorchDispatchMode):
+        def __init__(self) -> None:
+            TorchDispatchMode.__init__(self)  # untyped: by this name pyproject.toml lets mypy pass it
+            self.kernels = 0
+
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            nonlocal called
-            called += func.overloadpacket.__name__ not in _FREE
+            self.kernels += func.overloadpacket.__name__ not in _FREE
             return func(*args, **(kwargs or {}))
 
     side = stage.augment.size or stage.input.size
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         module = systems.create(stage.system_id, classes=7, channels=channels, **stage.system)
         macs = count_macs(module, channels, side)
-        with Counting(), torch.no_grad():
+        counting = Counting()
+        with counting, torch.no_grad():
             module.train()(torch.zeros(2, channels, side, side))
     crops = {"five": 5, "ten": 10}.get(stage.augment.crops, 1)
     half = sum(
         value.numel() * (2 if value.is_floating_point() and value.ndim > 1 else value.element_size())
         for value in module.state_dict().values()
     )
-    return Estimate(macs, (1 + _BACKWARDS) * called + _BESIDES, crops, half)
+    return Estimate(macs, (1 + _BACKWARDS) * counting.kernels + _BESIDES, crops, half)

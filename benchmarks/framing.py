@@ -165,15 +165,15 @@ def pairs(
         gain = np.bincount(owners, hits.astype(float) - right["shipped"], minlength=len(faces))
         differences = (drawn @ gain) / (drawn @ seen)
         low, high = np.percentile(differences, [2.5, 97.5])
+        difference = float(gain.sum() / seen.sum())
         rows[name] = {
             "framing": asdict(CANDIDATES[name]) if name in CANDIDATES else None,
             "accuracy": float(hits.mean()),
-            "difference": float(gain.sum() / seen.sum()),
+            "difference": difference,
             "difference_ci95": [float(low), float(high)],
         }
         print(
-            f"{name:36} {100 * hits.mean():6.2f} %  {100 * rows[name]['difference']:+.2f} [{100 * low:+.2f}, "
-            f"{100 * high:+.2f}]",
+            f"{name:36} {100 * hits.mean():6.2f} %  {100 * difference:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]",
             flush=True,
         )
     scenes = len(CANVASES) * len(faces)
@@ -263,6 +263,8 @@ def box_statistics(everything: list[tuple[int, Scene, Detections]]) -> dict[str,
     """How detected boxes lie in the squares that FER2013 cut: medians and spreads."""
     margin, shift, roll = [], [], []
     for _, scene, found in everything:
+        if found.landmarks is None:
+            raise SystemExit("the roll is measured between the eyes: give a --detector that finds landmarks")
         x1, y1, x2, y2 = found.boxes[0].tolist()
         margin.append(scene.side / max(x2 - x1, y2 - y1))
         shift.append(((scene.box[1] + scene.box[3]) / 2 - (y1 + y2) / 2) / scene.side)

@@ -18,7 +18,9 @@ import argparse
 import io
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageEnhance
@@ -37,6 +39,8 @@ LOOKED_AT = HERE / "recorded" / "leak_check_looked_at.json"
 SEED = 2013
 FACES, NEGATIVES = 300, 4000
 LOOK_FROM = 0.95
+
+Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 
 def jpeg(face: Image.Image, random: np.random.Generator) -> Image.Image:
@@ -64,7 +68,7 @@ def flipped(face: Image.Image, random: np.random.Generator) -> Image.Image:
     return face.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
 
 
-def resized(side: int):
+def resized(side: int) -> Change:
     def resize(face: Image.Image, random: np.random.Generator) -> Image.Image:
         return face.resize((side, side), Image.Resampling.BICUBIC)
 
@@ -79,7 +83,7 @@ def everything(face: Image.Image, random: np.random.Generator) -> Image.Image:
     return face
 
 
-CHANGES = {
+CHANGES: dict[str, Change] = {
     "renamed only": lambda face, random: face,
     "JPEG, quality 50–95": jpeg,
     "resized to 64": resized(64),
@@ -111,13 +115,13 @@ def share(mask: np.ndarray) -> float:
     return round(float(np.mean(mask)), 4)
 
 
-def measure(source: Path, sheets: Path | None) -> dict:
+def measure(source: Path, sheets: Path | None) -> dict[str, Any]:
     pictures = from_face_set(load_dataset("fer2013", source))
     random = np.random.default_rng(SEED)
     tests = np.flatnonzero(pictures.splits > 0)
     alive = pictures.images.reshape(len(pictures), -1).std(axis=1) >= 4
     references = pictures.images[tests]
-    report: dict = {"faces": FACES, "seed": SEED, "threshold": LEAKED, "changes": {}}
+    report: dict[str, Any] = {"faces": FACES, "seed": SEED, "threshold": LEAKED, "changes": {}}
 
     for split, name in ((1, "PublicTest"), (2, "PrivateTest")):
         rows = random.choice(np.flatnonzero((pictures.splits == split) & alive), FACES, replace=False)
@@ -143,7 +147,8 @@ def measure(source: Path, sheets: Path | None) -> dict:
     found = match(pictures.images[rows], references)
     report["negatives_per_second"] = round(len(rows) / (time.perf_counter() - started), 1)
     turned_found = match(changed(pictures.images[rows[:1000]], "all of these at once", 999), references)
-    verdicts = {tuple(pair) for pair in json.loads(LOOKED_AT.read_text())["same"]} if LOOKED_AT.exists() else set()
+    looked_at = json.loads(LOOKED_AT.read_text())["same"] if LOOKED_AT.exists() else []
+    verdicts = {(training, test) for training, test in looked_at}
     half = len(rows) // 2
     report["negatives"] = {
         "choosing": negatives(rows[:half], found, slice(0, half), tests, verdicts),
@@ -156,7 +161,9 @@ def measure(source: Path, sheets: Path | None) -> dict:
     return report
 
 
-def negatives(rows: np.ndarray, found: Matches, part: slice, tests: np.ndarray, same: set) -> dict:
+def negatives(
+    rows: np.ndarray, found: Matches, part: slice, tests: np.ndarray, same: set[tuple[int, int]]
+) -> dict[str, Any]:
     scores, reference = found.scores[part], tests[found.references[part]]
     is_copy = np.array([(int(row), int(ref)) in same for row, ref in zip(rows, reference, strict=True)])
     other = scores[~is_copy]
@@ -186,7 +193,7 @@ def draw(pictures: Pictures, rows: np.ndarray, found: Matches, tests: np.ndarray
         image.resize((image.width * 2, image.height * 2)).save(folder / f"{start:04d}.png")
 
 
-def shown(report: dict) -> dict:
+def shown(report: dict[str, Any]) -> dict[str, Any]:
     """What the guide quotes: a table of recalls, and shares that follow from the counts."""
     splits = ("PrivateTest", "PublicTest")
     rows = [

@@ -15,20 +15,36 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mien.audit.geometry import Float
+    from mien.audit.neighbours import Candidates
+
+    Pairs = tuple[np.ndarray, np.ndarray]
+    Searches = tuple[Callable[[], Candidates], Callable[[], Pairs]]
 
 RECORDED = Path(__file__).parent / "recorded" / "neighbours.json"
 COUNT, THRESHOLD, THREADS = 3, 0.90, 2
+Found = TypeVar("Found")
 
 
-def numpy_way(images, places):
+def numpy_way(images: np.ndarray, places: Sequence[Float]) -> Searches:
     """As the package does it."""
     from mien.audit.neighbours import correlated_pairs, nearest
 
-    return lambda: nearest(images, images, places, COUNT, themselves=True), lambda: correlated_pairs(images, THRESHOLD)
+    def pairs() -> Pairs:
+        found = correlated_pairs(images, THRESHOLD)
+        return found.first, found.second
+
+    return lambda: nearest(images, images, places, COUNT, themselves=True), pairs
 
 
-def faiss_way(images, places):
+def faiss_way(images: np.ndarray, places: Sequence[Float]) -> Searches:
     """The same with faiss: one flat index per place, and a range search; as little code around it as it takes."""
     import faiss
     import numpy as np
@@ -36,7 +52,7 @@ def faiss_way(images, places):
     from mien.audit import neighbours as ours
     from mien.audit.embedding import embed, unit_faces
 
-    def nearest():
+    def nearest() -> Candidates:
         vectors, found = embed(images), []
         for number, place in enumerate(places):
             scores, rows = faiss.knn(vectors, embed(images, place), COUNT + 1, metric=faiss.METRIC_INNER_PRODUCT)
@@ -50,7 +66,7 @@ def faiss_way(images, places):
         order = np.argsort(-scores, axis=1, kind="stable")[:, :COUNT]
         return ours.Candidates(*(np.take_along_axis(array, order, 1) for array in (rows, scores, which)))
 
-    def correlated_pairs():
+    def pairs() -> Pairs:
         vectors = unit_faces(images)
         basis, odd = ours._cosines()
         short = vectors @ basis
@@ -65,13 +81,13 @@ def faiss_way(images, places):
             first, second = first[ordered], second[ordered]
             scores = ours._correlation(vectors, first, second, mirrored=bool(mirrored))
             kept.append(np.column_stack([first, second])[scores >= THRESHOLD])
-        pairs = np.unique(np.concatenate(kept), axis=0)
-        return ours.Pairs(pairs[:, 0], pairs[:, 1], None, None)
+        once = np.unique(np.concatenate(kept), axis=0)
+        return once[:, 0], once[:, 1]
 
-    return nearest, correlated_pairs
+    return nearest, pairs
 
 
-def one(way: str) -> dict:
+def one(way: str) -> dict[str, Any]:
     """Time one way, in this process."""
     import numpy as np
 
@@ -81,26 +97,25 @@ def one(way: str) -> dict:
 
     pictures = from_face_set(mien.load_dataset("fer2013"))
     images = pictures.images[np.unique(pictures.groups, return_index=True)[1]]
-    found: dict = {}
-    for name, search in zip(
-        ("nearest", "pairs"), {"numpy": numpy_way, "faiss": faiss_way}[way](images, copies._CUTS), strict=True
-    ):
-        clock, cpu = time.perf_counter(), time.process_time()
-        result = search()
-        found[name] = {
-            "cpu_seconds": round(time.process_time() - cpu, 1),
-            "seconds": round(time.perf_counter() - clock, 1),
-        }
-        if name == "nearest":
-            # Equal scores may come in either order, so the scores are compared, not the rows.
-            found[name]["scores"] = [round(float(x), 3) for x in result.scores.astype(np.float64).sum(axis=0)]
-            found[name]["verified"] = int((result.scores >= copies._WORTH_ALIGNING).sum())
-        else:
-            pairs = np.column_stack([result.first, result.second])
-            found[name]["pairs"] = len(pairs)
-            found[name]["hash"] = hash_arrays({"pairs": np.unique(pairs, axis=0)})[:16]
+    nearest, correlated = {"numpy": numpy_way, "faiss": faiss_way}[way](images, copies._CUTS)
+    candidates, spent = timed(nearest)
+    # Equal scores may come in either order, so the scores are compared, not the rows.
+    scores = [round(float(x), 3) for x in candidates.scores.astype(np.float64).sum(axis=0)]
+    verified = int((candidates.scores >= copies._WORTH_ALIGNING).sum())
+    found: dict[str, Any] = {"nearest": {**spent, "scores": scores, "verified": verified}}
+    both, spent = timed(correlated)
+    pairs = np.column_stack(both)
+    found["pairs"] = {**spent, "pairs": len(pairs), "hash": hash_arrays({"pairs": np.unique(pairs, axis=0)})[:16]}
     found["peak_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return found
+
+
+def timed(search: Callable[[], Found]) -> tuple[Found, dict[str, float]]:
+    """What a search finds, and its seconds."""
+    clock, cpu = time.perf_counter(), time.process_time()
+    found = search()
+    cpu_seconds, seconds = time.process_time() - cpu, time.perf_counter() - clock
+    return found, {"cpu_seconds": round(cpu_seconds, 1), "seconds": round(seconds, 1)}
 
 
 def main() -> None:
@@ -108,7 +123,7 @@ def main() -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS), "OPENBLAS_NUM_THREADS": str(THREADS)}
     from mien.results.provenance import source_stamp
 
-    report: dict = {
+    report: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d"),
         **source_stamp(),
         "threads": THREADS,

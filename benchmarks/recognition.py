@@ -136,10 +136,10 @@ def compare(
                             for step, value in answer.get("steps", {}).items():
                                 steps.setdefault(step, []).append(value)
     rows = []
-    for name, task in TASKS.items():
+    for name, wanted in TASKS.items():
         values = {side: taken for side, taken in found[name].items() if taken}
         if values.get("mien"):
-            rows.append(row(task, values, steps if name == "photo" else {}))
+            rows.append(row(wanted, values, steps if name == "photo" else {}))
     return rows
 
 

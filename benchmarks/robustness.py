@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from distortions import blur, cover, dark, jpeg, noise, occlude, rotate, size, spoil
+from distortions import Distortion, blur, cover, dark, jpeg, noise, occlude, rotate, size, spoil
 
 import mien
 from mien.datasets import load_dataset
@@ -25,7 +25,7 @@ from mien.results.statistics import bootstrap_interval
 from mien.store import write_text
 
 RECORDED = Path(__file__).parent / "recorded" / "robustness.json"
-KINDS = {
+KINDS: dict[str, tuple[str, dict[float | str, Distortion]]] = {
     "face size": ("px", {s: size(s) for s in (16, 20, 24, 32, 40, 48, 64, 96, 128, 200)}),
     "blur": ("sigma, px of 48", {s: blur(s) for s in (0, 0.5, 1, 1.5, 2, 3)}),
     "noise": ("sd, grey levels", {s: noise(s) for s in (0, 5, 10, 20, 30, 40)}),

@@ -31,7 +31,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def main() -> None:
     files = sorted(arguments.photos.glob("*.jpg")) if arguments.photos else [PORTRAIT]
     photos = [path.read_bytes() for path in files]
     what = f"{len(photos)} photographs" if arguments.photos else "examples/astronaut.jpg"
-    work = {
+    work: dict[str, Callable[[], dict[str, Any]]] = {
         "load": lambda: load(photos, what),
         "live": live,
         "web": web,
@@ -70,8 +70,13 @@ def main() -> None:
     for polite in (signal.SIGTERM, signal.SIGHUP):  # as after an error: what was started here ends with it
         signal.signal(polite, lambda number, _: sys.exit(128 + number))
     commit, dirty = source_state()
-    about = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "mien": mien.__version__}
-    about |= {"commit": commit, "dirty": dirty, "machine": bench.machine()}
+    about = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "mien": mien.__version__,
+        "commit": commit,
+        "dirty": dirty,
+        "machine": bench.machine(),
+    }
     found = {}
     for part in parts:
         meanwhile = Load()

@@ -31,12 +31,15 @@ import time
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import speedrun_records as records
 from estimate import FACES, PEAKS, estimate, peak_of
 from parcel import HALF, LEDGER, begin, halve, pack, room
 from training_queue import known_commit, prepare, seconds
+
+if TYPE_CHECKING:
+    from mien.training import Recipe
 
 HERE = Path(__file__).resolve().parent
 PARTS = ("start", "data", "besides", "training", "capture", "selection", "evaluation")
@@ -90,7 +93,7 @@ def wanted(table: Path, names: str) -> list[dict[str, Any]]:
     return [version for version in found if not only or version["name"] in only]
 
 
-def recipe_of(version: Mapping[str, Any]) -> Any:
+def recipe_of(version: Mapping[str, Any]) -> Recipe:
     """The whole recipe of a version."""
     from mien import systems
     from mien.training import Recipe
@@ -108,7 +111,7 @@ def mark() -> float:
     return max(values) / 100
 
 
-def work_of(recipe: Any, faces: int, epochs: Mapping[str, int] | None = None) -> int:
+def work_of(recipe: Recipe, faces: int, epochs: Mapping[str, int] | None = None) -> int:
     """Floating-point operations of a training, by the network's multiply-accumulates, forwards and back.
 
     Args:
@@ -140,7 +143,7 @@ def plan(versions: list[dict[str, Any]], peak: float) -> str:
     return "\n".join(lines)
 
 
-def expected(recipe: Any, peak: float) -> float:
+def expected(recipe: Recipe, peak: float) -> float:
     """Seconds of a run, start and evaluation included, before one was seen."""
     return BESIDES + sum(
         stage.epochs
@@ -373,13 +376,13 @@ def parts_of(
     return {name: round(parts[name], 3) for name in PARTS}
 
 
-def _epochs(log: list[dict[str, Any]], recipe: Any) -> dict[str, int]:
+def _epochs(log: list[dict[str, Any]], recipe: Recipe) -> dict[str, int]:
     """Epochs done in each stage."""
     names = [entry.get("stage", recipe.name) for entry in log]
     return {name: names.count(name) for name in names}
 
 
-def shortened(recipe: Any, device: str) -> Any:
+def shortened(recipe: Recipe, device: str) -> Recipe:
     """The recipe of a trial: one epoch of each stage."""
     stages = [{**stage, "epochs": 1} for stage in recipe.to_dict().get("stages", [])]
     tree = {**recipe.to_dict(), "epochs": 1, **({"stages": stages} if stages else {})}

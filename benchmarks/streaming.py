@@ -112,11 +112,12 @@ def speed(system: str, recipe_name: str, steps: int) -> dict[str, Any]:
             order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
             planned = [order[: recipe.batch_size].roll(k) for k in range(steps + 2 + 16)]  # a plan that lasts
             loop.batches.plan(planned)
-            loops[name] = loop, planned, torch.Generator().manual_seed(0), random.Random(0)
+            loop.generator.manual_seed(0)
+            loops[name] = loop, planned, random.Random(0)
         for step in range(steps + 2):
-            for name, (loop, batches, generator, draw) in loops.items():
+            for name, (loop, batches, draw) in loops.items():
                 started = time.perf_counter()  # readers that run ahead take their part of the same cores
-                loop._step(batches[step], 1e-6, step, generator, draw)
+                loop._step(batches[step], 1e-6, step, draw)
                 if step > 1:
                     seconds[name].append(time.perf_counter() - started)
         decoding = time.thread_time()  # without the readers
@@ -234,7 +235,7 @@ def peak(folder: Path) -> dict[str, Any]:
     train = data.train
     before = peak_kb()
     faces = faces_of([train.images], InputSpec(112, 3, "rgb", (0.5,) * 3, (0.5,) * 3, 0), torch.device("cpu"))
-    batches = torch.randperm(len(train), generator=torch.Generator().manual_seed(0)).split(128)
+    batches = torch.split(torch.randperm(len(train), generator=torch.Generator().manual_seed(0)), 128)
     started, checksum = time.perf_counter(), 0
     faces.plan(batches)
     for batch in batches:

@@ -67,7 +67,8 @@ def main() -> None:
 def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
     """Every system that was asked for, with what it was measured on."""
     import torch
-    from run import Load, say
+    from others import Load
+    from run import say
 
     from mien import systems
     from mien.bench import bench
@@ -145,7 +146,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     generator, draw = torch.Generator(device).manual_seed(0), random.Random(0)
     bf16 = recipe.precision == "bf16"
     if bf16 and device.type == "cpu":
-        module = quickened(module)
+        quickened(module)
 
     def wait() -> None:
         if device.type == "cuda":

@@ -31,7 +31,8 @@ import subprocess
 import sys
 import time
 import tomllib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,23 @@ class Job:
     weights: bool = True
     entry: int = 0
 
+    @classmethod
+    def of(cls, told: Mapping[str, Any], *, seed: int, entry: int) -> Job:
+        """As the table or the parent tells it, in TOML or JSON; what else stands there is an error."""
+        known = {field.name for field in fields(cls)} - {"seed", "entry"}
+        if unknown := sorted(told.keys() - known):
+            raise TypeError(f"a job has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+        return cls(
+            system=told["system"],
+            seed=seed,
+            recipe=told.get("recipe", "mien"),
+            epochs=tuple(told["epochs"]),
+            set=tuple(told.get("set", cls.set)),
+            views=tuple(told.get("views", cls.views)),
+            weights=told.get("weights", cls.weights),
+            entry=entry,
+        )
+
     @property
     def name(self) -> str:
         return f"{self.system}-{self.recipe}-s{self.seed}" + "".join(f"-{s}" for s in self.set)
@@ -109,7 +127,9 @@ def main() -> None:
     if options.out is None:
         parser.error("give --out FOLDER")
     if options.worker:
-        work(Job(**{k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(options.worker).items()}), options)
+        told = json.loads(options.worker)
+        seed, entry = told.pop("seed"), told.pop("entry")
+        work(Job.of(told, seed=seed, entry=entry), options)
         return
     sys.exit(supervise(options))
 
@@ -129,9 +149,8 @@ def wanted(path: Path, systems: str) -> list[Job]:
     jobs = []
     for number, entry in enumerate(table["job"]):
         seeds = entry.pop("seeds", [0])
-        plain = {"recipe": "mien", **{k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}}
-        plain["set"] = (*every, *plain.get("set", ()))
-        jobs += [Job(seed=seed, entry=number, **plain) for seed in seeds]
+        told = {**entry, "set": [*every, *entry.get("set", ())]}
+        jobs += [Job.of(told, seed=seed, entry=number) for seed in seeds]
     if unknown := sorted(set(only) - {job.system for job in jobs}):
         sys.exit(f"the table has no job for {', '.join(unknown)}")
     return [job for job in jobs if not only or job.system in only]
@@ -189,11 +208,11 @@ def supervise(options: argparse.Namespace) -> int:
     failed, asked = 0, 0.0
     while jobs or running:
         while len(running) < parallel and deadline - time.time() > 3 * RESERVE:
-            job = startable(jobs, list(running.values()), state)
-            if job is None:
+            chosen = startable(jobs, list(running.values()), state)
+            if chosen is None:
                 break
-            jobs.remove(job)
-            running[start(job, options, deadline)] = job
+            jobs.remove(chosen)
+            running[start(chosen, options, deadline)] = chosen
         done = [process for process in running if process.poll() is not None]
         for process in done:
             job = running.pop(process)

@@ -135,7 +135,7 @@ def _entry(name: str, thing: Any, *, brief: bool = False) -> Iterator[str]:
         if member.startswith("_"):
             continue
         if isinstance(value, property) or type(value).__name__ == "cached_property":
-            inner = value.fget if isinstance(value, property) else value.func  # type: ignore[attr-defined]
+            inner = value.fget if isinstance(value, property) else value.func
             kind = inner.__annotations__.get("return", "")
             yield f"\n#### {name}.{member}\n"
             yield f"`{kind}`. {' '.join((inspect.getdoc(value) or '').split(chr(10) * 2)[0].split())}"
@@ -153,7 +153,11 @@ def _signature(name: str, thing: Any) -> str:
     for parameter in signature.parameters.values():
         if parameter.name in ("self", "cls"):
             continue
-        text = {kinds.VAR_POSITIONAL: "*", kinds.VAR_KEYWORD: "**"}.get(parameter.kind, "") + parameter.name
+        text = parameter.name
+        if parameter.kind is kinds.VAR_POSITIONAL:
+            text = f"*{text}"
+        elif parameter.kind is kinds.VAR_KEYWORD:
+            text = f"**{text}"
         starred = starred or parameter.kind is kinds.VAR_POSITIONAL
         if parameter.kind is kinds.KEYWORD_ONLY and not starred:
             parameters.append("*")
@@ -189,7 +193,8 @@ def _default(value: Any) -> str:
 
 def _docstring(text: str) -> Iterator[str]:
     """A Google docstring as Markdown: sections become lists, examples become code."""
-    section, lines = "", []
+    section = ""
+    lines: list[str] = []
     for line in [*text.splitlines(), "End:"]:
         if _SECTION.match(line) or line == "End:":
             yield from _section(section, lines)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
+from typing import TYPE_CHECKING
+
 import protocol
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Fer(protocol.Side):
@@ -11,15 +17,16 @@ class Fer(protocol.Side):
 
         self.fer = FER()
 
-    def classify(self, faces):
+    def classify(self, faces: np.ndarray) -> Sized:
         # What FER.detect_emotions does with the grey crops it has cut out.
         import cv2
         import numpy as np
 
         crops = np.array([cv2.resize(face, (64, 64)) for face in faces], dtype="float32")
-        return self.fer._classify_emotions((crops / 255.0 - 0.5) * 2.0)
+        rows: Sized = self.fer._classify_emotions((crops / 255.0 - 0.5) * 2.0)
+        return rows
 
-    def photo(self, path):
+    def photo(self, path: str) -> int:
         return len(self.fer.detect_emotions(path))
 
 

@@ -6,7 +6,13 @@ architecture with random weights (`random_hsemotion.py`): speed only.
 
 from __future__ import annotations
 
+from collections.abc import Sized
+from typing import TYPE_CHECKING
+
 import protocol
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class HSEmotion(protocol.Side):
@@ -17,11 +23,12 @@ class HSEmotion(protocol.Side):
 
         self.recognizer = HSEmotionRecognizer("enet_b0_8_best_vgaf")
 
-    def classify(self, faces):
+    def classify(self, faces: np.ndarray) -> Sized:
         import numpy as np
 
         colour = [np.repeat(face[..., None], 3, axis=2) for face in faces]
-        return self.recognizer.predict_multi_emotions(colour, logits=False)[1]
+        rows: Sized = self.recognizer.predict_multi_emotions(colour, logits=False)[1]
+        return rows
 
 
 if __name__ == "__main__":

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import protocol
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Ours(protocol.Side):
@@ -11,13 +17,13 @@ class Ours(protocol.Side):
 
         self.recognizer = mien.Recognizer(model or None)
 
-    def classify(self, faces):
+    def classify(self, faces: np.ndarray) -> np.ndarray:
         return self.recognizer.classify(faces).probabilities
 
-    def photo(self, path):
+    def photo(self, path: str) -> int:
         return len(self.recognizer.predict(path).labels)
 
-    def steps(self, path, seconds):
+    def steps(self, path: str, seconds: float) -> Mapping[str, float]:
         from pathlib import Path
 
         from mien.bench.bench import photo_steps

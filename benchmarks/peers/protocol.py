@@ -14,25 +14,33 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable, Mapping, Sized
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Side:
     """One recogniser. A subclass loads everything in `__init__`."""
 
-    def classify(self, faces):
+    def __init__(self, model: str) -> None:
+        raise NotImplementedError
+
+    def classify(self, faces: np.ndarray) -> Sized:
         """uint8 (N, 48, 48) grey faces → one row of scores per face."""
         raise NotImplementedError
 
-    def photo(self, path):
+    def photo(self, path: str) -> int:
         """Recognise the faces of a photograph, from the file to the expressions; returns how many there are."""
         raise NotImplementedError
 
-    def steps(self, path, seconds):
+    def steps(self, path: str, seconds: float) -> Mapping[str, float]:
         """Milliseconds per step of `photo`, where the side can tell."""
         return {}
 
 
-def main(make) -> None:
+def main(make: Callable[[str], Side]) -> None:
     """Serve requests with the `Side` that ``make`` builds."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--once")
@@ -54,7 +62,7 @@ def main(make) -> None:
         print(json.dumps(answer(side, json.loads(line))), file=answers, flush=True)
 
 
-def answer(side, request):
+def answer(side: Side, request: Mapping[str, Any]) -> dict[str, Any]:
     """Do what one request asks for."""
     import numpy as np
 
@@ -67,7 +75,7 @@ def answer(side, request):
     if what == "face":
         turn = [0]
 
-        def one():
+        def one() -> Sized:
             turn[0] = (turn[0] + 1) % len(faces)
             return side.classify(faces[turn[0] : turn[0] + 1])
 
@@ -82,11 +90,11 @@ def answer(side, request):
     raise RuntimeError(f"unknown request {what!r}")
 
 
-def typical(work, seconds):
+def typical(work: Callable[[], object], seconds: float) -> float:
     """Median seconds of one call, over as many calls as fit into ``seconds`` and at least three."""
     work()
     end = time.perf_counter() + seconds
-    taken = []
+    taken: list[float] = []
     while len(taken) < 3 or time.perf_counter() < end:
         start = time.perf_counter()
         work()
