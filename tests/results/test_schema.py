@@ -156,6 +156,19 @@ def test_logits_are_recorded_in_steps_that_change_no_figure_that_is_shown(folder
     assert ece(after, known.test.labels) == pytest.approx(ece(before, known.test.labels), abs=5e-3)
 
 
+def test_margins_are_recorded_in_steps_of_their_spread(folder, invent, invent_scores):
+    exact = 0.1 * invent_scores(protocols.get("fer2013/private@1").test).astype(np.float64)
+    exact[0] = 0.5  # level: the first counts, as it was given
+    made = invent(folder, test_scores=exact, scores_kind="margins", kind="classical")
+    kept = made.test_scores.astype(np.float64)
+    step = 2 ** np.floor(np.log2(exact.std())) / 64
+    assert exact.std() / 128 < step <= exact.std() / 64
+    assert (kept / step == np.round(kept / step)).all()
+    assert np.abs(kept - exact).max() <= 1.5 * step
+    assert (kept.argmax(axis=1) == exact.argmax(axis=1)).all()
+    assert np.diff(np.sort(kept, axis=1)[:, -2:]).min() >= step
+
+
 def test_of_clusters_the_decided_one_alone_is_recorded(folder, invent, invent_scores):
     soft = invent_scores(protocols.get("fer2013/private@1").test)
     made = invent(folder, test_scores=soft, scores_kind="clusters", kind="clustering")

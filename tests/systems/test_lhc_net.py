@@ -103,3 +103,8 @@ def test_what_does_not_fit_is_refused() -> None:
         tiny(heads=(7, 8, 4, 4, 1))
     with pytest.raises(RecipeError, match="not 'controller'"):
         tiny("lhc-net").begin_stage("controller")
+
+
+def test_the_year_is_that_of_the_article() -> None:
+    paper = systems.card("lhc-net").paper
+    assert (paper.venue, paper.year) == ("Information", 2022)

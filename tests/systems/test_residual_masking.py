@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import nn
 
 from mien import systems
 from mien.errors import InputError
+from mien.training.optimisation import make_optimizer
+from mien.training.recipe import Recipe
 
 
 def tiny(**options: object) -> systems.base.System:  # type: ignore[name-defined]
@@ -36,3 +41,38 @@ def test_faces_that_cannot_be_halved_are_refused() -> None:
     with pytest.raises(InputError, match="its side is a multiple of 32, not 48"):
         tiny()(torch.zeros(1, 3, 48, 48))
     assert tiny(stem_stride=2, mask_depths=(4, 3, 2, 1)).multiple == 16
+
+
+@pytest.mark.parametrize("system", ["residual-masking-network", "segmentation-vgg19", "resnet50", "efficientnet-b2"])
+def test_the_faithful_optimiser_is_that_of_the_source(system: str) -> None:
+    """Liu et al. 2020, algorithm 2, with the decay taken from the weights; rectified from the sixth step on."""
+    recipe = Recipe.of(systems.card(system), "faithful").staged[0]
+    optim = replace(recipe.optim, lr=0.01, weight_decay=0.1)
+    module = nn.Linear(3, 2, dtype=torch.float64)
+    optimizer = make_optimizer(module, optim)
+    generator = torch.Generator().manual_seed(0)
+    expected = [parameter.detach().clone() for parameter in module.parameters()]
+    firsts, seconds = ([torch.zeros_like(weights) for weights in expected] for _ in range(2))
+    (beta1, beta2), longest = optim.betas, 2 / (1 - optim.betas[1]) - 1
+    for step in range(1, 9):
+        length = longest - 2 * step * beta2**step / (1 - beta2**step)
+        for place, parameter in enumerate(module.parameters()):
+            gradient = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.grad = gradient
+            firsts[place] = beta1 * firsts[place] + (1 - beta1) * gradient
+            seconds[place] = beta2 * seconds[place] + (1 - beta2) * gradient**2
+            move = firsts[place] / (1 - beta1**step)
+            if length >= 5:
+                share = (length - 4) / (longest - 4) * (length - 2) / (longest - 2) * longest / length
+                move = move * (share * (1 - beta2**step)) ** 0.5 / (seconds[place].sqrt() + 1e-8)
+            expected[place] = expected[place] - 0.01 * 0.1 * expected[place] - 0.01 * move
+        optimizer.step()
+        for ours, theirs in zip(module.parameters(), expected, strict=True):
+            torch.testing.assert_close(ours.detach(), theirs)
+    assert length > 5
+
+
+def test_the_faithful_training_ends_where_the_source_ends() -> None:
+    """It goes on while no more than 50 epochs are done and no more than eight in a row were without gain."""
+    recipe = Recipe.of(systems.card("residual-masking-network"), "faithful")
+    assert (recipe.epochs, recipe.early_stop) == (51, 9)

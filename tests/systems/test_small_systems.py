@@ -8,6 +8,8 @@ from torch import nn
 
 from mien import systems
 from mien.systems.base import count_macs, count_parameters
+from mien.training import choosing
+from mien.training.optimisation import learning_rate
 from mien.training.recipe import Recipe
 
 
@@ -73,3 +75,30 @@ def test_normalisation_is_what_identiface_adds() -> None:
     with torch.device("meta"):
         plain, normalised = (systems.create("identiface", batch_norm=wanted) for wanted in (False, True))
     assert count_parameters(normalised) - count_parameters(plain) == 2 * (2 * 64 + 2 * 128 + 3 * 256)
+
+
+def test_the_learning_rate_of_vgg19_falls_as_in_its_source() -> None:
+    recipe = Recipe.of(systems.card("vgg19-bn"), "faithful")
+    ours = [learning_rate(recipe.schedule, epoch, recipe.epochs, []) for epoch in range(250)]
+    assert ours == pytest.approx([0.9 ** ((epoch - 80) // 5) if epoch > 80 else 1.0 for epoch in range(250)])
+    assert (ours[84], ours[85], recipe.clip_value, recipe.clip) == (1.0, 0.9, 0.1, 0.0)
+
+
+@pytest.mark.parametrize("name", ["resemotenet", "mini-resemotenet-c"])
+def test_resemotenet_stops_after_sixteen_epochs_without_gain(name: str) -> None:
+    """Its source counts them, and stops when there are more than 15."""
+    recipe, log = Recipe.of(systems.card(name), "faithful"), [{"selection_accuracy": 0.5}]
+    assert not choosing.is_over(recipe, log + [{"selection_accuracy": 0.5}] * 15)
+    assert choosing.is_over(recipe, log + [{"selection_accuracy": 0.5}] * 16)
+
+
+@pytest.mark.parametrize("name", ["resemotenet", "mini-resemotenet-a", "vgg19-bn", "deepemotion-4", "ad-corre"])
+def test_faithful_trainings_compute_in_single_precision_where_their_sources_do(name: str) -> None:
+    assert Recipe.of(systems.card(name), "faithful").precision == "fp32"
+
+
+@pytest.mark.parametrize(("name", "light"), [("vggnet", "offset"), ("resnet18-tricks", "factor")])
+def test_faithful_augmentation_is_that_of_torchvision_and_mien_keeps_its_own(name: str, light: str) -> None:
+    faithful, mien = (Recipe.of(systems.card(name), recipe).augment for recipe in ("faithful", "mien"))
+    assert (faithful.window, faithful.erase_fill, faithful.light) == ("inside", "black", light)
+    assert (mien.window, mien.erase_fill, mien.light) == ("centre", "grey", "offset")

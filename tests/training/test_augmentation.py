@@ -120,6 +120,45 @@ def test_scale_and_aspect_are_area_and_ratio() -> None:
     assert abs(ratio.log().mean()) < 0.08
 
 
+def windows(recipe: Augment, count: int) -> Tensor:
+    """Left, right, top and bottom of each window in shares of the face, read off two ramps; (4, count)."""
+    across, edges = torch.arange(240, dtype=torch.uint8).expand(240, 240), []
+    for ramp, axis in ((across, 2), (across.T, 1)):
+        out = augment(ramp.expand(count, 240, 240), recipe, PLAIN, generator())[:, 0] * 255
+        first, last = out.amin((1, 2)), out.amax((1, 2))
+        assert torch.allclose(out.select(axis, 0).amax(1), first, atol=0.02)
+        half = (last - first) / 240 / (1 - 1 / 48) / 2
+        middle = ((last + first) / 2 + 0.5) / 240
+        edges += [middle - half, middle + half]
+    return torch.stack(edges)
+
+
+def test_windows_inside_the_face_are_those_of_torchvision() -> None:
+    transforms = pytest.importorskip("torchvision.transforms")
+    scale, aspect = (0.8, 1.2), (0.75, 1.333)
+    left, right, top, bottom = windows(Augment(flip=0.0, scale=scale, aspect=aspect, window="inside"), 3000)
+    assert min(left.min(), top.min()) > -1e-3
+    assert max(right.max(), bottom.max()) < 1 + 1e-3
+    assert max(left.max(), top.max()) > 0.1, "they lie anywhere"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        crop = transforms.RandomResizedCrop.get_params
+        drawn = [crop(torch.empty(1, 960, 960), list(scale), list(aspect)) for _ in range(3000)]
+    y, x, h, w = torch.tensor(drawn).T / 960
+    width, height = right - left, bottom - top
+    for ours, theirs in (
+        ((width * height > 1 - 1e-3).float(), (w * h == 1).float()),  # the whole face
+        (width * height, w * h),
+        ((width / height).log().abs(), (w / h).log().abs()),
+        (left, x),
+        (top, y),
+        ((left - (1 - width) / 2).abs(), (x - (1 - w) / 2).abs()),
+    ):
+        assert abs(ours.mean() - theirs.mean()) < 4 * theirs.std() * (2 / 3000) ** 0.5
+    left, right, top, bottom = windows(Augment(flip=0.0, scale=(0.5, 0.9)), 500)
+    assert torch.allclose(left + right, torch.ones(500), atol=1e-2), "about the centre by default"
+
+
 def test_ten_crops_are_those_of_torchvision() -> None:
     transforms = pytest.importorskip("torchvision.transforms")
     given = faces()
@@ -147,6 +186,32 @@ def test_brightness_and_contrast_turn_about_mid_grey(monkeypatch: pytest.MonkeyP
     np.testing.assert_allclose(out, (given / 255 - 0.5) * 1.5 + 0.5 + 0.2, atol=1e-4)
 
 
+@pytest.mark.parametrize(("drawn", "brighter_first"), [(0.0, True), (0.999999, False)])
+def test_factors_of_light_are_those_of_torchvision(
+    monkeypatch: pytest.MonkeyPatch, drawn: float, brighter_first: bool
+) -> None:
+    functional = pytest.importorskip("torchvision.transforms.functional")
+    given = faces()
+    monkeypatch.setattr(torch, "rand", lambda count, **_: torch.full((count,), drawn))
+    out = augment(given, Augment(flip=0.0, brightness=0.5, contrast=0.4, light="factor"), PLAIN, generator())
+    brightness, contrast = 1 + (2 * drawn - 1) * 0.5, 1 + (2 * drawn - 1) * 0.4
+    theirs = given[:, None] / 255
+    for brighter in (brighter_first, not brighter_first):
+        if brighter:
+            theirs = functional.adjust_brightness(theirs, brightness)
+        else:
+            theirs = functional.adjust_contrast(theirs, contrast)
+    np.testing.assert_allclose(out, theirs, atol=1e-4)
+
+
+def test_factors_of_light_leave_what_lies_outside_black() -> None:
+    white = torch.full((50, 48, 48), 255, dtype=torch.uint8)
+    light = {"flip": 0.0, "scale": (4.0, 4.0), "outside": "black", "brightness": 0.5, "contrast": 0.5}
+    factor = augment(white, Augment(**light, light="factor"), PLAIN, generator())
+    assert factor[:, :, :10].max() == 0
+    assert augment(white, Augment(**light), PLAIN, generator())[:, :, :10].abs().max() > 0.1
+
+
 def test_erasing_fills_rectangles_of_the_asked_area() -> None:
     white = torch.full((600, 48, 48), 255, dtype=torch.uint8)
     out = augment(white, Augment(flip=0.0, erase_probability=0.5, erase_area=(0.1, 0.2)), PLAIN, generator())[:, 0]
@@ -159,6 +224,14 @@ def test_erasing_fills_rectangles_of_the_asked_area() -> None:
     rows, columns = erased[share.argmax()].any(1), erased[share.argmax()].any(0)
     assert int(erased[share.argmax()].sum()) == int(rows.sum()) * int(columns.sum())  # a full rectangle …
     assert one[rows][:, columns].unique().numel() == 1  # … of one grey
+
+
+def test_erasing_can_fill_with_black() -> None:
+    white = torch.full((50, 48, 48), 255, dtype=torch.uint8)
+    settings = {"flip": 0.0, "erase_probability": 1.0, "erase_area": (0.1, 0.2)}
+    black, grey = (augment(white, Augment(**settings, erase_fill=of), PLAIN, generator()) for of in ("black", "grey"))
+    assert torch.equal(black == 0, grey < 1 - 1e-3), "the same rectangles"
+    assert ((black == 0) | (black > 1 - 1e-3)).all()
 
 
 def test_colour_and_channels() -> None:
@@ -225,6 +298,7 @@ def test_probabilities_gate_geometry_and_light_as_a_whole() -> None:
         (moving, 0.2, 0.4),
         (Augment(flip=0, brightness=0.3, contrast=0.5, light_probability=0.3), 0.2, 0.4),
         (Augment(flip=0, brightness=0.3, light_probability=0.0), 0, 0),
+        (Augment(flip=0, brightness=0.3, contrast=0.5, light="factor", light_probability=0.3), 0.2, 0.4),
         (Augment(flip=0, noise=0.1, blur=2, degrade_probability=0.3), 0.2, 0.4),
     ):
         changed = (augment(given, recipe, PLAIN, generator()) - still).abs().amax((1, 2, 3)) > 1e-4

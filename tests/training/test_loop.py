@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 import tiny
 import torch
 
+from mien import systems
 from mien.datasets import FaceSet, Split, load_dataset
 from mien.errors import InputError, RecipeError, RunError, SealedSplitError
 from mien.labels import LabelSet
@@ -412,3 +414,17 @@ def test_the_average_moves_every_so_many_steps(drawn: FaceSet, tmp_path: Path, m
     monkeypatch.setattr(loop.MovingAverage, "update", update)
     tiny.run(drawn, tmp_path, "epochs=2", "ema_every=4")  # five steps each
     assert moved == [0, 1]
+
+
+@pytest.mark.parametrize("cut", [1e-4, 0.0])
+def test_single_numbers_of_the_gradient_are_cut(drawn: FaceSet, tmp_path: Path, cut: float) -> None:
+    """Under plain descent no weight goes further than the rate times the cut, in each of the steps."""
+    plain = ("optim.name=sgd", "optim.lr=0.1", "optim.momentum=0", "optim.nesterov=false", "optim.weight_decay=0")
+    once = ("schedule.name=constant", "schedule.warmup=0", "epochs=1", "ema=0", "clip=0", f"clip_value={cut}")
+    run = tiny.run(drawn, tmp_path, *plain, *once)
+    torch.manual_seed(run.seed)
+    start = systems.create("compact", classes=7, channels=1, **run.recipe.system)
+    ended = dict(run.module().named_parameters())
+    moved = max(float((ended[name] - value).abs().max().detach()) for name, value in start.named_parameters())
+    furthest = 0.1 * 1e-4 * math.ceil(len(drawn.train) / 24)
+    assert 0.9 * furthest < moved < 1.001 * furthest + 1e-7 if cut else moved > 2 * furthest

@@ -86,6 +86,7 @@ def assert_alike(one: Run, other: Run) -> None:
         ("augment.mixup=0.3", "augment.cutmix=0.5", "augment.noise=0.1", "augment.blur=1", "augment.rotate=20"),
         ("augment.crops=ten", "input.resize=56", "augment.noise=0.1", "augment.erase_probability=0.5"),
         ("augment.mixup=0", "augment.cutmix=0", "augment.light_probability=0.5", "augment.contrast=0.5"),
+        ("augment.window=inside", "augment.light=factor", "augment.contrast=0.5", "augment.erase_fill=black"),
     ],
 )
 def test_a_face_varies_alike_however_many_processes_there_are(drawn: FaceSet, changes: tuple[str, ...]) -> None:

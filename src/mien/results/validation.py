@@ -71,7 +71,8 @@ def expected(protocol: Protocol, side: str, answers: tuple[Answers | None, Answe
 def storable(given: ArrayLike, kind: str, faces: int, classes: int, side: str) -> Scores:
     """Scores as float16 where that keeps every decision, else float32.
 
-    Logits in `steps` (decisions 0007 and 0010); of clusters the decided one alone, since nothing else is made of them.
+    Logits in `steps` (decisions 0007 and 0010); margins in steps of about a hundredth of their spread; of clusters the
+    decided one alone, since nothing else is made of them.
     """
     scores = np.asarray(given, dtype=np.float64)
     if scores.shape != (faces, classes):
@@ -90,6 +91,12 @@ def storable(given: ArrayLike, kind: str, faces: int, classes: int, side: str) -
         others = np.arange(classes) != decided[:, None]
         step = steps(scores)
         scores = np.where(others, np.minimum(np.round(scores / step) * step, -STEP), 0.0)
+    elif kind == "margins" and scores.std() > 0:
+        one = 2 ** np.floor(np.log2(scores.std())) / 64
+        scores = np.round(scores / one) * one
+        highest = np.take_along_axis(scores, decided[:, None], axis=1)
+        others = np.arange(classes) != decided[:, None]
+        scores = np.where(others, np.minimum(scores, highest - one), highest)
     elif kind == "clusters":
         scores = (np.arange(classes) == decided[:, None]).astype(np.float64)
     with np.errstate(over="ignore", under="ignore"):

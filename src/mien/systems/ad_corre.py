@@ -193,6 +193,7 @@ CARDS = {
             "faithful": {
                 "epochs": 300,
                 "batch_size": 50,
+                "precision": "fp32",
                 "start": {"kind": "pretrained"},
                 "input": {"size": 224, "mean": [0.0] * 3, "std": [1.0] * 3},
                 "augment": {"rotate": 10.0},

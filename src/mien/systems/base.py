@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from mien.errors import InputError
+from mien.errors import InputError, MienError, RecipeError
 from mien.systems.card import check_options
 from mien.systems.weights import load_trunk
 
@@ -52,9 +54,18 @@ class System(nn.Module):
     def recomputable(self) -> list[nn.Module]:
         """Parts whose activations can be computed anew instead of being kept.
 
-        By default the elements of sequences that consist of several layers, the innermost such sequences first.
+        By default the elements of sequences and lists that consist of several layers, the innermost first, and
+        sequences of plain layers outside of them, which `mien.training.activations` runs in segments. Systems that
+        do not call their parts as modules override it. `RecipeError` where there is nothing to compute anew.
         """
-        return composite_elements(self)
+        blocks = composite_elements(self)
+        parts = [*blocks, *plain_sequences(self, blocks)]
+        if not parts:
+            raise RecipeError(
+                f"checkpoint_activations: {type(self).__name__} has no blocks and no sequences of layers that could be "
+                "computed anew; leave it false"
+            )
+        return parts
 
     def before_mixing(self, images: Tensor) -> None:
         """Told the augmented batch before mixup or CutMix, without gradients; nothing to do by default.
@@ -74,8 +85,14 @@ class System(nn.Module):
 
 
 def build(card: Card, *, classes: int, channels: int | None, options: Mapping[str, object]) -> System:
-    """Make the module of ``card``; see `mien.systems.create`."""
+    """Make the module of ``card``; see `mien.systems.create`.
+
+    Raises:
+        RecipeError: an option has no such name, a value of another kind than its default (see `check_values`), or one
+            that the constructor refuses.
+    """
     check_options(card, options)
+    check_values(card, options)
     if classes < 2:
         raise InputError(f"a system tells at least 2 expressions apart, not {classes}")
     channels = card.input.channels if channels is None else channels
@@ -84,19 +101,141 @@ def build(card: Card, *, classes: int, channels: int | None, options: Mapping[st
     if not issubclass(card.module, System):
         raise InputError(f"{card.id} is no network; it is fitted by mien.train and measured by mien.evaluate")
     chosen = {**card.options, **options}
-    module = card.module(classes=classes, channels=channels, **chosen)
+    try:
+        module = card.module(classes=classes, channels=channels, **chosen)
+    except (MienError, ImportError, OSError):
+        raise
+    except Exception as error:
+        changed = [name for name, value in options.items() if _frozen(value) != _frozen(card.options[name])]
+        if not changed:  # then the fault is not the caller's
+            raise
+        said = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise RecipeError(f"{card.id} cannot be built with {_listed(changed, options, card)}: {said}") from error
     module.card, module.options = card, {"classes": classes, "channels": channels, **dict(options)}
     return module
 
 
+def check_values(card: Card, options: Mapping[str, object]) -> None:
+    """Refuse values of another kind than the card's defaults (`RecipeError`); the names are known to be right.
+
+    A whole number does for a number, a list for a tuple, and anything where the default is None. Whole numbers whose
+    default is positive are sizes and counts, and so at least 1; so are numbers called ``width`` or ``depth`` above 0.
+    Dropouts and ``drop_path`` are probabilities. Lengths are the constructor's business.
+    """
+    for name, value in options.items():
+        default = card.options[name]
+        if not _fits(name, value, default):
+            raise RecipeError(
+                f"{card.id}: {name} = {value!r}: expected {_expected(name, default)}, such as {default!r}"
+            )
+
+
+def _listed(names: Iterable[str], options: Mapping[str, Any], card: Card) -> str:
+    """Options as text, first those whose length is not that of their default, and what that is."""
+    likely, others = [], []
+    for name in names:
+        value, default = options[name], card.options[name]
+        if isinstance(default, (list, tuple)) and isinstance(value, (list, tuple)) and len(value) != len(default):
+            likely.append(f"{name} = {value!r} (by default {default!r})")
+        else:
+            others.append(f"{name} = {value!r}")
+    return ", ".join([*likely, *others])
+
+
+def _fits(name: str, value: Any, default: Any) -> bool:
+    if default is None:
+        return True
+    if isinstance(default, bool):
+        return isinstance(value, bool)
+    if isinstance(default, int):
+        return _is_number(value, Integral) and (default < 1 or value >= 1)
+    if isinstance(default, Real):
+        low, high = _range(name)
+        return _is_number(value, Real) and low <= value <= high
+    if isinstance(default, str):
+        return isinstance(value, str)
+    if isinstance(default, (list, tuple)):
+        return isinstance(value, (list, tuple)) and all(_fits(name, item, _typical(default)) for item in value)
+    return True
+
+
+def _frozen(value: object) -> object:
+    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and abs(value) < math.inf  # type: ignore[arg-type]
+
+
+def _range(name: str) -> tuple[float, float]:
+    """Of an option that is a number but need not be whole."""
+    if name == "drop_path" or name.rpartition("_")[2] == "dropout":
+        return 0.0, 1.0
+    return (math.ulp(0.0) if name in ("width", "depth") else -math.inf), math.inf
+
+
+def _typical(defaults: Sequence[Any]) -> Any:
+    """The element that says most about what others may be: None where they are of several kinds, or none are there."""
+    if defaults and all(_is_number(item, Real) for item in defaults):
+        return min(defaults, key=lambda item: (isinstance(item, int), item))
+    return defaults[0] if len({type(item) for item in defaults}) == 1 else None
+
+
+def _expected(name: str, default: Any, *, several: bool = False) -> str:
+    if isinstance(default, bool):
+        return "true or false"
+    if isinstance(default, (list, tuple)):
+        inner = _expected(name, _typical(default), several=True)
+        return f"{'lists' if several else 'a list'} of {inner}"
+    if isinstance(default, int):
+        what = "whole numbers" if several else "a whole number"
+        return what + (" of at least 1" if default > 0 else "")
+    if isinstance(default, Real):
+        low, high = _range(name)
+        what = "numbers" if several else "a number"
+        return what + (" from 0 to 1" if high == 1 else " above 0" if low > 0 else "")
+    what = "name" if isinstance(default, str) else "value"
+    return f"{what}s" if several else f"a {what}"
+
+
+_LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
 def composite_elements(module: nn.Module) -> list[nn.Module]:
-    """The innermost elements of sequences in ``module`` that consist of several layers themselves."""
+    """The innermost elements of sequences and lists in ``module`` that consist of several layers themselves.
+
+    Those within an element count only if they are more than half of its layers; otherwise it stands for them, as an
+    Inception module does for the one branch in it that is a sequence of sequences.
+    """
     found: list[nn.Module] = []
     for child in module.children():
         inner = composite_elements(child)
-        composite = isinstance(module, nn.Sequential) and len(list(child.children())) > 1
-        found += inner or ([child] if composite else [])
-    return found
+        composite = isinstance(module, _LISTS) and not isinstance(child, _LISTS[1:]) and len(list(child.children())) > 1
+        if composite and 2 * count_layers(inner) <= count_layers([child]):
+            inner = [child]
+        found += inner
+    return list(dict.fromkeys(found))
+
+
+def plain_sequences(module: nn.Module, blocks: Iterable[nn.Module]) -> list[nn.Module]:
+    """The outermost sequences of two or more layers in ``module`` that share nothing with ``blocks``."""
+    blocks = set(blocks)
+    found: list[nn.Module] = []
+    for child in module.children():
+        if child in blocks:
+            continue
+        apart = blocks.isdisjoint(child.modules())
+        if apart and type(child).forward is nn.Sequential.forward and count_layers([child]) > 1:
+            found.append(child)
+        else:
+            found += plain_sequences(child, blocks)
+    return list(dict.fromkeys(found))
+
+
+def count_layers(modules: Iterable[nn.Module]) -> int:
+    """Number of convolutions, linear layers and the like in ``modules``: of those with a matrix or kernels."""
+    parts = (part for module in modules for part in module.modules())
+    return sum(any(p.ndim > 1 for p in part.parameters(recurse=False)) for part in parts)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -105,6 +105,7 @@ _PAPER = Paper(
 _FAITHFUL: dict[str, Any] = {
     "epochs": 500,
     "batch_size": 128,
+    "precision": "fp32",
     "input": {"mean": [0.5], "std": [0.5]},
     "augment": {"rotate": 5.0, "translate": 0.04},
     "sampling": "balanced",

@@ -9,7 +9,9 @@ MEAN, STD = 0.5077, 0.2550
 
 
 def from_scratch(size: int, *, channels: int = 3, **changes: Any) -> dict[str, Any]:
-    """A recipe for small grey faces: what works for residual networks of any depth at 40 to 64 px.
+    """What the `mien` recipes share: small grey faces, widely varied, for many epochs.
+
+    The optimiser is only a beginning: most systems state smaller steps of their own.
 
     Args:
         size: side in pixels of the faces.

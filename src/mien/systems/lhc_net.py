@@ -233,6 +233,10 @@ _FAITHFUL: dict[str, Any] = {
     "start": {"kind": "pretrained"},
 }
 _SMALL: dict[str, Any] = {"size": 56, "stem_stride": 2, "quiet_start": True}
+_ADAMW: dict[str, Any] = {
+    "optim": {"name": "adamw", "lr": 5e-4, "weight_decay": 0.05},
+    "schedule": {"name": "cosine", "warmup": 5.0},
+}
 _OPTIONS: dict[str, Any] = {
     "size": 224,
     "stem_stride": 4,
@@ -264,7 +268,7 @@ def _card(identity: str, title: str, parameters: int, recipes: dict[str, dict[st
         paper=Paper(
             title="Local Multi-Head Channel Self-Attention for Facial Expression Recognition",
             authors=("Roberto Pecoraro", "Valerio Basile", "Viviana Bono", "Sara Gallo"),
-            year=2021,
+            year=2022,
             venue="Information",
             url="https://arxiv.org/abs/2111.07224",
             code=("https://github.com/Bodhis4ttva/LHC_Net",),
@@ -293,7 +297,7 @@ CARDS = {
         32_392_075,
         {
             "faithful": {**_FAITHFUL, "stages": _STAGES},
-            "mien": from_scratch(56, system=_SMALL),
+            "mien": from_scratch(56, **_ADAMW, system=_SMALL),
         },
     ),
     "lhc-netc": _card(
@@ -303,7 +307,7 @@ CARDS = {
         {
             "faithful": {**_FAITHFUL, "stages": [*_STAGES, _CONTROLLER]},
             "mien": {
-                **from_scratch(56, system=_SMALL),
+                **from_scratch(56, **_ADAMW, system=_SMALL),
                 "stages": [
                     {"name": "modules"},
                     {"name": "controller", "epochs": 5, "trainable": ["controller"]},

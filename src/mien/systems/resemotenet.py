@@ -15,7 +15,9 @@ Deviations:
 - The released data copy holds processed validation and test faces in its training folders. Here the protocol's splits.
 - The public code keeps mirroring active in validation and test and drops the first row of the list. Not here.
 - `faithful` divides the learning rate by ten on a plateau, as the paper says; the public script keeps it constant.
-- A mini's teacher is a trained `resemotenet` under this protocol, named when the distillation is started.
+- A mini's teacher is a trained `resemotenet` under this protocol, named when the distillation is started:
+  `mien distill --student mini-resemotenet-c --recipe faithful --teacher RUN`; `mien train` trains it without one, and a
+  result says which it was (its recipe has `distill`).
 - `mien` feeds 48 px and lets the first residual block keep the 6 × 6 map (`strides`); the count is the same. It takes
   AdamW: under SGD the head's hidden layers, which have no normalisation, hardly learn (smallest mini, two epochs: 28.8
   against 40.6 % on PublicTest).
@@ -133,7 +135,8 @@ _MINI_PAPER = Paper(
 _FAITHFUL: dict[str, Any] = {
     "epochs": 80,
     "batch_size": 16,
-    "early_stop": 15,
+    "early_stop": 16,  # the source stops when its counter exceeds 15
+    "precision": "fp32",
     "input": {"size": 64, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
     "optim": {"name": "sgd", "lr": 1e-3, "momentum": 0.9, "weight_decay": 1e-4, "decay_norms": True},
     "schedule": {"name": "plateau", "factor": 0.1, "patience": 5},

@@ -9,6 +9,11 @@ Reconstructed: nothing.
 Deviations:
 - The public loader names PrivateTest "val" and drives learning rate and checkpoint with it. Here PublicTest does.
 - `faithful` feeds five crops per face as the code does (`augment.crops = "five"`), so a batch of 128 faces is 640.
+- `faithful` draws window, shift and rotation as the code does, but looks each pixel up once, bilinearly: a shift or a
+  rotation brings back what the window has cut off, where the code, one step after the other, has black; it shifts by
+  a share of the face, not of the window, and in fractions of a pixel. Contrast turns about the mean of the face, not
+  of the window.
+- A rectangle to erase that is larger than the crop is cut to it; the code draws another one.
 - `corner_pool` averages the upper left 4 × 4 of the last 5 × 5 map, as the code does at 40 px; `mien` averages all.
 - `unmixed_forward` shows the network each batch before mixup as well, in training mode, as an early version of the
   code did to count hits: it moves the running statistics of the normalisations towards unmixed faces.
@@ -91,6 +96,9 @@ _AUGMENT = {
     "outside": "black",
 }
 
+_FAITHFUL_AUGMENT = {**_AUGMENT, "window": "inside", "erase_fill": "black", "light": "factor"}
+"""The code's windows lie within the face although their areas go to 1.2: one that does not fit is drawn again."""
+
 CARDS = {
     "resnet18-tricks": Card(
         id="resnet18-tricks",
@@ -111,7 +119,7 @@ CARDS = {
                 "epochs": 300,
                 "batch_size": 128,
                 "input": {"mean": [0.0], "std": [1.0]},
-                "augment": {**_AUGMENT, "crops": "five", "mixup": 1.0},
+                "augment": {**_FAITHFUL_AUGMENT, "crops": "five", "mixup": 1.0},
                 "optim": {
                     "name": "sgd",
                     "lr": 0.1,

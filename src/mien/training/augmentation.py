@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -75,11 +75,18 @@ def augment(
 
     # The map from output coordinates to source coordinates; both run from -1 to 1 over the face.
     angle = uniform(-math.radians(recipe.rotate), math.radians(recipe.rotate), recipe.rotate_probability)
-    window = uniform(*recipe.scale).sqrt()
-    aspect = (uniform(math.log(recipe.aspect[0]), math.log(recipe.aspect[1])) / 2).exp()
+
+    def drawn_window() -> tuple[Tensor, Tensor]:
+        side = uniform(*recipe.scale).sqrt()
+        return side, (uniform(math.log(recipe.aspect[0]), math.log(recipe.aspect[1])) / 2).exp()
+
+    window, aspect = _fitting(drawn_window) if recipe.window == "inside" else drawn_window()
     shift = 2 * recipe.translate
     shift_x = uniform(-shift, shift, recipe.translate_probability)
     shift_y = uniform(-shift, shift, recipe.translate_probability)
+    if recipe.window == "inside":
+        shift_x = shift_x + uniform(-1, 1) * (1 - window * aspect)
+        shift_y = shift_y + uniform(-1, 1) * (1 - window / aspect)
     if recipe.affine_probability < 1:
         moved = chosen(recipe.affine_probability).float()
         angle, shift_x, shift_y = angle * moved, shift_x * moved, shift_y * moved
@@ -113,9 +120,12 @@ def augment(
     pixels = pixels / 255
     if spec.colour == "grey" and pixels.shape[1] == 3:
         pixels = (pixels * _constant((0.299, 0.587, 0.114), device)[None, :, None, None]).sum(1, keepdim=True)
+    lights = recipe.brightness or recipe.contrast
+    if lights and recipe.light == "factor":
+        pixels = _jittered(pixels, recipe, draws)
     out = torch.cat([_sample(pixels, m, recipe.size or size, recipe.outside) for m in maps])
 
-    if recipe.brightness or recipe.contrast:
+    if lights and recipe.light == "offset":
         gain = uniform(1 - recipe.contrast, 1 + recipe.contrast)
         offset = uniform(-recipe.brightness, recipe.brightness)
         if recipe.light_probability < 1:
@@ -257,6 +267,29 @@ class _Draws:
         return drawn if self.share is None else drawn[self.share.rows]
 
 
+def _fitting(drawn: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """The first of ten windows that lies within the face, else all of it: side and square root of the aspect ratio."""
+    window, aspect = drawn()
+    for _ in range(9):
+        fits = window * torch.maximum(aspect, 1 / aspect) <= 1
+        other, of_other = drawn()
+        window, aspect = torch.where(fits, window, other), torch.where(fits, aspect, of_other)
+    fits = window * torch.maximum(aspect, 1 / aspect) <= 1
+    return torch.where(fits, window, 1.0), torch.where(fits, aspect, 1.0)
+
+
+def _jittered(pixels: Tensor, recipe: Augment, draws: _Draws) -> Tensor:
+    """Brightness and contrast as factors on faces of 0–1, in either order."""
+    brightness = 1 + (2 * draws.rand() - 1) * recipe.brightness
+    contrast = 1 + (2 * draws.rand() - 1) * recipe.contrast
+    brighter, lit = draws.rand() < 0.5, draws.rand() < recipe.light_probability
+    for first in (brighter, ~brighter):
+        gain = torch.where(lit, torch.where(first, brightness, contrast), 1.0)[:, None, None, None]
+        about = torch.where(first, 0.0, pixels.mean((1, 2, 3)))[:, None, None, None]
+        pixels = ((pixels - about) * gain + about).clamp(0, 1)
+    return pixels
+
+
 def _degrade(images: Tensor, recipe: Augment, draws: _Draws) -> Tensor:
     """Noise or blur on some of the images, never both on one."""
     count, device = len(images), images.device
@@ -304,7 +337,7 @@ def _sample(pixels: Tensor, theta: Tensor, size: int, outside: str) -> Tensor:
 
 
 def _erase(images: Tensor, recipe: Augment, draws: _Draws) -> Tensor:
-    """Fill one rectangle per image with one random grey (Zhong et al. 2020, "Random Erasing")."""
+    """Fill one rectangle per image with one random grey or black (Zhong et al. 2020, "Random Erasing")."""
     height, width = images.shape[2:]
 
     def uniform(low: float, high: float) -> Tensor:
@@ -319,4 +352,6 @@ def _erase(images: Tensor, recipe: Augment, draws: _Draws) -> Tensor:
     rows = torch.arange(height, device=images.device)[None, :, None] + 0.5
     columns = torch.arange(width, device=images.device)[None, None, :] + 0.5
     inside = (rows > top) & (rows < top + h) & (columns > left) & (columns < left + w) & chosen
+    if recipe.erase_fill == "black":
+        grey = torch.zeros_like(grey)
     return torch.where(inside[:, None], grey[:, None], images)

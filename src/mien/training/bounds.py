@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 _CHOICES = {
     ("augment", "crops"): ("random", "centre", "five", "ten"),
     ("augment", "outside"): ("edge", "black"),
+    ("augment", "window"): ("centre", "inside"),
+    ("augment", "light"): ("offset", "factor"),
+    ("augment", "erase_fill"): ("grey", "black"),
     ("optim", "name"): ("sgd", "adam", "adamw", "radam", "rmsprop"),
     ("schedule", "name"): ("constant", "cosine", "onecycle", "restarts", "step", "plateau", "inverse"),
     ("loss", "name"): ("cross_entropy", "focal"),
@@ -30,6 +33,7 @@ _RANGES = {
     ("batch_size",): (1, 1_000_000),
     ("ema",): (0, 0.999999),
     ("clip",): (0, 1e9),
+    ("clip_value",): (0, 1e9),
     ("early_stop",): (0, 100_000),
     ("ema_every",): (1, 100_000),
     ("evaluate_every",): (1, 100_000),

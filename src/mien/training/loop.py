@@ -287,6 +287,8 @@ class Loop:
             group["lr"] = rate
         amount = Amount.drawn(recipe.augment.size or recipe.input.size, recipe.augment, draw)
         loss = self.recorded(rows, amount) if self.recorded else self._gradients(rows, amount)
+        if recipe.clip_value:
+            torch.nn.utils.clip_grad_value_(self.module.parameters(), recipe.clip_value)
         if recipe.clip:
             torch.nn.utils.clip_grad_norm_(self.module.parameters(), recipe.clip)
         self.optimizer.step()

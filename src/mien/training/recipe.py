@@ -68,6 +68,7 @@ class Recipe(Written):
         capture: on a GPU of NVIDIA, record the gradients of a step once as a CUDA graph and replay it, with the
             convolutions that are fastest when tried; changes the speed, and results by rounding, also those of a
             training that was stopped and resumed. Nothing elsewhere.
+        clip_value: largest size of each single number of the gradient, before ``clip``; 0 is off.
         stages: trainings one after the other, each a name and what it sets differently: see `staged`.
     """
 
@@ -101,6 +102,7 @@ class Recipe(Written):
     searched: Searched = later(factory=Searched)  # noqa: RUF009
     evaluate_every: int = later(1)
     capture: bool = later(False)
+    clip_value: float = later(0.0)
     stages: tuple[Mapping[str, Any], ...] = later(())
 
     def __post_init__(self) -> None:
@@ -161,7 +163,7 @@ class Recipe(Written):
 # What a stage may set; the rest is about the whole training.
 _STAGE = {
     *("name", "epochs", "batch_size", "augment", "optim", "schedule", "loss", "sampling", "monitor"),
-    *("ema", "ema_every", "clip", "early_stop", "keep", "trainable", "distill", "evaluate_every"),
+    *("ema", "ema_every", "clip", "clip_value", "early_stop", "keep", "trainable", "distill", "evaluate_every"),
 }
 _STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 

@@ -22,7 +22,7 @@ class Augment(Checked):
         translate_probability: probability that a face is shifted.
         brightness: offset in ± fractions of full scale, uniform.
         contrast: gain in 1 ± this, uniform, about mid-grey.
-        erase_probability: probability that one rectangle is filled with a random grey (random erasing).
+        erase_probability: probability that one rectangle is filled (random erasing).
         erase_area: smallest and largest area of the rectangle as a fraction of the face.
         outside: what lies beyond the border of a face: its ``edge`` pixels, repeated, or ``black``.
         crops: how the network's ``size`` is cut from faces of ``resize`` px: ``random``, ``centre``, ``five`` or
@@ -37,6 +37,13 @@ class Augment(Checked):
         equalise_probability: probability that the grey values of a face are equalised, its histogram made flat.
         size: side in pixels of what the network learns from; 0 is the input's. Smaller ones cost less, and a stage with
             the input's own brings the network back to it. Pixels are looked up, not averaged: go down to two thirds.
+        window: where the window of ``scale`` and ``aspect`` lies: in the ``centre`` of the face, or anywhere
+            ``inside`` it, as torchvision's RandomResizedCrop has it: one that does not fit is drawn again, up to nine
+            times, and then the whole face is taken.
+        light: what brightness and contrast are: an ``offset`` and a gain about mid-grey of what the network sees, or
+            each a ``factor`` on the face before it is moved, 1 ± this, as torchvision's ColorJitter has it: brightness
+            about black and contrast about the face's mean, in either order, cut to full scale.
+        erase_fill: what the rectangle is filled with: one random ``grey``, or ``black``.
     """
 
     flip: float = 0.5
@@ -62,6 +69,9 @@ class Augment(Checked):
     degrade_probability: float = later(1.0)
     equalise_probability: float = later(0.0)
     size: int = later(0)
+    window: str = later("centre")
+    light: str = later("offset")
+    erase_fill: str = later("grey")
 
 
 @dataclass(frozen=True)
