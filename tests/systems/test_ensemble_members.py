@@ -28,6 +28,12 @@ def test_the_first_stride_of_efficientnet_can_be_taken_out() -> None:
         systems.create("efficientnet-b2", **tiny, stem_stride=4)
 
 
+@pytest.mark.parametrize("options", [{"depths": (1, 1, 1)}, {"widths": (4, 4, 8, 8, 8)}])
+def test_residual_networks_have_four_stages(options: dict[str, tuple[int, ...]]) -> None:
+    with pytest.raises(RecipeError, match="a residual network has four stages"):
+        systems.create("resnet50", **{**systems.card("resnet50").tiny, **options})
+
+
 def test_every_block_of_cbam_resnet50_has_gates() -> None:
     with torch.device("meta"):
         module = systems.create("cbam-resnet50")

@@ -73,6 +73,9 @@ class ResNet(Member):
         stem_stride: by which the stem reduces the face: 4 (as published), 2 or 1.
         dropout: probability of the dropout before the last layer.
         gates: made for every block from its channels and put behind its last normalisation.
+
+    Raises:
+        RecipeError: ``depths`` or ``widths`` is not of four stages.
     """
 
     def __init__(
@@ -87,6 +90,9 @@ class ResNet(Member):
         dropout: float,
         gates: Callable[..., nn.Module] | None = None,
     ) -> None:
+        for name, of_stages in (("depths", depths), ("widths", widths)):
+            if len(of_stages) != 4:  # timm would pass over a fifth
+                raise RecipeError(f"{name} = {of_stages!r}: a residual network has four stages")
         trunk = timm.create_model(
             model,
             num_classes=0,
