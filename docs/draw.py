@@ -49,13 +49,15 @@ def pages(folder: Path) -> None:
             page = browser.new_page(viewport={"width": WIDTH, "height": 673}, color_scheme="light")
             page.goto(alone.as_uri())
             page.wait_for_selector("html[data-ready]", state="attached")
-            page.set_input_files("input[type=file]", str(PORTRAIT))
+            for _ in range(2):  # the first image waits for the networks
+                page.set_input_files("input[type=file]", str(PORTRAIT))
+                page.wait_for_timeout(3_000)
             page.wait_for_selector(".face")
             shot(page, folder / "web.webp")
             command = [sys.executable, "-m", "mien", "live", "--no-browser"]
             with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as service:
                 try:
-                    page = browser.new_page(viewport={"width": WIDTH, "height": 691}, color_scheme="dark")
+                    page = browser.new_page(viewport={"width": WIDTH, "height": 735}, color_scheme="dark")
                     page.goto(address(service))
                     page.click("#start")
                     page.wait_for_selector(".face")
