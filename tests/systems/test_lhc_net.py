@@ -108,3 +108,13 @@ def test_what_does_not_fit_is_refused() -> None:
 def test_the_year_is_that_of_the_article() -> None:
     paper = systems.card("lhc-net").paper
     assert (paper.venue, paper.year) == ("Information", 2022)
+
+
+def test_the_controller_of_mien_begins_without_a_change() -> None:
+    module = tiny("lhc-netc", gates=systems.card("lhc-netc").recipes["mien"]["system"]["gates"])
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        module.begin_stage("modules")
+        joined = module(images)
+        module.begin_stage("controller")
+        assert torch.equal(module(images), joined)
