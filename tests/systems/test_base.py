@@ -14,13 +14,13 @@ from mien.errors import InputError, RecipeError
 from mien.systems.base import (
     System,
     build,
-    check_values,
     composite_elements,
     count_layers,
     count_macs,
     count_parameters,
     plain_sequences,
 )
+from mien.systems.options import check_values
 from mien.systems.sides import check_side
 
 
