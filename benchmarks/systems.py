@@ -128,6 +128,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     from mien.training.augmentation import Amount, augment, mix
     from mien.training.depthwise import quickened
     from mien.training.optimisation import make_criterion, make_optimizer, soft_targets
+    from mien.training.precision import computed
     from mien.training.recipe import Recipe
 
     if arguments.threads:
@@ -144,7 +145,8 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     criterion, targets = make_criterion(recipe.loss, labels, 7), soft_targets(labels, 7, recipe.loss.smoothing)
     optimizer = make_optimizer(module, recipe.optim)
     generator, draw = torch.Generator(device).manual_seed(0), random.Random(0)
-    bf16 = recipe.precision == "bf16"
+    precision = computed(recipe.precision, device.type)
+    bf16 = precision == "bf16"
     if bf16 and device.type == "cpu":
         quickened(module)
 
@@ -219,7 +221,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         peak = torch.cuda.max_memory_allocated()
     return {
         "input": [spec.channels, spec.size, spec.size],
-        "precision": recipe.precision,
+        "precision": precision,
         "parameters": count_parameters(module),
         "macs": macs,
         "train_faces_per_second": round(batch / trained, 2),

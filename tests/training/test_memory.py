@@ -88,6 +88,18 @@ def test_every_system_takes_the_same_step_with_less_memory(name: str) -> None:
     assert kept(module, images) == kept(plain, images)
 
 
+def test_the_plain_stage_of_segmentation_vgg19_keeps_a_fraction() -> None:
+    plain, images = tiny_of("segmentation-vgg19")
+    module: Any = copy.deepcopy(plain)
+    for each in (plain, module):
+        each.begin_stage("plain")  # type: ignore[operator]
+    wanted = step(plain, images, None)
+    Recomputed(module.recomputable())
+    for key, value in step(module, images, None).items():
+        torch.testing.assert_close(value, wanted[key], rtol=1e-4, atol=1e-6, msg=key)
+    assert kept(module, images) < 0.15 * kept(plain, images)
+
+
 @pytest.mark.parametrize(
     ("name", "share"),
     [

@@ -78,7 +78,7 @@ def run_trainings(
         face_set = load_dataset(data or (protocol and protocols.get(protocol).face_set) or "fer2013", path)
     wanted = parts(face_set, protocol, None if fold == "all" else int(fold))
 
-    from mien.training import recipe_of, train
+    from mien.training import Recipe, recipe_of, train
 
     card = systems.card(system)
     chosen = recipe_of(card, recipe).set(assignments)
@@ -139,6 +139,8 @@ def run_trainings(
     for run in runs:
         if beginning := began(run.info.get("start", {})):
             stdout.print(beginning, highlight=False, soft_wrap=True)
+        if isinstance(chosen, Recipe) and chosen.precision != run.info["environment"]["precision"]:
+            stdout.print("computed in fp32: this processor has no instructions for bf16", highlight=False)
         stdout.print(
             f"selection {run.info['selection_accuracy']:.2%} "
             + (f"at epoch {run.info['best_epoch'] + 1} " if "best_epoch" in run.info else "")

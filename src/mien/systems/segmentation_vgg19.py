@@ -63,7 +63,7 @@ class SegmentationVGG19(System):
         layers = list(itertools.chain.from_iterable([*stage, "M"] for stage in stages))
         trunk: Any = VGG(layers, num_classes=0, in_chans=channels, norm_layer=nn.BatchNorm2d, drop_rate=dropout)
         if pooled_head:
-            trunk.pre_logits = nn.Identity()
+            trunk.features, trunk.pre_logits = trunk.features[:-1], nn.Identity()
         self.trunk = trunk
         self.masks = nn.ModuleDict({str(stage): ChannelMask(widths[stage], depth=1) for stage in _MASKED})
         self.head = nn.Linear(widths[-1] if pooled_head else trunk.head_hidden_size, classes)
@@ -82,17 +82,20 @@ class SegmentationVGG19(System):
                 f"segmentation-vgg19 takes faces of at least 224 px, not {images.shape[-1]}; with the option "
                 "pooled_head it takes any from 16 px"
             )
+        features = self._masked_features(images) if self.masks_active else self.trunk.features(images)
+        hidden: Tensor = self.trunk.head(self.trunk.pre_logits(features))
+        return hidden
+
+    def _masked_features(self, images: Tensor) -> Tensor:
         features, stage = images, 0
         for layer in self.trunk.features:
             if isinstance(layer, nn.MaxPool2d):
-                if self.masks_active and stage in _MASKED:
-                    features = features * (1 + self.masks[str(stage)](features))
-                stage += 1
-                if self.pooled_head and stage == len(_CONVOLUTIONS):
-                    break
+                features, stage = self._weighed(features, stage), stage + 1
             features = layer(features)
-        hidden: Tensor = self.trunk.head(self.trunk.pre_logits(features))
-        return hidden
+        return self._weighed(features, stage) if self.pooled_head else features
+
+    def _weighed(self, features: Tensor, stage: int) -> Tensor:
+        return features * (1 + self.masks[str(stage)](features)) if stage in _MASKED else features
 
     def forward(self, images: Tensor) -> Tensor:
         """Float (N, channels, S, S) → logits (N, classes); S is 224 or more, from 16 with the pooled head."""

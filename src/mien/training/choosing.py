@@ -22,7 +22,9 @@ Entries = Sequence[Mapping[str, Any]]
 """What the log says of the epochs of one stage."""
 
 
-def look(module: nn.Module, selection: Split, recipe: Recipe, epoch: int, processes: Processes) -> dict[str, float]:
+def look(
+    module: nn.Module, selection: Split, recipe: Recipe, epoch: int, processes: Processes, *, precision: str
+) -> dict[str, float]:
     """A look at the selection split: what the log says of it.
 
     Args:
@@ -31,6 +33,7 @@ def look(module: nn.Module, selection: Split, recipe: Recipe, epoch: int, proces
         recipe: of the stage.
         epoch: its number, from 0.
         processes: those that train together.
+        precision: of the computation.
 
     Raises:
         RunError: scores are infinite or no numbers.
@@ -38,7 +41,7 @@ def look(module: nn.Module, selection: Split, recipe: Recipe, epoch: int, proces
     scores = score(
         selection.images,
         recipe.input,
-        torch_logits(module, precision=recipe.precision, channels_last=recipe.channels_last),
+        torch_logits(module, precision=precision, channels_last=recipe.channels_last),
         processes=processes,
     )
     if not np.isfinite(scores).all():

@@ -37,6 +37,7 @@ from mien.training.depthwise import quickened
 from mien.training.distillation import Distilled
 from mien.training.optimisation import MovingAverage, learning_rate, make_criterion, make_optimizer
 from mien.training.parallel import Together, fabric_of
+from mien.training.precision import computed
 from mien.training.progress import Progress
 from mien.training.recording import RecordedStep
 from mien.training.run import Run
@@ -86,6 +87,7 @@ class Loop:
         idle = bool(systems.card(run.system).unused or run.recipe.stages)
         self.fabric = fabric_of(device, run.recipe.precision, self.processes, unused=idle)
         self.device = self.fabric.device
+        self.precision = computed(run.recipe.precision, self.device.type)
         if run.recipe.compile and self.device.type == "cpu" and not _has_compiler():
             raise RunError(
                 "the recipe compiles the network, which needs a C++ compiler on the CPU, and none was found; install "
@@ -106,7 +108,7 @@ class Loop:
         together = run.recipe.sync_batch_norm and self.processes.count > 1
         if together:
             module = synchronised(module, self.device)  # type: ignore[assignment]
-        if self.device.type == "cpu" and run.recipe.precision == "bf16":
+        if self.device.type == "cpu" and self.precision == "bf16":
             module = quickened(module)  # type: ignore[assignment]
         self.module: System = module.to(self.device)
         if run.recipe.channels_last:
@@ -242,7 +244,9 @@ class Loop:
         trained = time.perf_counter() - started
         figures = {}
         if choosing.is_due(self.recipe, epoch - self.first + 1):
-            figures = choosing.look(self._evaluated(), self.selection, self.recipe, epoch, self.processes)
+            figures = choosing.look(
+                self._evaluated(), self.selection, self.recipe, epoch, self.processes, precision=self.precision
+            )
         return {
             "epoch": epoch,
             **({"stage": self.recipe.name} if self.run.recipe.stages else {}),
@@ -369,7 +373,7 @@ class Loop:
             "weights_sha256": hash_weights(weights),
             "best_epoch": best,
             "selection_accuracy": self.log[best]["selection_accuracy"],
-            "environment": environment(self.device.type, self.recipe.precision, torch.get_num_threads()),
+            "environment": environment(self.device.type, self.precision, torch.get_num_threads()),
             "cost": {
                 "seconds": round(sum(entry["seconds"] for entry in self.log), 1),
                 "epochs": len(self.log),

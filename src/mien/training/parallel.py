@@ -21,6 +21,7 @@ from mien.evaluation.processes import Processes
 from mien.store.launch import processes_here
 from mien.systems.base import Criterion, System
 from mien.training.augmentation import Share
+from mien.training.precision import computed
 from mien.training.quiet import quietly
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def fabric_of(device: str, precision: str, processes: Processes | None = None, *
 
     Args:
         device: one of Fabric's accelerators.
-        precision: ``bf16`` or ``fp32``.
+        precision: of the recipe; what it is computed in, `computed` says.
         processes: those that train together; by default this one alone.
         unused: whether some parameters get no gradient.
 
@@ -62,7 +63,8 @@ def fabric_of(device: str, precision: str, processes: Processes | None = None, *
         options = {"devices": here, "num_nodes": processes.count // here, "strategy": strategy}
     with quietly("lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         try:
-            name = "bf16-mixed" if precision == "bf16" else "32-true"
+            kind = Fabric(accelerator=device, devices=1).device.type
+            name = "bf16-mixed" if computed(precision, kind) == "bf16" else "32-true"
             fabric = Fabric(accelerator=device, precision=name, **options)  # type: ignore[arg-type]
             if processes.count > 1:
                 fabric.launch()

@@ -43,9 +43,9 @@ class Recipe(Written):
         clip: largest norm of the gradient; 0 is off.
         early_stop: stop after this many epochs without a better selection accuracy; 0 is off.
         keep: ``best`` epoch by selection accuracy, or the ``last``.
-        precision: ``bf16`` (autocast) or ``fp32``. On a GPU of NVIDIA, steps of a training in ``fp32`` compute
-            convolutions as PyTorch does by default, in TF32 (factors of ten bits); looks at the selection split and
-            evaluations compute them in single precision.
+        precision: ``bf16`` (autocast; on a CPU without instructions for it computed in fp32) or ``fp32``. On a GPU of
+            NVIDIA, steps of a training in ``fp32`` compute convolutions as PyTorch does by default, in TF32 (factors of
+            ten bits); looks at the selection split and evaluations compute them in single precision.
         channels_last: memory layout; changes the speed, and results only by rounding.
         compile: ``torch.compile``; likewise.
         monitor: the figure of the selection split that drives plateau, early stop and the kept epoch: ``accuracy``,

@@ -1,0 +1,46 @@
+"""bf16 is computed where it is a gain; elsewhere fp32, and the run says so."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from mien.datasets import FaceSet
+from mien.training import precision
+from mien.training.parallel import fabric_of
+
+
+@pytest.mark.parametrize(("has", "computed"), [(True, "bf16"), (False, "fp32")])
+def test_bf16_on_a_cpu_depends_on_the_processor(monkeypatch: pytest.MonkeyPatch, has: bool, computed: str) -> None:
+    monkeypatch.setattr(precision, "has_bf16", lambda: has)
+    assert precision.computed("bf16", "cpu") == computed
+    assert precision.computed("bf16", "cuda") == "bf16"
+    assert precision.computed("fp32", "cpu") == precision.computed("fp32", "cuda") == "fp32"
+    with fabric_of("cpu", "bf16").autocast():
+        product = torch.zeros(2, 2) @ torch.zeros(2, 2)
+    assert product.dtype is (torch.bfloat16 if has else torch.float32)
+
+
+def test_a_cpu_without_bf16_trains_as_in_fp32(drawn: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_bf16", lambda: False)
+    steps = [tiny.run(drawn, tmp_path / name, f"precision={name}") for name in ("bf16", "fp32")]
+    assert steps[0].recipe.hash != steps[1].recipe.hash
+    assert [run.info["environment"]["precision"] for run in steps] == ["fp32", "fp32"]
+    assert steps[0].info["weights_sha256"] == steps[1].info["weights_sha256"]
+    monkeypatch.setattr(precision, "has_bf16", lambda: True)
+    half = tiny.run(drawn, tmp_path / "half", "precision=bf16")
+    assert half.info["environment"]["precision"] == "bf16"
+    assert half.info["weights_sha256"] != steps[0].info["weights_sha256"]
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
+def test_pytorch_still_tells_what_the_processor_has() -> None:
+    """Were the question renamed, every CPU would be taken for one without bf16."""
+    avx512 = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    assert torch.ops.mkldnn._is_mkldnn_bf16_supported() in (True, False)
+    if platform.machine() == "x86_64":
+        assert precision.has_bf16() == avx512
