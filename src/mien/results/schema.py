@@ -28,7 +28,17 @@ from mien.results.protocols import Answers
 from mien.results.provenance import UNKNOWN, source_state, training_words
 from mien.results.saving import saving
 from mien.results.scoring import SCORES, Calibrated, Scores, calibrate, derive
-from mien.results.validation import ARRAYS, SCHEMA, check_arrays, check_fields, check_opening, expected, storable
+from mien.results.validation import (
+    ARRAYS,
+    SCHEMA,
+    check_arrays,
+    check_fields,
+    check_opening,
+    expected,
+    storable,
+    with_known,
+    without_known,
+)
 from mien.store import write_text
 from mien.store.launch import rank
 
@@ -65,8 +75,9 @@ class Result:
         opening: hash of the ledger's line that opened the test split; None where it was not opened.
         submission: what an outsider said of their predictions; None for everything measured here.
         predictions_sha256: hash of the arrays.
-        arrays: the content of the npz: ``selection_rows`` int32 (n,), ``selection_scores`` float16 or float32
+        arrays: the predictions: ``selection_rows`` int32 (n,), ``selection_scores`` float16 or float32
             (n, classes), likewise ``test_…``; a protocol about own data adds ``…_labels``, ``…_groups``, ``…_fit``.
+            The npz holds all of them but rows that the protocol knows: those are its faces, in its order.
             Logits are recorded with the highest of each face at 0, which changes no probability, and the others below
             it as multiples of 1/32, or of the power of two that gives them five bits (of older results finer);
             of clusters the decided one is 1.
@@ -241,7 +252,7 @@ class Result:
         path = self.path(folder)
         with saving(path, ledger):
             if not path.exists():
-                write_arrays(path.with_suffix(".npz"), self.arrays)
+                write_arrays(path.with_suffix(".npz"), without_known(self.arrays, self.protocol))
                 write_text(path, _pretty(self.to_json()))
             if self.id not in ledger.recorded():
                 ledger.record(self.protocol, self.system, self.id)
@@ -271,6 +282,7 @@ class Result:
             raise ResultError(f"{path} is no result: it holds no JSON object")
         check_fields(content, str(path), has_id=True)
         arrays = read_arrays(path.with_suffix(".npz"), [f"{s}_{a}" for s in ("selection", "test") for a in ARRAYS])
+        arrays = with_known(arrays, content["protocol"])
         if hash_arrays(arrays) != content["predictions_sha256"]:
             raise ResultError(f"{path.with_suffix('.npz')} was changed: its predictions do not match the recorded hash")
         hashed = content_hash({key: value for key, value in content.items() if key != "id"})[:_ID_LENGTH]

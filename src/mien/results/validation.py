@@ -238,6 +238,22 @@ def check_arrays(content: Mapping[str, Any], arrays: Mapping[str, Array], where:
         raise ResultError(f"{where}: the scores on {protocol.selection_split} are missing; every result records them")
 
 
+def without_known(arrays: Mapping[str, Array], protocol: str) -> dict[str, Array]:
+    """What the npz holds: all but rows that the protocol knows, which take a tenth of it and say nothing."""
+    known = protocols.get(protocol).answers is not None
+    return {name: array for name, array in arrays.items() if not (known and name.endswith("_rows"))}
+
+
+def with_known(arrays: Mapping[str, Array], protocol: str) -> dict[str, Array]:
+    """The arrays of an npz and the rows that it leaves to the protocol; of older results it holds them itself."""
+    found, known = dict(arrays), protocols.get(protocol)
+    if known.answers is not None:
+        for side in ("selection", "test"):
+            if f"{side}_scores" in found and f"{side}_rows" not in found:
+                found[f"{side}_rows"] = expected(known, side, None).rows.astype(np.int32)
+    return found
+
+
 def _check_own(arrays: Mapping[str, Array], side: str, classes: int, where: str) -> None:
     faces = len(arrays[f"{side}_rows"])
     for name, dtype in (("labels", np.uint8), ("groups", np.int32), ("fit", np.bool_)):
