@@ -89,7 +89,9 @@ def room(others: int = 0) -> int:
 
 
 def pack(state: Path, out: Path) -> list[str]:
-    """One file of results, ledger and run descriptions; then the weights, cut into pieces, first come first.
+    """One file of results, ledger and run descriptions; then the weights, cut into pieces, small ones first.
+
+    So one large network does not take the room of twenty small ones, among them those that are to be shipped.
 
     Further files in ``out`` count against what comes back.
 
@@ -103,7 +105,7 @@ def pack(state: Path, out: Path) -> list[str]:
     sizes = sum(path.stat().st_size for path in (out / RESULTS, *others))
     left = min((PIECES - len(others)) * PIECE, ALL - sizes) - (1 << 16)
     chosen, without = [], []
-    for path in sorted((path for path in names if path.name == HALF), key=lambda path: path.stat().st_mtime):
+    for path in sorted((path for path in names if path.name == HALF), key=lambda path: (path.stat().st_size, path)):
         if path.stat().st_size + _HEADER < left:
             left -= path.stat().st_size + _HEADER
             chosen.append(path)
@@ -118,6 +120,16 @@ def pack(state: Path, out: Path) -> list[str]:
         piece = data[number * PIECE : (number + 1) * PIECE]
         part.write_bytes(piece) if piece else part.unlink(missing_ok=True)
     return without
+
+
+def save_rarely() -> None:
+    """From now on a training writes a checkpoint a minute, not one after each of its short epochs.
+
+    Four times the weights, and a wait for the disk, every few seconds cost more than a lost minute.
+    """
+    from mien.training import checkpoints
+
+    checkpoints.SAVE_RATE = 1
 
 
 def halve(folder: Path) -> Any:

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 import speedrun_records as records
 from estimate import FACES, PEAKS, estimate, peak_of
-from parcel import HALF, LEDGER, begin, halve, pack, room
+from parcel import HALF, LEDGER, begin, halve, pack, room, save_rarely
 from training_queue import known_commit, prepare, seconds
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--began", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
+        save_rarely()
         print(json.dumps(run_once(json.loads(options.child), options)), flush=True)
         return
     versions = wanted(options.table, options.open or options.versions)

@@ -7,12 +7,14 @@
     python benchmarks/training_queue.py --collect out                                     # at home: check and take over
 
 What is wanted stands in `training_queue.toml`, in that order. Each job is a process of its own. The first seed of an
-entry measures an epoch under the load of its neighbours and takes the longest of the lengths that fits the time left
-(or says that none does); its other seeds take the same one, since only runs of one recipe have a mean. A job trains
-with the one training loop, rounds the weights to half precision, and measures these weights. Small networks keep no
-accelerator busy alone, so several jobs run at once. After each job the results, the ledger and the logs are packed into
-one file, then the weights in pieces of 16 MiB, 64 MiB in all, so that a machine that goes away takes nothing with it.
-Where no checkout's history travels along, MIEN_COMMIT names the commit.
+entry measures an epoch and takes the longest of the lengths in which all seeds of the entry fit the time left, else the
+longest that fits alone, or says that none does; the other seeds take the same one, since only runs of one recipe have a
+mean. A job trains with the one training loop, rounds the weights to half precision, and measures these weights. Two
+jobs run at once: one computes while the other imports, tries convolutions and measures. (Kernels of several processes
+take turns on an accelerator; they do not run beside each other.) After each job the results, the ledger and the logs
+are packed into one file, then the weights, small ones first, in pieces of 16 MiB, 64 MiB in all, so that a machine that
+goes away takes nothing with it. Where no checkout's history travels along, MIEN_COMMIT names the commit. A trial on an
+accelerator needs `--steps 6` or more: the first steps of a training are not recorded.
 
 `--collect` takes what came back into `results/` and `runs/`. The ledger that came back must continue the one at home.
 A second call with the same `--out` goes on: what was measured is not trained again, and no opening is forgotten.
@@ -31,21 +33,26 @@ import subprocess
 import sys
 import time
 import tomllib
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from parcel import HALF, begin, collect, halve, pack, work_folder
+from parcel import HALF, begin, collect, halve, pack, save_rarely, work_folder
 
 HERE = Path(__file__).resolve().parent
 RESERVE = 12.0
 """Seconds kept for measuring and packing after a job's last epoch."""
+AT_ONCE = 2
+"""Jobs at once on an accelerator."""
 PATIENCE = 5.0
 """Seconds between asking a job to end and ending it."""
-MARGIN = 1.15
-"""By which an epoch may become slower than it was measured: what does not reach its end is lost."""
-PROBE_STEPS = 30
+MARGIN = {"cuda": float(AT_ONCE), "cpu": 1.15}
+"""By which an epoch may become slower than it was measured, as when a neighbour begins: what does not reach its end is
+lost, and time that is left over is the next job's."""
+PROBE_STEPS = {"cuda": 225, "cpu": 30}
+"""Of the epoch that is measured: a few milliseconds of an accelerator say nothing beside a neighbour."""
 UNRECORDABLE = 3
 """Exit status of a job whose step no graph can hold: all seeds of its entry are trained without one."""
 MEASURED = "measured: "
@@ -65,6 +72,7 @@ class Job:
         views: under which the finished run is measured; none: selection only, and the test split stays sealed.
         weights: bring the weights back.
         entry: number of its entry in the table, which all its seeds have in common.
+        seeds: how many these are.
     """
 
     system: str
@@ -75,11 +83,12 @@ class Job:
     views: tuple[str, ...] = ("one",)
     weights: bool = True
     entry: int = 0
+    seeds: int = 1
 
     @classmethod
-    def of(cls, told: Mapping[str, Any], *, seed: int, entry: int) -> Job:
+    def of(cls, told: Mapping[str, Any], *, seed: int, entry: int, seeds: int) -> Job:
         """As the table or the parent tells it, in TOML or JSON; what else stands there is an error."""
-        known = {field.name for field in fields(cls)} - {"seed", "entry"}
+        known = {field.name for field in fields(cls)} - {"seed", "entry", "seeds"}
         if unknown := sorted(told.keys() - known):
             raise TypeError(f"a job has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
         return cls(
@@ -91,6 +100,7 @@ class Job:
             views=tuple(told.get("views", cls.views)),
             weights=told.get("weights", cls.weights),
             entry=entry,
+            seeds=seeds,
         )
 
     @property
@@ -109,7 +119,7 @@ def main() -> None:
     parser.add_argument("--budget", type=seconds, default=540.0, help="for example 540s or 9m")
     parser.add_argument("--systems", default="", help="comma-separated; only these, in the order of the table")
     parser.add_argument("--jobs", type=Path, default=HERE / "training_queue.toml")
-    parser.add_argument("--parallel", type=int, default=0, help="jobs at once; by default 6 on CUDA and 1 elsewhere")
+    parser.add_argument("--parallel", type=int, default=0, help="jobs at once; by default 2 on CUDA, else 1")
     parser.add_argument("--steps", type=int, default=0, help="a trial: so many steps of every job, nothing recorded")
     parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="the ledger to continue")
     parser.add_argument("--plan", action="store_true", help="print estimates of all jobs and train nothing")
@@ -128,8 +138,9 @@ def main() -> None:
         parser.error("give --out FOLDER")
     if options.worker:
         told = json.loads(options.worker)
-        seed, entry = told.pop("seed"), told.pop("entry")
-        work(Job.of(told, seed=seed, entry=entry), options)
+        own = {name: told.pop(name) for name in ("seed", "entry", "seeds")}
+        save_rarely()
+        work(Job.of(told, **own), options)
         return
     sys.exit(supervise(options))
 
@@ -150,7 +161,7 @@ def wanted(path: Path, systems: str) -> list[Job]:
     for number, entry in enumerate(table["job"]):
         seeds = entry.pop("seeds", [0])
         told = {**entry, "set": [*every, *entry.get("set", ())]}
-        jobs += [Job.of(told, seed=seed, entry=number) for seed in seeds]
+        jobs += [Job.of(told, seed=seed, entry=number, seeds=len(seeds)) for seed in seeds]
     if unknown := sorted(set(only) - {job.system for job in jobs}):
         sys.exit(f"the table has no job for {', '.join(unknown)}")
     return [job for job in jobs if not only or job.system in only]
@@ -199,7 +210,7 @@ def supervise(options: argparse.Namespace) -> int:
         jobs = list(first.values())
     jobs = [job for job in jobs if not measured(job, state)]
     cuda = device() == "cuda"
-    parallel = options.parallel or (6 if cuda else 1)
+    parallel = options.parallel or (AT_ONCE if cuda else 1)
     prepare(options.data)
     if not options.steps and not known_commit():
         print("no commit is known here, and results will say so: set MIEN_COMMIT", file=sys.stderr)
@@ -219,6 +230,8 @@ def supervise(options: argparse.Namespace) -> int:
             failed += process.returncode not in (0, UNRECORDABLE)
             line = status(job, state).read_text() if status(job, state).exists() else "failed"
             print(f"{time.time() - began:6.1f} s  {job.name}: {line}", flush=True)
+            if process.returncode:
+                print(last_words(log_of(job, out)), flush=True)
             if process.returncode == UNRECORDABLE:
                 jobs = [job for job in unrecorded(job, jobs) if not measured(job, state)]
             pack(state, out)
@@ -290,8 +303,18 @@ def start(job: Job, options: argparse.Namespace, deadline: float) -> subprocess.
     command += ["--out", str(options.out), "--deadline", str(deadline), "--steps", str(options.steps)]
     environment = {"OMP_NUM_THREADS": "2", "TORCHINDUCTOR_COMPILE_THREADS": "2", **os.environ}
     # A resumed job says more beneath what it said before.
-    log = (work_folder(options.out) / f"{slug(job)}.log").open("ab")
+    log = log_of(job, options.out).open("ab")
     return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+
+
+def log_of(job: Job, out: Path) -> Path:
+    """Where a job's process prints."""
+    return work_folder(out) / f"{slug(job)}.log"
+
+
+def last_words(log: Path, lines: int = 12) -> str:
+    """The end of a log: a machine that is there for minutes is gone before anybody opens the file."""
+    return "\n".join(f"    {line}" for line in log.read_text(errors="replace").splitlines()[-lines:])
 
 
 def slug(job: Job) -> str:
@@ -316,7 +339,8 @@ def work(job: Job, options: argparse.Namespace) -> None:
     where = device()
     if where == "cpu" and options.steps:
         base = base.with_(compile=False, batch_size=min(base.batch_size, 16))
-    train_split = data.train.subset(range(options.steps * base.batch_size)) if options.steps else data.train
+    some = range(min(len(data.train), options.steps * base.batch_size))
+    train_split = data.train.subset(some) if options.steps else data.train
 
     def left() -> float:
         return float(options.deadline) - time.time() - RESERVE
@@ -331,14 +355,11 @@ def work(job: Job, options: argparse.Namespace) -> None:
         epochs, known = 1, length(job, state)
         if not options.steps and not known.exists():
             per_epoch = probe(job, base, data, state, where)
-            fitting = [count for count in job.epochs if count * per_epoch * MARGIN < left()]
-            if not fitting:
-                said.write_text(f"left out: {per_epoch:.2f} s per epoch, {left():.0f} s left")
-                return
-            write_text(known, f"{fitting[0]} {per_epoch}")
+            # Where none fits the shortest is noted, too: no other seed has to find that out.
+            write_text(known, f"{longest(job, per_epoch * MARGIN[where], left())} {per_epoch}")
         if not options.steps:
             epochs, per_epoch = int((noted := known.read_text().split())[0]), float(noted[1])
-            if epochs * per_epoch * MARGIN > left():
+            if epochs * per_epoch * MARGIN[where] > left():
                 said.write_text(f"left out: {epochs} epochs of {per_epoch:.2f} s, {left():.0f} s left")
                 return
         recipe = base.with_(epochs=epochs)
@@ -350,26 +371,38 @@ def work(job: Job, options: argparse.Namespace) -> None:
         said.write_text("unfinished: the time ran out")
         return
     except RecordingError as error:
+        traceback.print_exc()  # what PyTorch says of a broken record stands in what caused the error
         said.write_text(str(error))
         sys.exit(UNRECORDABLE)
     run = halve(run.folder)
+    if not job.weights:
+        (run.folder / HALF).unlink()
+    if options.steps and options.data != "drawn":  # no protocol measures what learnt from a part of Training
+        write_text(said, f"{MEASURED}{options.steps} steps, nothing else")
+        return
     selection = mien.evaluate(run, data.selection, views="one", results=state / "results", device=where)
     words = [f"{epochs} epochs, {selection}"]
-    # A trial of a few steps has no business on faces that others are measured by.
-    for view in job.views if not options.steps or options.data == "drawn" else ():
+    for view in job.views:
         result = mien.evaluate(run, data.test, views=view, results=state / "results", device=where)
         result.save(state / "results")
         words.append(f"{view}: {result}")
-    if not job.weights:
-        (run.folder / HALF).unlink()
     write_text(said, MEASURED + " · ".join(words))
+
+
+def longest(job: Job, per_epoch: float, left: float) -> int:
+    """The longest length in which all seeds fit, else one of them; where none does the shortest."""
+    for seeds in (job.seeds, 1):
+        for epochs in job.epochs:
+            if epochs * per_epoch * seeds < left:
+                return epochs
+    return job.epochs[-1]
 
 
 def load(data: str, steps: int) -> Any:
     import mien
 
     if data == "drawn":
-        return mien.load_dataset("drawn", count=400 if steps else 4000, seed=0)
+        return mien.load_dataset("drawn", count=400 if steps in (1, 2) else 4000, seed=0)
     return mien.load_dataset("fer2013", None if data == "fer2013" else data)
 
 
@@ -379,7 +412,7 @@ def probe(job: Job, recipe: Any, data: Any, state: Path, where: str) -> float:
 
     import mien
 
-    some = data.train.subset(range(min(len(data.train), PROBE_STEPS * recipe.batch_size)))
+    some = data.train.subset(range(min(len(data.train), PROBE_STEPS[where] * recipe.batch_size)))
     steps = math.ceil(len(some) / recipe.batch_size)
     folder = state / "runs" / ".probe" / slug(job)
     short = recipe.with_(epochs=2, early_stop=0, keep="last", evaluate_every=1)

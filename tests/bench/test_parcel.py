@@ -150,6 +150,19 @@ def test_what_comes_back_stays_below_the_limit(
     assert max(file.stat().st_size for file in files) <= 100_000
 
 
+def test_small_networks_find_room_before_a_large_one_that_was_finished_first(
+    parcel: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parcel, "PIECE", 100_000)
+    monkeypatch.setattr(parcel, "ALL", 350_000)
+    state, out = tmp_path / "state", tmp_path / "out"
+    out.mkdir()
+    for name, size in (("large", 250_000), ("one", 20_000), ("two", 20_000)):
+        (state / "runs" / name).mkdir(parents=True)
+        (state / "runs" / name / "weights.half.safetensors").write_bytes(bytes(size))
+    assert parcel.pack(state, out) == ["large"]
+
+
 def test_rounding_spares_vectors(parcel: ModuleType, tmp_path: Path) -> None:
     import torch
 

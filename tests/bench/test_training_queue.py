@@ -55,6 +55,40 @@ def test_the_first_seed_of_an_entry_finds_the_length_of_all(queue: ModuleType, t
     assert queue.startable(jobs[1:], [first], tmp_path) is jobs[1]
 
 
+@pytest.mark.parametrize(
+    ("left", "epochs"),
+    [(3 * 200 + 1.0, 200), (3 * 60 + 1.0, 60), (3 * 60 - 1.0, 120), (61.0, 60), (59.0, 60)],
+)
+def test_a_length_leaves_time_for_the_other_seeds(queue: ModuleType, left: float, epochs: int) -> None:
+    """Three seeds have a mean; one long training has none, and is taken only where three short ones do not fit."""
+    job = queue.Job.of({"system": "compact", "epochs": [200, 120, 60]}, seed=0, entry=0, seeds=3)
+    assert queue.longest(job, 1.0, left) == epochs
+
+
+def test_the_end_of_a_log_is_told(queue: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("".join(f"{number}\n" for number in range(30)))
+    assert [line.strip() for line in queue.last_words(tmp_path / "log", 3).splitlines()] == ["27", "28", "29"]
+
+
+def test_a_trial_on_a_part_of_fer2013_measures_nothing(
+    queue: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mien
+
+    data = mien.load_dataset("drawn", count=140, seed=0)
+    monkeypatch.setattr(queue, "load", lambda *_: data)
+    monkeypatch.setattr(queue, "device", lambda: "cpu")
+    job = queue.Job.of(
+        {"system": "compact", "epochs": [1], "set": ["system.widths=[4, 8]", "system.depths=[1, 1]"], "weights": False},
+        seed=0, entry=0, seeds=1,
+    )  # fmt: skip
+    for name, words in (("fer2013", "2 steps, nothing else"), ("drawn", "1 epochs, selection")):
+        options = Namespace(out=tmp_path / name / "out", data=name, steps=2, deadline=time.time() + 600)
+        queue.work_folder(options.out).mkdir(parents=True)
+        queue.work(job, options)
+        assert queue.status(job, queue.work_folder(options.out)).read_text().startswith(queue.MEASURED + words)
+
+
 def test_the_plan_has_a_line_per_job(queue: ModuleType) -> None:
     jobs = queue.wanted(ROOT / "benchmarks" / "training_queue.toml", "compact")
     told = queue.plan(jobs, 0.0, 540.0)

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from mien.errors import MienError, ResultError
-from mien.results import Ledger, Result, load_all, tables, verify
+from mien.results import Ledger, Result, load_all, provenance, tables, verify
 from mien.results.canonical import content_hash
 from mien.results.provenance import (
     TRAININGS,
@@ -119,3 +119,15 @@ def test_records_of_benchmarks_say_theirs():
     assert source_stamp() == dict(zip(("commit", "dirty"), source_state(), strict=True))
     assert trained_with({"commit": "a", "dirty": True, "seed": 3}) == {"commit": "a", "dirty": True}
     assert source_words({"commit": None, "dirty": None}) == "source not recorded"
+
+
+@pytest.mark.parametrize("checkout", [True, False])
+def test_where_git_says_nothing_the_commit_can_be_named(monkeypatch, checkout):
+    """A checkout whose owner is another user is one that git refuses to look at."""
+    monkeypatch.setattr(provenance, "_git", lambda *_: None)
+    if not checkout:
+        monkeypatch.setattr(provenance, "__file__", "/nowhere/mien/results/provenance.py")
+    monkeypatch.setenv("MIEN_COMMIT", "abc123")
+    assert source_state.__wrapped__() == ("abc123", None)
+    monkeypatch.delenv("MIEN_COMMIT")
+    assert source_state.__wrapped__() == (None, None)

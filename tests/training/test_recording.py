@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -145,3 +147,26 @@ def test_amounts_as_numbers_and_as_tensors_mix_alike() -> None:
             strict=True,
         ):
             torch.testing.assert_close(one, other)
+
+
+def test_nothing_is_collected_while_a_step_is_recorded() -> None:
+    """A graph that is freed meanwhile breaks the record, and a training that was measured before lies in a cycle."""
+
+    class Cycle:
+        def __init__(self) -> None:
+            self.own = self
+
+    freed = []
+    weakref.finalize(Cycle(), freed.append, "before")
+    assert gc.isenabled()
+    with recording._uncollected():
+        assert freed == ["before"]
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with recording._uncollected():
+            pass
+        assert not gc.isenabled(), "whoever switched it off finds it off"
+    finally:
+        gc.enable()

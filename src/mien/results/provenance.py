@@ -22,9 +22,9 @@ def source_state() -> tuple[str | None, bool | None]:
     """The commit of the checkout this package runs from, and whether its source differs from that commit.
 
     Returns:
-        ``(None, None)`` for an installed package, or where git is not there. Whoever sends a checkout without its
-        history to another machine can name the commit in the environment variable ``MIEN_COMMIT``; whether the source
-        differs from it stays unknown (None).
+        ``(None, None)`` for an installed package, or where git is not there or refuses. Whoever sends a checkout
+        without its history to another machine can name the commit in the environment variable ``MIEN_COMMIT``; whether
+        the source differs from it stays unknown (None).
     """
     root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists() or not (root / "src" / "mien").is_dir():
@@ -32,7 +32,7 @@ def source_state() -> tuple[str | None, bool | None]:
     commit = _git(root, "rev-parse", "HEAD")
     changed = _git(root, "status", "--porcelain", "--", "src", "pyproject.toml")
     if commit is None or changed is None:
-        return None, None
+        return os.environ.get("MIEN_COMMIT") or None, None
     return commit, bool(changed)
 
 

@@ -6,6 +6,7 @@ asks for the recipe's loss; the loop, its checkpoints and its schedules know not
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -200,4 +201,10 @@ def _mean(logits: Any) -> Tensor:
 
 
 def _column(values: Sequence[float], like: Tensor) -> Tensor:
-    return torch.tensor(values, device=like.device, dtype=like.dtype)[None, :, None, None]
+    return _constant(tuple(values), like.device, like.dtype)[None, :, None, None]
+
+
+@functools.lru_cache(64)
+def _constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Once per device: to copy numbers there waits for it, and a step that is recorded must not."""
+    return torch.tensor(values, device=device, dtype=dtype)

@@ -8,6 +8,7 @@ written into tensors that the graph reads; random numbers go on from replay to r
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -125,9 +126,22 @@ class _Recorder:
         """What runs it again, and where its loss then stands; it is not run meanwhile."""
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self.generator)
-        with _fastest(), torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+        with _uncollected(), _fastest(), torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
             loss = work()
         return graph.replay, loss
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's cyclic collector: an older graph that it frees meanwhile would break the record."""
+    gc.collect()
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 @contextlib.contextmanager
