@@ -114,7 +114,10 @@ def main() -> int:
     from mien.evaluation.environment import environment
     from mien.results.provenance import source_stamp
     from mien.store import write_text
+    from mien.training.precision import has_bf16
 
+    if given.record and not has_bf16():
+        parser.error("this processor has no fast bf16, so the row bf16 would be of fp32; record elsewhere")
     torch.set_num_threads(1)
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:

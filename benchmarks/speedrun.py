@@ -313,7 +313,7 @@ def run_once(version: dict[str, Any], options: argparse.Namespace) -> dict[str, 
     faces = len(train)
     parts = parts_of(options.began, marks, finished, run.log, faces)
     flops = work_of(recipe, faces, _epochs(run.log, recipe))
-    where = environment("cuda" if device.startswith("cuda") else "cpu", recipe.precision)
+    where = environment("cuda" if device.startswith("cuda") else "cpu", run.info["environment"]["precision"])
     peak = options.peak or peak_of(where["device"])
     record = {
         "version": version["name"],

@@ -1,7 +1,7 @@
 """A training queue for an accelerator that is there for minutes: what fits the time, most wanted first.
 
     python benchmarks/training_queue.py --data fer2013.npz --out out --budget 540s
-    python benchmarks/training_queue.py --data fer2013.npz --out out --budget 540s --systems compact,vggnet --parallel 6
+    python benchmarks/training_queue.py --data fer2013.npz --out out --budget 540s --systems compact,vggnet
     python benchmarks/training_queue.py --data drawn --out out --budget 300s --steps 2    # tries everything, on a CPU
     python benchmarks/training_queue.py --plan                                  # what it would take, estimated
     python benchmarks/training_queue.py --collect out                                     # at home: check and take over
@@ -13,8 +13,8 @@ mean. A job trains with the one training loop, rounds the weights to half precis
 jobs run at once: one computes while the other imports, tries convolutions and measures. (Kernels of several processes
 take turns on an accelerator; they do not run beside each other.) After each job the results, the ledger and the logs
 are packed into one file, then the weights, small ones first, in pieces of 16 MiB, 64 MiB in all, so that a machine that
-goes away takes nothing with it. Where no checkout's history travels along, MIEN_COMMIT names the commit. A trial on an
-accelerator needs `--steps 6` or more: the first steps of a training are not recorded.
+goes away takes nothing with it. Where no checkout's history travels along, MIEN_COMMIT names the commit. A trial of
+recorded steps needs more of them than `RecordedStep.WARM_UP`.
 
 `--collect` takes what came back into `results/` and `runs/`. The ledger that came back must continue the one at home.
 A second call with the same `--out` goes on: what was measured is not trained again, and no opening is forgotten.
@@ -33,7 +33,6 @@ import subprocess
 import sys
 import time
 import tomllib
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -48,13 +47,15 @@ AT_ONCE = 2
 """Jobs at once on an accelerator."""
 PATIENCE = 5.0
 """Seconds between asking a job to end and ending it."""
-MARGIN = {"cuda": float(AT_ONCE), "cpu": 1.15}
-"""By which an epoch may become slower than it was measured, as when a neighbour begins: what does not reach its end is
-lost, and time that is left over is the next job's."""
+MARGIN = 1.15
+"""By which an epoch may become slower than it was measured, times the jobs at once, since it may have been measured
+alone: what does not reach its end is lost, and time that is left over is the next job's."""
 PROBE_STEPS = {"cuda": 225, "cpu": 30}
 """Of the epoch that is measured: a few milliseconds of an accelerator say nothing beside a neighbour."""
 UNRECORDABLE = 3
 """Exit status of a job whose step no graph can hold: all seeds of its entry are trained without one."""
+LEFT_OUT = "left out: "
+"""Begins the status of a job that had no time."""
 MEASURED = "measured: "
 """Begins the status of a job that needs no second call."""
 
@@ -106,10 +107,6 @@ class Job:
     @property
     def name(self) -> str:
         return f"{self.system}-{self.recipe}-s{self.seed}" + "".join(f"-{s}" for s in self.set)
-
-
-class OutOfTimeError(Exception):
-    """The budget ended before the training did; the run can be resumed."""
 
 
 def main() -> None:
@@ -208,9 +205,10 @@ def supervise(options: argparse.Namespace) -> int:
         for job in jobs:
             first.setdefault(job.system, job)
         jobs = list(first.values())
+    forget_lengths(jobs, state)
     jobs = [job for job in jobs if not measured(job, state)]
     cuda = device() == "cuda"
-    parallel = options.parallel or (AT_ONCE if cuda else 1)
+    options.parallel = parallel = options.parallel or (AT_ONCE if cuda else 1)
     prepare(options.data)
     if not options.steps and not known_commit():
         print("no commit is known here, and results will say so: set MIEN_COMMIT", file=sys.stderr)
@@ -268,6 +266,18 @@ def length(job: Job, state: Path) -> Path:
     return state / f"{slug(replace(job, seed=0))}.epochs"
 
 
+def forget_lengths(jobs: list[Job], state: Path) -> None:
+    """A length that no seed of an entry has begun with is chosen anew: the call before had less time left."""
+    begun = {
+        job.entry
+        for job in jobs
+        if status(job, state).exists() and not status(job, state).read_text().startswith(LEFT_OUT)
+    }
+    for job in jobs:
+        if job.entry not in begun:
+            length(job, state).unlink(missing_ok=True)
+
+
 def status(job: Job, state: Path) -> Path:
     """Where a job says what became of it."""
     return state / f"{slug(job)}.status"
@@ -301,6 +311,7 @@ def prepare(data: str) -> None:
 def start(job: Job, options: argparse.Namespace, deadline: float) -> subprocess.Popen[bytes]:
     command = [sys.executable, __file__, "--worker", json.dumps(vars(job)), "--data", options.data]
     command += ["--out", str(options.out), "--deadline", str(deadline), "--steps", str(options.steps)]
+    command += ["--parallel", str(options.parallel)]
     environment = {"OMP_NUM_THREADS": "2", "TORCHINDUCTOR_COMPILE_THREADS": "2", **os.environ}
     # A resumed job says more beneath what it said before.
     log = log_of(job, options.out).open("ab")
@@ -342,36 +353,38 @@ def work(job: Job, options: argparse.Namespace) -> None:
     some = range(min(len(data.train), options.steps * base.batch_size))
     train_split = data.train.subset(some) if options.steps else data.train
 
+    margin = MARGIN * options.parallel
+
     def left() -> float:
         return float(options.deadline) - time.time() - RESERVE
 
     def progress(now: Any) -> None:
         if left() < 0:
-            raise OutOfTimeError
+            raise KeyboardInterrupt  # as Ctrl-C: the training saves its very step
         if now.entry:
             print(json.dumps(now.entry), flush=True)
 
     try:
         epochs, known = 1, length(job, state)
         if not options.steps and not known.exists():
-            per_epoch = probe(job, base, data, state, where)
-            # Where none fits the shortest is noted, too: no other seed has to find that out.
-            write_text(known, f"{longest(job, per_epoch * MARGIN[where], left())} {per_epoch}")
+            per_epoch = probe(job, base, data, state, where, progress)
+            # Where none fits the shortest is noted, too: no other seed of this call has to find that out.
+            write_text(known, f"{longest(job, per_epoch * margin, left())} {per_epoch}")
         if not options.steps:
             epochs, per_epoch = int((noted := known.read_text().split())[0]), float(noted[1])
-            if epochs * per_epoch * MARGIN[where] > left():
-                said.write_text(f"left out: {epochs} epochs of {per_epoch:.2f} s, {left():.0f} s left")
+            if epochs * per_epoch * margin > left():
+                said.write_text(f"{LEFT_OUT}{epochs} epochs of {per_epoch:.2f} s, {left():.0f} s left")
                 return
         recipe = base.with_(epochs=epochs)
         run = mien.train(
             job.system, train_split, data.selection, recipe=recipe, seed=job.seed, out=state / "runs",
             device=where, on_progress=progress, resume=True,
         )  # fmt: skip
-    except OutOfTimeError:
+    except KeyboardInterrupt:
         said.write_text("unfinished: the time ran out")
         return
     except RecordingError as error:
-        traceback.print_exc()  # what PyTorch says of a broken record stands in what caused the error
+        print(*causes(error), sep="\n", flush=True)
         said.write_text(str(error))
         sys.exit(UNRECORDABLE)
     run = halve(run.folder)
@@ -389,6 +402,15 @@ def work(job: Job, options: argparse.Namespace) -> None:
     write_text(said, MEASURED + " · ".join(words))
 
 
+def causes(error: BaseException | None) -> list[str]:
+    """An error and what lies behind it, a line each: a broken record says why in the innermost."""
+    lines = []
+    while error is not None:
+        lines.append(f"{type(error).__name__}: {error}".splitlines()[0])
+        error = error.__cause__ or error.__context__
+    return lines
+
+
 def longest(job: Job, per_epoch: float, left: float) -> int:
     """The longest length in which all seeds fit, else one of them; where none does the shortest."""
     for seeds in (job.seeds, 1):
@@ -402,11 +424,11 @@ def load(data: str, steps: int) -> Any:
     import mien
 
     if data == "drawn":
-        return mien.load_dataset("drawn", count=400 if steps in (1, 2) else 4000, seed=0)
+        return mien.load_dataset("drawn", count=max(400, 200 * steps) if steps else 4000, seed=0)
     return mien.load_dataset("fer2013", None if data == "fer2013" else data)
 
 
-def probe(job: Job, recipe: Any, data: Any, state: Path, where: str) -> float:
+def probe(job: Job, recipe: Any, data: Any, state: Path, where: str, progress: Any) -> float:
     """Seconds of a whole epoch, beside the neighbours that run now: the second of two short ones."""
     import math
 
@@ -416,7 +438,8 @@ def probe(job: Job, recipe: Any, data: Any, state: Path, where: str) -> float:
     steps = math.ceil(len(some) / recipe.batch_size)
     folder = state / "runs" / ".probe" / slug(job)
     short = recipe.with_(epochs=2, early_stop=0, keep="last", evaluate_every=1)
-    run = mien.train(job.system, some, data.selection, recipe=short, seed=0, out=folder, device=where)
+    given = {"recipe": short, "seed": 0, "out": folder, "device": where, "on_progress": progress}
+    run = mien.train(job.system, some, data.selection, **given)
     entry = run.log[-1]
     trained = len(some) / entry["faces_per_second"]
     shutil.rmtree(folder, ignore_errors=True)

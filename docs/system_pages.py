@@ -64,7 +64,8 @@ def speeds(record: Mapping[str, Any]) -> Iterator[str]:
     recipe = record["recipe"]
     yield f"Measured on {record['date']} with `python benchmarks/systems.py --record` on {where}"
     yield f"({record['threads']} threads): batches of {record['batch']} faces, each system in the architecture, at the"
-    yield f"input and in the precision of its recipe `{recipe}`, in a process of its own, without"
+    computed = " and ".join(sorted({row["precision"] for row in rows.values() if "precision" in row}))
+    yield f"input of its recipe `{recipe}`, computed in {computed}, in a process of its own, without"
     yield f"`torch.compile`. In brackets: how many times the time of `{record['reference']}` in the same run. Peak"
     yield "memory is that of the process while it trains. What bounds a step: the share it reaches of the speed of one"
     yield "large matrix product on the same machine, the stages that take its time, and the kinds of operation."

@@ -65,6 +65,29 @@ def test_a_length_leaves_time_for_the_other_seeds(queue: ModuleType, left: float
     assert queue.longest(job, 1.0, left) == epochs
 
 
+def test_a_length_that_nobody_began_with_is_chosen_anew(queue: ModuleType, tmp_path: Path) -> None:
+    """An entry that a call reached in its last minute must not stay at its shortest length."""
+    jobs = queue.wanted(ROOT / "benchmarks" / "training_queue.toml", "compact,vggnet")
+    late, begun = jobs[0], next(job for job in jobs if job.system == "vggnet")
+    for job, said in ((late, queue.LEFT_OUT + "120 epochs"), (begun, "unfinished: the time ran out")):
+        queue.status(job, tmp_path).write_text(said)
+        queue.length(job, tmp_path).write_text("60 0.5")
+    queue.forget_lengths(jobs, tmp_path)
+    assert not queue.length(late, tmp_path).exists()
+    assert queue.length(begun, tmp_path).exists()
+
+
+def test_what_broke_a_record_is_told(queue: ModuleType) -> None:
+    said = TypeError("cannot be recorded")
+    said.__cause__ = RuntimeError("an earlier error during capture")
+    said.__cause__.__context__ = ValueError("the generator is not registered\nsecond line")
+    assert queue.causes(said) == [
+        "TypeError: cannot be recorded",
+        "RuntimeError: an earlier error during capture",
+        "ValueError: the generator is not registered",
+    ]
+
+
 def test_the_end_of_a_log_is_told(queue: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "log").write_text("".join(f"{number}\n" for number in range(30)))
     assert [line.strip() for line in queue.last_words(tmp_path / "log", 3).splitlines()] == ["27", "28", "29"]
@@ -83,7 +106,7 @@ def test_a_trial_on_a_part_of_fer2013_measures_nothing(
         seed=0, entry=0, seeds=1,
     )  # fmt: skip
     for name, words in (("fer2013", "2 steps, nothing else"), ("drawn", "1 epochs, selection")):
-        options = Namespace(out=tmp_path / name / "out", data=name, steps=2, deadline=time.time() + 600)
+        options = Namespace(out=tmp_path / name / "out", data=name, steps=2, parallel=1, deadline=time.time() + 600)
         queue.work_folder(options.out).mkdir(parents=True)
         queue.work(job, options)
         assert queue.status(job, queue.work_folder(options.out)).read_text().startswith(queue.MEASURED + words)
@@ -121,7 +144,7 @@ def test_only_the_error_of_recording_asks_for_a_training_without(
         raise getattr(errors, error)("words that nobody reads: cannot be recorded")
 
     monkeypatch.setattr(mien, "train", train)
-    options = Namespace(out=tmp_path / "out", data="drawn", steps=1, deadline=time.time() + 600)
+    options = Namespace(out=tmp_path / "out", data="drawn", steps=1, parallel=1, deadline=time.time() + 600)
     job = queue.wanted(ROOT / "benchmarks" / "training_queue.toml", "compact")[0]
     queue.work_folder(options.out).mkdir()
     with pytest.raises(SystemExit if status else errors.RunError) as told:

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from mien.errors import InputError
-from mien.results import verify
+from mien.results import Result, verify
+from mien.results.arrays import write_arrays
 from mien.results.growth import grown
+from mien.results.validation import without_known
 from mien.results.verification import paths
 from mien.results.withdrawal import withdraw
 
@@ -69,6 +71,20 @@ def test_a_changed_file_is_found(folder: Path) -> None:
     path.write_text(path.read_text() + "\n")
     names = {name for name, message in grown(folder, "HEAD") if "never changes" in message}
     assert names == {path.relative_to(folder).with_suffix(suffix).as_posix() for suffix in (".json", ".npz")}
+
+
+def test_predictions_may_be_packed_anew_but_not_changed(folder: Path) -> None:
+    """Results recorded before decision 0012 hold their rows; without them they are the same results."""
+    path = next(iter(paths(folder)))
+    npz, whole = path.with_suffix(".npz"), Result.load(path).arrays
+    write_arrays(npz, whole)
+    git(folder, "commit", "-q", "-a", "-m", "with rows")
+    write_arrays(npz, without_known(whole, "fer2013/private@1"))
+    assert "M" in subprocess.run(["git", "-C", str(folder), "status", "--short"], capture_output=True, text=True).stdout
+    assert grown(folder, "HEAD") == []
+    changed = {**whole, "test_scores": whole["test_scores"][::-1]}
+    write_arrays(npz, without_known(changed, "fer2013/private@1"))
+    assert [name for name, _ in grown(folder, "HEAD")] == [str(npz.relative_to(folder))]
 
 
 def test_a_withdrawal_is_in_the_open(folder: Path) -> None:

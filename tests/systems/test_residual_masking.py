@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mien import systems
-from mien.errors import InputError, RecipeError
+from mien.errors import InputError
 from mien.training.optimisation import make_optimizer
 from mien.training.recipe import Recipe
 
@@ -31,22 +31,6 @@ def test_each_stage_is_weighed_by_one_plus_its_mask() -> None:
     for index in (0, 1, 2):
         assert torch.equal(seen[f"{index}"], seen[f"into {index + 1}"])
     assert torch.equal(features, seen["3"].mean((2, 3)))
-
-
-def test_the_plain_stage_leaves_the_masks_out() -> None:
-    module = tiny()
-    images = torch.randn(2, 3, 32, 32)
-    with torch.no_grad():
-        masked = module(images)
-        module.begin_stage("plain")
-        plain = module.embed(images)
-        assert torch.equal(plain, module.trunk.forward_features(images).mean((2, 3)))
-        module(torch.zeros(1, 3, 40, 40))  # only masks need sides that can be halved
-        module.begin_stage("masks")
-        assert torch.equal(module(images), masked)
-        assert not torch.allclose(module.embed(images), plain, rtol=1e-2)
-    with pytest.raises(RecipeError, match="residual-masking-network is trained in the stages plain and masks, not 'a'"):
-        module.begin_stage("a")
 
 
 def test_the_stem_keeps_the_weights() -> None:

@@ -21,7 +21,7 @@ from mien.datasets import FaceSet, Split, load_dataset
 from mien.errors import InputError, RecipeError, RunError, SealedSplitError
 from mien.labels import LabelSet
 from mien.results import Ledger
-from mien.training import Progress, Run, choosing, loop, train, variants
+from mien.training import Progress, Run, choosing, loop, precision, train, variants
 
 
 @pytest.fixture(scope="module")
@@ -321,7 +321,8 @@ def test_larger_faces_are_reduced_as_evaluation_reduces_them(drawn: FaceSet, tmp
     assert len(hashes) == 1
 
 
-def test_bf16_and_five_crops_run(drawn: FaceSet, tmp_path: Path) -> None:
+def test_bf16_and_five_crops_run(drawn: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_bf16", lambda: True)  # slow where that is untrue, and computed all the same
     changes = ("epochs=1", "precision=bf16", "augment.crops=five", "input.resize=56", "loss.name=focal")
     assert tiny.run(drawn, tmp_path, *changes).finished
 

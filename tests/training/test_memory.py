@@ -15,6 +15,7 @@ from mien import systems
 from mien.datasets import FaceSet
 from mien.errors import RecipeError
 from mien.systems.base import System, count_layers
+from mien.training import precision
 from mien.training.activations import Recomputed, segments
 
 
@@ -194,7 +195,10 @@ def test_a_training_ends_with_equal_weights(drawn: FaceSet, tmp_path: Path) -> N
 
 @pytest.mark.full
 @pytest.mark.parametrize("changes", [(), ("checkpoint_activations=true",), ("precision=bf16",)])
-def test_compiled_trainings_end_with_equal_weights(drawn: FaceSet, tmp_path: Path, changes: tuple[str, ...]) -> None:
+def test_compiled_trainings_end_with_equal_weights(
+    drawn: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(precision, "has_bf16", lambda: True)
     settings = ("epochs=1", "system.dropout=0", "augment.cutmix=0", "ema=0", *changes)
     plain = tiny.run(drawn, tmp_path, *settings)
     compiled = tiny.run(drawn, tmp_path, *settings, "compile=true")

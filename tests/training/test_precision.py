@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,8 @@ import tiny
 import torch
 
 from mien.datasets import FaceSet
-from mien.training import precision
+from mien.evaluation.subjects import subject_of
+from mien.training import Progress, precision
 from mien.training.parallel import fabric_of
 
 
@@ -35,12 +35,35 @@ def test_a_cpu_without_bf16_trains_as_in_fp32(drawn: FaceSet, tmp_path: Path, mo
     half = tiny.run(drawn, tmp_path / "half", "precision=bf16")
     assert half.info["environment"]["precision"] == "bf16"
     assert half.info["weights_sha256"] != steps[0].info["weights_sha256"]
+    # A result says it, too: both have one recipe.
+    assert steps[0].recipe.hash == half.recipe.hash
+    found = [run.subject().environment for run in (steps[0], half)]
+    assert [each["trained_precision"] for each in found] == ["fp32", "bf16"]
+    assert [each["precision"] for each in found] == ["fp32", "fp32"], "that of the measurement"
+    for run, trained in ((steps[0], "fp32"), (half, "bf16")):
+        bundle = run.export(tmp_path / f"{trained}.onnx")
+        assert subject_of(bundle).environment["trained_precision"] == trained
+
+
+def test_a_run_that_goes_on_elsewhere_names_both(
+    drawn: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(now: Progress) -> None:
+        if now.entry:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(precision, "has_bf16", lambda: True)
+    with pytest.raises(KeyboardInterrupt):
+        tiny.run(drawn, tmp_path, "precision=bf16", on_progress=stop)
+    monkeypatch.setattr(precision, "has_bf16", lambda: False)
+    run = tiny.run(drawn, tmp_path, "precision=bf16", resume=True)
+    assert [entry["precision"] for entry in run.log] == ["bf16", "fp32", "fp32"]
+    assert run.info["environment"]["precision"] == "bf16 and fp32"
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
 def test_pytorch_still_tells_what_the_processor_has() -> None:
     """Were the question renamed, every CPU would be taken for one without bf16."""
-    avx512 = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
     assert torch.ops.mkldnn._is_mkldnn_bf16_supported() in (True, False)
-    if platform.machine() == "x86_64":
-        assert precision.has_bf16() == avx512
+    if torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+        assert precision.has_bf16()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -149,24 +150,35 @@ def test_amounts_as_numbers_and_as_tensors_mix_alike() -> None:
             torch.testing.assert_close(one, other)
 
 
-def test_nothing_is_collected_while_a_step_is_recorded() -> None:
+def test_nothing_is_collected_while_a_step_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A graph that is freed meanwhile breaks the record, and a training that was measured before lies in a cycle."""
 
     class Cycle:
         def __init__(self) -> None:
             self.own = self
 
-    freed = []
+    class Graph:
+        def register_generator_state(self, generator: torch.Generator) -> None: ...
+
+        def replay(self) -> None: ...
+
+    seen: list[Any] = []
+
+    @contextlib.contextmanager
+    def capturing(*_: Any, **__: Any) -> Iterator[None]:
+        seen.append((list(freed), gc.isenabled()))
+        yield
+
+    freed: list[str] = []
     weakref.finalize(Cycle(), freed.append, "before")
-    assert gc.isenabled()
-    with recording._uncollected():
-        assert freed == ["before"]
-        assert not gc.isenabled()
-    assert gc.isenabled()
-    gc.disable()
-    try:
-        with recording._uncollected():
-            pass
-        assert not gc.isenabled(), "whoever switched it off finds it off"
-    finally:
-        gc.enable()
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", capturing)
+    for enabled in (True, False):
+        gc.enable() if enabled else gc.disable()
+        try:
+            loss = recording._Recorder(torch.Generator()).record(lambda: torch.ones(()))[1]
+            assert gc.isenabled() == enabled, "whoever switched it off finds it off"
+        finally:
+            gc.enable()
+        assert float(loss) == 1
+    assert seen == [(["before"], False)] * 2

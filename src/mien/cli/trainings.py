@@ -139,8 +139,9 @@ def run_trainings(
     for run in runs:
         if beginning := began(run.info.get("start", {})):
             stdout.print(beginning, highlight=False, soft_wrap=True)
-        if isinstance(chosen, Recipe) and chosen.precision != run.info["environment"]["precision"]:
-            stdout.print("computed in fp32: this processor has no instructions for bf16", highlight=False)
+        precision = run.info["environment"]["precision"]
+        if isinstance(chosen, Recipe) and chosen.precision != precision:
+            stdout.print(f"computed in {precision}: the processor has no fast {chosen.precision}", highlight=False)
         stdout.print(
             f"selection {run.info['selection_accuracy']:.2%} "
             + (f"at epoch {run.info['best_epoch'] + 1} " if "best_epoch" in run.info else "")

@@ -143,6 +143,12 @@ def no_logits(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
     raise InputError("this system is no network: it has scores of whole faces and no logits")
 
 
+def trained_in(record: Mapping[str, Any]) -> dict[str, str]:
+    """What a result's environment says of the training behind it, from what a run or a bundle's card says."""
+    precision = record.get("environment", {}).get("precision")
+    return {"trained_precision": precision} if precision else {}
+
+
 def subject_of(given: Any, device: str = "cpu") -> Subject:
     """Turn a bundle, a run, or anything with a method ``subject(device)`` into a `Subject`."""
     if isinstance(given, Subject):
@@ -204,7 +210,7 @@ def _bundle_subject(bundle: Bundle) -> Subject:
         seed=training.get("seed"),
         weights_sha256=card.sha256,
         extra_data=card.extra_data,
-        environment={**environment("cpu", card.precision, threads), **scaled},
+        environment={**environment("cpu", card.precision, threads), **scaled, **trained_in(training)},
         cost={**training.get("cost", {}), "bytes": len(bundle.model)},
         trained=training.get("trained") or trained_with(training),  # an ensemble in one graph has several
         trained_on=training.get("data_fingerprint", ""),

@@ -32,7 +32,7 @@ def source_state() -> tuple[str | None, bool | None]:
     commit = _git(root, "rev-parse", "HEAD")
     changed = _git(root, "status", "--porcelain", "--", "src", "pyproject.toml")
     if commit is None or changed is None:
-        return os.environ.get("MIEN_COMMIT") or None, None
+        return commit or os.environ.get("MIEN_COMMIT") or None, None
     return commit, bool(changed)
 
 

@@ -29,7 +29,7 @@ from mien.results.provenance import UNKNOWN, source_state, training_words
 from mien.results.saving import saving
 from mien.results.scoring import SCORES, Calibrated, Scores, calibrate, derive
 from mien.results.validation import (
-    ARRAYS,
+    NAMES,
     SCHEMA,
     check_arrays,
     check_fields,
@@ -281,8 +281,7 @@ class Result:
         if not isinstance(content, dict):
             raise ResultError(f"{path} is no result: it holds no JSON object")
         check_fields(content, str(path), has_id=True)
-        arrays = read_arrays(path.with_suffix(".npz"), [f"{s}_{a}" for s in ("selection", "test") for a in ARRAYS])
-        arrays = with_known(arrays, content["protocol"])
+        arrays = with_known(read_arrays(path.with_suffix(".npz"), NAMES), content["protocol"])
         if hash_arrays(arrays) != content["predictions_sha256"]:
             raise ResultError(f"{path.with_suffix('.npz')} was changed: its predictions do not match the recorded hash")
         hashed = content_hash({key: value for key, value in content.items() if key != "id"})[:_ID_LENGTH]

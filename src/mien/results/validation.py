@@ -32,7 +32,10 @@ OPTIONAL = {"across", "trained"}
 so, the source that their networks were trained with."""
 
 ARRAYS = ("rows", "scores", "labels", "groups", "fit")
-"""Arrays of each split in the npz; the last three only for own data."""
+"""Arrays of each split; labels, groups and fit only for own data. The npz leaves out rows that the protocol knows."""
+
+NAMES = tuple(f"{side}_{array}" for side in ("selection", "test") for array in ARRAYS)
+"""Names of all arrays that an npz may hold."""
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9_+-]|\.(?!\.)){0,79}")
 _HEX = re.compile(r"[0-9a-f]{0,128}")

@@ -14,8 +14,6 @@ Deviations:
 - Faces are enlarged bilinearly in training, as in the source, and bicubically in evaluation, as everywhere here.
 - `mien` leaves the max pooling of the stem out (`stem_stride = 2`) and sees 48 px: the masks then work on maps of 24,
   12, 6 and 3 px, and nothing else changes.
-- A recipe may have the stages `plain` (without masks) and `masks`, as the sibling Segmentation VGG-19 is trained; the
-  source trains in one.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ import timm
 from torch import Tensor, nn
 
 from mien.bundle import InputSpec
-from mien.errors import InputError, RecipeError
+from mien.errors import InputError
 from mien.layers.channel_mask import ChannelMask
 from mien.layers.stem import soften_stem
 from mien.systems.base import System
@@ -35,22 +33,7 @@ from mien.systems.card import Card, Paper, Pretrained
 from mien.systems.from_scratch import from_scratch
 
 
-class MaskedSystem(System):
-    """A network with masks, which a first stage may leave out: a sixth of the work where the masks are deep.
-
-    Masks of random weights hardly change what a trained network computes: a softmax over C channels is 1/C everywhere.
-    """
-
-    masks_active = True
-
-    def begin_stage(self, name: str) -> None:
-        """``plain`` trains without masks; ``masks``, the last, with them."""
-        if name not in ("plain", "masks"):
-            raise RecipeError(f"{self.card.id} is trained in the stages plain and masks, not {name!r}")
-        self.masks_active = name != "plain"
-
-
-class ResidualMaskingNetwork(MaskedSystem):
+class ResidualMaskingNetwork(System):
     """ResNet34 with a mask after each of its four stages.
 
     Args:
@@ -88,14 +71,13 @@ class ResidualMaskingNetwork(MaskedSystem):
     def embed(self, images: Tensor) -> Tensor:
         """float32 (N, widths[-1])."""
         height, width = images.shape[-2:]
-        if self.masks_active and (height % self.multiple or width % self.multiple):
+        if height % self.multiple or width % self.multiple:
             raise InputError(f"the masks halve the face evenly: its side is a multiple of {self.multiple}, not {width}")
         trunk = self.trunk
         features = trunk.maxpool(trunk.act1(trunk.bn1(trunk.conv1(images))))
         for stage, mask in zip((trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4), self.masks, strict=True):
             features = stage(features)
-            if self.masks_active:
-                features = features * (1 + mask(features))
+            features = features * (1 + mask(features))
         pooled: Tensor = features.mean((2, 3))
         return pooled
 

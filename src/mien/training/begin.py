@@ -22,6 +22,7 @@ from mien.training.given import Given, resolve
 from mien.training.loop import Loop
 from mien.training.occupied import clear_away, occupied
 from mien.training.parallel import fabric_of
+from mien.training.precision import computed
 from mien.training.progress import Progress
 from mien.training.recipe import Recipe
 from mien.training.run import Run, beginning
@@ -130,9 +131,17 @@ def train(
         )
     recipe = given.recipe
     processes.check_same(
-        "recipes, seeds or faces",
+        "recipes, seeds, faces or precision",
         lambda: " ".join(
-            [recipe.hash, str(seed), train.fingerprint, train.rows_hash, selection.rows_hash, mien.__version__]
+            [
+                recipe.hash,
+                str(seed),
+                train.fingerprint,
+                train.rows_hash,
+                selection.rows_hash,
+                mien.__version__,
+                computed(recipe.precision, torch.device(own).type),
+            ]
         ),
     )
     systems.check_options(card, recipe.system)

@@ -204,7 +204,9 @@ def _column(values: Sequence[float], like: Tensor) -> Tensor:
     return _constant(tuple(values), like.device, like.dtype)[None, :, None, None]
 
 
-@functools.lru_cache(64)
+@functools.cache
 def _constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Once per device: to copy numbers there waits for it, and a step that is recorded must not."""
+    """Once per device: to copy numbers there waits for it, which a step that is recorded must not, and a record reads
+    the very same tensor for ever.
+    """
     return torch.tensor(values, device=device, dtype=dtype)

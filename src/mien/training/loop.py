@@ -253,6 +253,7 @@ class Loop:
             "loss": loss,
             "lr": rate((epoch - self.first + 1) * self.steps - 1),
             **figures,
+            "precision": self.precision,
             "seconds": round(time.perf_counter() - started, 3),
             "faces_per_second": round(faces / trained, 1),
         }
@@ -373,7 +374,7 @@ class Loop:
             "weights_sha256": hash_weights(weights),
             "best_epoch": best,
             "selection_accuracy": self.log[best]["selection_accuracy"],
-            "environment": environment(self.device.type, self.precision, torch.get_num_threads()),
+            "environment": environment(self.device.type, self._precisions(), torch.get_num_threads()),
             "cost": {
                 "seconds": round(sum(entry["seconds"] for entry in self.log), 1),
                 "epochs": len(self.log),
@@ -387,6 +388,10 @@ class Loop:
         for path in self.run.folder.glob("teacher-*.safetensors"):
             path.unlink()
         return info
+
+    def _precisions(self) -> str:
+        """What its epochs were computed in: more than one where it was resumed on another kind of processor."""
+        return " and ".join(sorted({entry.get("precision", self.precision) for entry in self.log}))
 
 
 def _has_compiler() -> bool:

@@ -63,8 +63,9 @@ def fabric_of(device: str, precision: str, processes: Processes | None = None, *
         options = {"devices": here, "num_nodes": processes.count // here, "strategy": strategy}
     with quietly("lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         try:
-            kind = Fabric(accelerator=device, devices=1).device.type
-            name = "bf16-mixed" if computed(precision, kind) == "bf16" else "32-true"
+            if precision == "bf16":  # the device is known to a Fabric only, and a Fabric wants the precision
+                precision = computed(precision, Fabric(accelerator=device, devices=1).device.type)
+            name = "bf16-mixed" if precision == "bf16" else "32-true"
             fabric = Fabric(accelerator=device, precision=name, **options)  # type: ignore[arg-type]
             if processes.count > 1:
                 fabric.launch()

@@ -1,8 +1,9 @@
-"""In what a recipe's precision is computed on a device: bf16 only where it is a gain.
+"""In what a recipe's precision is computed on a device: bf16 not where PyTorch has no fast kernels for it.
 
-On a CPU whose instructions know nothing of bf16, PyTorch computes it number by number: a convolution takes ten to
-twenty times as long as in fp32 (`docs/decisions/0011-bf16.md`). There a recipe in bf16 is computed in fp32, which is
-the more exact of the two; the run's environment says which it was.
+PyTorch has vectors of bf16 on x86 with AVX-512 and on Arm with BF16. On other CPUs it computes bf16 number by number,
+and a training step takes more than ten times as long as in fp32 (`docs/decisions/0011-bf16.md`). There a recipe in bf16
+is computed in fp32, which is the more exact of the two. The run's log says of each epoch which it was, and run, bundle
+and result say it of the training.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def computed(precision: str, device: str) -> str:
         device: type of the device, ``cpu`` or an accelerator's.
 
     Returns:
-        ``fp32`` for bf16 on a CPU without instructions for it; otherwise what the recipe says.
+        ``fp32`` for bf16 on a CPU that has no vectors of it; otherwise what the recipe says.
 
     Example:
         >>> computed("fp32", "cpu"), computed("bf16", "cuda")

@@ -43,7 +43,7 @@ class Recipe(Written):
         clip: largest norm of the gradient; 0 is off.
         early_stop: stop after this many epochs without a better selection accuracy; 0 is off.
         keep: ``best`` epoch by selection accuracy, or the ``last``.
-        precision: ``bf16`` (autocast; on a CPU without instructions for it computed in fp32) or ``fp32``. On a GPU of
+        precision: ``bf16`` (autocast; on a CPU without vectors of it computed in fp32) or ``fp32``. On a GPU of
             NVIDIA, steps of a training in ``fp32`` compute convolutions as PyTorch does by default, in TF32 (factors of
             ten bits); looks at the selection split and evaluations compute them in single precision.
         channels_last: memory layout; changes the speed, and results only by rounding.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from mien.errors import RecipeError, RunError
-from mien.evaluation.subjects import Subject
+from mien.evaluation.subjects import Subject, trained_in
 from mien.labels import LABEL_SETS, LabelSet
 from mien.results.provenance import source_state, trained_with
 from mien.store import write_text
@@ -130,7 +130,7 @@ class Run:
             seed=self.seed,
             weights_sha256=self.info["weights_sha256"],
             extra_data=tuple(self.info.get("extra_data", ())),
-            environment=environment(device.partition(":")[0], "fp32"),
+            environment={**environment(device.partition(":")[0], "fp32"), **trained_in(self.info)},
             cost=self.info["cost"],
             trained=trained_with(self.info),
             trained_on=self.info["data_fingerprint"],
