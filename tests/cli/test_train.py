@@ -50,6 +50,19 @@ def test_train_goes_on_and_distils(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "is no run folder" in capsys.readouterr().err
 
 
+def test_a_training_in_another_precision_than_its_recipe_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    from mien.training import precision
+
+    told = [argument for argument in TINY if argument != "--json"]
+    for has, says in ((False, True), (True, False)):
+        monkeypatch.setattr(precision, "has_bf16", lambda has=has: has)
+        assert run("train", "compact", *told, "--out", tmp_path / str(has)) == 0
+        assert ("computed in fp32: the processor has no fast bf16" in capsys.readouterr().out) == says
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
