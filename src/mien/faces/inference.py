@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from mien.store.cpu import cpu_count
 
 if TYPE_CHECKING:
     import onnxruntime
+
+logger = logging.getLogger("mien")
 
 
 def open_session(model: str | Path | bytes, *, threads: int | None = None) -> onnxruntime.InferenceSession:
@@ -22,24 +25,34 @@ def open_session(model: str | Path | bytes, *, threads: int | None = None) -> on
     Raises:
         InputError: the file is missing, or no model that onnxruntime can run.
     """
-    import onnxruntime
-
     if threads is not None and threads < 1:
         raise InputError(f"threads is {threads}; give 1 or more")
+    source = model if isinstance(model, bytes) else str(model)
+    if isinstance(source, str) and not Path(source).is_file():
+        raise InputError(f"{source} does not exist; give the path of an ONNX file")
+    try:
+        try:
+            return _session(source, threads, precise=True)
+        except Exception:  # onnxruntime raises classes of its own without a common, importable base
+            # It cannot give exact products to a graph in which two layers share their int8 weights.
+            session = _session(source, threads, precise=False)
+            logger.warning("int8 products of this model may overflow on this processor: see docs/decisions/0013")
+            return session
+    except Exception as error:
+        what = "the model" if isinstance(model, bytes) else str(model)
+        raise InputError(f"{what} cannot be run ({str(error).strip().splitlines()[0][:160]}); get it again") from None
+
+
+def _session(source: str | bytes, threads: int | None, *, precise: bool) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or cpu_count()
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what it would log is in the error that it raises
     # Idle threads sleep: a detector's pool that spins takes the cores from the classifier that runs next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Without VNNI, onnxruntime's fast int8 products add two of them in 16 bits and cut off what does not fit: three
-    # faces in a hundred were decided wrongly by it (docs/decisions/0013-saturation.md). Elsewhere this changes nothing.
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    source = model if isinstance(model, bytes) else str(model)
-    if isinstance(source, str) and not Path(source).is_file():
-        raise InputError(f"{source} does not exist; give the path of an ONNX file")
-    try:
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises classes of its own without a common, importable base
-        what = "the model" if isinstance(model, bytes) else str(model)
-        raise InputError(f"{what} cannot be run ({str(error).strip().splitlines()[0][:160]}); get it again") from None
+    # Without VNNI, onnxruntime's fast int8 products add two of them in 16 bits and cut off what does not fit: an eighth
+    # of the faces was decided otherwise by it (docs/decisions/0013-saturation.md). Elsewhere this changes nothing.
+    options.add_session_config_entry("session.x64quantprecision", str(int(precise)))
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
