@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -133,34 +134,34 @@ def test_further_files_count_against_what_comes_back(parcel: ModuleType, tmp_pat
     assert sum(path.stat().st_size for path in out.iterdir()) <= 64 << 20
 
 
-def test_what_comes_back_stays_below_the_limit(
+@pytest.fixture
+def left_out(
     parcel: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> Callable[[dict[str, int]], list[str]]:
+    """Packs runs, name → bytes of weights, into ``out``, at most 350,000 in pieces of 100,000: those without room."""
     monkeypatch.setattr(parcel, "PIECE", 100_000)
     monkeypatch.setattr(parcel, "ALL", 350_000)
-    state, out = tmp_path / "state", tmp_path / "out"
-    out.mkdir()
-    for number in range(5):
-        (state / "runs" / str(number)).mkdir(parents=True)
-        (state / "runs" / str(number) / "weights.half.safetensors").write_bytes(bytes(100_000))
-    without = parcel.pack(state, out)
-    files = list(out.iterdir())
-    assert without == ["2", "3", "4"]
+
+    def pack(sizes: dict[str, int]) -> list[str]:
+        for name, size in sizes.items():
+            (tmp_path / "state" / "runs" / name).mkdir(parents=True)
+            (tmp_path / "state" / "runs" / name / "weights.half.safetensors").write_bytes(bytes(size))
+        (tmp_path / "out").mkdir()
+        without: list[str] = parcel.pack(tmp_path / "state", tmp_path / "out")
+        return without
+
+    return pack
+
+
+def test_what_comes_back_stays_below_the_limit(left_out: Callable[[dict[str, int]], list[str]], tmp_path: Path) -> None:
+    assert left_out({str(number): 100_000 for number in range(5)}) == ["2", "3", "4"]
+    files = list((tmp_path / "out").iterdir())
     assert 200_000 < sum(file.stat().st_size for file in files) <= 350_000
     assert max(file.stat().st_size for file in files) <= 100_000
 
 
-def test_small_networks_find_room_before_a_large_one_that_was_finished_first(
-    parcel: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(parcel, "PIECE", 100_000)
-    monkeypatch.setattr(parcel, "ALL", 350_000)
-    state, out = tmp_path / "state", tmp_path / "out"
-    out.mkdir()
-    for name, size in (("large", 250_000), ("one", 20_000), ("two", 20_000)):
-        (state / "runs" / name).mkdir(parents=True)
-        (state / "runs" / name / "weights.half.safetensors").write_bytes(bytes(size))
-    assert parcel.pack(state, out) == ["large"]
+def test_small_networks_find_room_before_a_large_one(left_out: Callable[[dict[str, int]], list[str]]) -> None:
+    assert left_out({"large": 250_000, "one": 20_000, "two": 20_000}) == ["large"]
 
 
 def test_rounding_spares_vectors(parcel: ModuleType, tmp_path: Path) -> None:

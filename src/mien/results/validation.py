@@ -242,7 +242,7 @@ def check_arrays(content: Mapping[str, Any], arrays: Mapping[str, Array], where:
 
 
 def without_known(arrays: Mapping[str, Array], protocol: str) -> dict[str, Array]:
-    """What the npz holds: all but rows that the protocol knows, which take a tenth of it and say nothing."""
+    """What the npz holds: all but rows that the protocol knows, which take room and say nothing."""
     known = protocols.get(protocol).answers is not None
     return {name: array for name, array in arrays.items() if not (known and name.endswith("_rows"))}
 
