@@ -101,7 +101,7 @@ def test_what_does_not_fit_is_refused() -> None:
         tiny()(torch.zeros(1, 3, 48, 48))
     with pytest.raises(RecipeError, match="7 heads do not share the 16 × 16 pixels"):
         tiny(heads=(7, 8, 4, 4, 1))
-    with pytest.raises(RecipeError, match="not 'controller'"):
+    with pytest.raises(RecipeError, match=r"stage 'controller': .* modules"):
         tiny("lhc-net").begin_stage("controller")
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mien import systems
-from mien.errors import InputError
+from mien.errors import InputError, RecipeError
 from mien.training.optimisation import make_optimizer
 from mien.training.recipe import Recipe
 
@@ -31,6 +31,27 @@ def test_each_stage_is_weighed_by_one_plus_its_mask() -> None:
     for index in (0, 1, 2):
         assert torch.equal(seen[f"{index}"], seen[f"into {index + 1}"])
     assert torch.equal(features, seen["3"].mean((2, 3)))
+
+
+def test_the_plain_stage_leaves_the_masks_out() -> None:
+    module = tiny()
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        masked = module(images)
+        module.begin_stage("plain")
+        plain = module.embed(images)
+        assert torch.equal(plain, module.trunk.forward_features(images).mean((2, 3)))
+        module(torch.zeros(1, 3, 40, 40))  # only masks need sides that can be halved
+        module.begin_stage("masks")
+        assert torch.equal(module(images), masked)
+        module.begin_stage("plain-24px")
+        assert torch.equal(module.embed(images), plain)
+        module.begin_stage("masks-32px")
+        assert torch.equal(module(images), masked)
+        assert not torch.allclose(module.embed(images), plain, rtol=1e-2)
+    for name in ("a", "plainer", "-plain"):
+        with pytest.raises(RecipeError, match=f"stage '{name}': those of residual-masking-network .* plain, masks"):
+            module.begin_stage(name)
 
 
 def test_the_stem_keeps_the_weights() -> None:

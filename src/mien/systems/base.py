@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -42,6 +42,20 @@ class System(nn.Module):
         a run is opened. It only sets attributes: all parameters exist from the start, no weight changes, nothing is
         drawn. A fresh network is that of the last stage.
         """
+
+    def stage_kind(self, name: str, kinds: Sequence[str]) -> str:
+        """Which of ``kinds`` a stage is of: ``plain`` and ``plain-24px`` are both of the kind ``plain``.
+
+        For `begin_stage` of systems whose stages differ in what works; several of one kind may follow each other,
+        with faces of growing size, say. `RecipeError` for another name.
+        """
+        kind = name.partition("-")[0]
+        if kind not in kinds:
+            raise RecipeError(
+                f"stage {name!r}: those of {self.card.id} are named after their kind, {', '.join(kinds)}, with "
+                f"more after a '-' where several are of one: {kinds[0]}-24px"
+            )
+        return kind
 
     def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
         """Take published weights over, by timm's names and shapes, all but the classifier.

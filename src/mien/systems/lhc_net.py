@@ -165,11 +165,10 @@ class LHCNet(System):
         self.size, self.modules_active, self.controller_active = size, True, controller
 
     def begin_stage(self, name: str) -> None:
-        """The modules join in the stage ``modules``, the controller in the stage ``controller``."""
-        plain, joined = ("rotated", "shifted", "upright"), ("modules", "controller")
-        if name not in (*plain, *joined) or (name == "controller" and self.controller is None):
-            raise RecipeError(f"LHC-Net is trained in the stages {', '.join((*plain, *joined))}, not {name!r}")
-        self.modules_active, self.controller_active = name in joined, name == "controller"
+        """The modules join in stages of the kind ``modules``, the controller in those of the kind ``controller``."""
+        kinds = ("rotated", "shifted", "upright", "modules", *(("controller",) if self.controller is not None else ()))
+        kind = self.stage_kind(name, kinds)
+        self.modules_active, self.controller_active = kind in ("modules", "controller"), kind == "controller"
 
     def embed(self, images: Tensor) -> Tensor:
         """float32 (N, hidden[1])."""

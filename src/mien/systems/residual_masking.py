@@ -14,6 +14,8 @@ Deviations:
 - Faces are enlarged bilinearly in training, as in the source, and bicubically in evaluation, as everywhere here.
 - `mien` leaves the max pooling of the stem out (`stem_stride = 2`) and sees 48 px: the masks then work on maps of 24,
   12, 6 and 3 px, and nothing else changes.
+- A recipe may have stages without masks first (`plain`), as the sibling Segmentation VGG-19 is trained; the source
+  trains in one. Its result here does, since the masks are five sixths of the work.
 """
 
 from __future__ import annotations
@@ -33,7 +35,20 @@ from mien.systems.card import Card, Paper, Pretrained
 from mien.systems.from_scratch import from_scratch
 
 
-class ResidualMaskingNetwork(System):
+class MaskedSystem(System):
+    """A network with masks, which a first stage may leave out: a sixth of the work where the masks are deep.
+
+    Masks of random weights hardly change what a trained network computes: a softmax over C channels is 1/C everywhere.
+    """
+
+    masks_active = True
+
+    def begin_stage(self, name: str) -> None:
+        """Stages of the kind ``plain`` train without masks, those of the kind ``masks`` with them."""
+        self.masks_active = self.stage_kind(name, ("plain", "masks")) == "masks"
+
+
+class ResidualMaskingNetwork(MaskedSystem):
     """ResNet34 with a mask after each of its four stages.
 
     Args:
@@ -71,13 +86,14 @@ class ResidualMaskingNetwork(System):
     def embed(self, images: Tensor) -> Tensor:
         """float32 (N, widths[-1])."""
         height, width = images.shape[-2:]
-        if height % self.multiple or width % self.multiple:
+        if self.masks_active and (height % self.multiple or width % self.multiple):
             raise InputError(f"the masks halve the face evenly: its side is a multiple of {self.multiple}, not {width}")
         trunk = self.trunk
         features = trunk.maxpool(trunk.act1(trunk.bn1(trunk.conv1(images))))
         for stage, mask in zip((trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4), self.masks, strict=True):
             features = stage(features)
-            features = features * (1 + mask(features))
+            if self.masks_active:
+                features = features * (1 + mask(features))
         pooled: Tensor = features.mean((2, 3))
         return pooled
 

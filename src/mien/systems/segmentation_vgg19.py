@@ -27,18 +27,17 @@ from typing import Any
 from timm.models.vgg import VGG
 from torch import Tensor, nn
 
-from mien.errors import InputError, RecipeError
+from mien.errors import InputError
 from mien.layers.channel_mask import ChannelMask
-from mien.systems.base import System
 from mien.systems.card import Card, Paper, Pretrained
 from mien.systems.from_scratch import from_scratch
-from mien.systems.residual_masking import FAITHFUL, INPUT
+from mien.systems.residual_masking import FAITHFUL, INPUT, MaskedSystem
 
 _CONVOLUTIONS = (2, 2, 4, 4, 4)
 _MASKED = (0, 1, 2, 4)
 
 
-class SegmentationVGG19(System):
+class SegmentationVGG19(MaskedSystem):
     """VGG19-BN with masks at the end of its first, second, third and fifth stage.
 
     Args:
@@ -67,13 +66,7 @@ class SegmentationVGG19(System):
         self.trunk = trunk
         self.masks = nn.ModuleDict({str(stage): ChannelMask(widths[stage], depth=1) for stage in _MASKED})
         self.head = nn.Linear(widths[-1] if pooled_head else trunk.head_hidden_size, classes)
-        self.pooled_head, self.masks_active = pooled_head, True
-
-    def begin_stage(self, name: str) -> None:
-        """``plain`` trains without masks; ``masks``, the last, with them."""
-        if name not in ("plain", "masks"):
-            raise RecipeError(f"segmentation-vgg19 is trained in the stages plain and masks, not {name!r}")
-        self.masks_active = name != "plain"
+        self.pooled_head = pooled_head
 
     def embed(self, images: Tensor) -> Tensor:
         """float32 (N, 4096), or (N, widths[-1]) with the pooled head."""
