@@ -141,6 +141,33 @@ def test_a_maximum_that_others_read_stays() -> None:
     assert [n.op_type for n in onnx.load_from_string(simplify(before)).graph.node] == ["MaxPool", "Relu", "Add"]
 
 
+def test_layers_that_share_their_weights_get_their_own() -> None:
+    """onnxruntime refuses to compute shared int8 weights exactly where a processor has no VNNI."""
+    shared = model(
+        [
+            node("Conv", ["input", "weight", "bias"], "first"),
+            node("Relu", ["first"], "seen"),
+            node("Conv", ["seen", "weight", "bias"], "second"),
+            node("Relu", ["second"], "again"),
+            node("Conv", ["again", "weight"], "third"),
+            node("Relu", ["third"], "logits"),
+        ],
+        (1, 2, 2),
+        weight=normal(1, 1, 3, 3),
+        bias=normal(1),
+    )
+    simple, faces = simplify(shared), np.abs(normal(16, 1, 8, 8))
+    read = [name for node in onnx.load_from_string(simple).graph.node for name in node.input[1:]]
+    assert len(read) == len(set(read)) == 5
+    (wanted,), (found,) = (open_session(one).run(["logits"], {"input": faces}) for one in (shared, simple))
+    assert np.array_equal(found, wanted)
+    quantised = onnx.load_from_string(to_int8(shared, faces)).graph
+    rounded = {tensor.name for tensor in quantised.initializer if tensor.data_type == onnx.TensorProto.INT8}
+    restored = [n.output[0] for n in quantised.node if n.op_type == "DequantizeLinear" and n.input[0] in rounded]
+    assert restored
+    assert all(sum(name in n.input for n in quantised.node) == 1 for name in restored)
+
+
 def test_coordinates_small_dense_layers_and_stacked_matrices_are_not_rounded() -> None:
     many = SMALL // 4 + 1
     graph = model(

@@ -121,25 +121,6 @@ def test_products_of_bytes_are_exact_on_every_processor() -> None:
     np.testing.assert_array_equal(found, inputs.astype(np.int32) @ weights.astype(np.int32))
 
 
-def test_what_cannot_be_computed_exactly_says_so(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    from mien.faces import inference
-
-    made, asked = object(), []
-
-    def session(source: object, threads: object, *, precise: bool) -> object:
-        asked.append(precise)
-        if precise:
-            raise RuntimeError("two layers share their weights")
-        return made
-
-    monkeypatch.setattr(inference, "_session", session)
-    assert open_session(b"model") is made
-    assert asked == [True, False]
-    assert "may overflow" in caplog.text
-
-
 def test_files_that_are_no_detector(tmp_path: Path) -> None:
     (tmp_path / "no.onnx").write_bytes(b"no model")
     with pytest.raises(InputError, match=r"no\.onnx cannot be run"):

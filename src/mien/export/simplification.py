@@ -7,6 +7,9 @@ gathering of single bytes are slow, not because there is less to multiply.
 
 A maximum and a ReLU may change places: behind a convolution the ReLU costs nothing, and what lies below zero takes none
 of the steps of what the maximum reads.
+
+Layers that share their weights, as those that look at an average and at a maximum do, get weights of their own:
+onnxruntime refuses to compute shared int8 weights exactly where a processor has no VNNI.
 """
 
 from __future__ import annotations
@@ -18,9 +21,13 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
 
 def simplify(model: bytes) -> bytes:
     """Put ReLUs before maxima; fold average pools into 1×1 convolutions behind them, and 5×5 stems on grey pixels.
+
+    No two layers share their weights afterwards.
 
     Args:
         model: an fp32 ONNX file with batch normalisation folded; what does not have these shapes stays as it is.
@@ -89,9 +96,24 @@ def simplify(model: bytes) -> bytes:
                 helper.make_node("SpaceToDepth", ["input"], ["squares"], name="squares", blocksize=2),
             )
             become(stem, "squares", square, 3, 1, 1)
+    _separate(graph)
     used = {name for node in graph.node for name in node.input}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
         graph.initializer.remove(tensor)
     del graph.value_info[:]
     onnx.checker.check_model(graph_model)
     return bytes(graph_model.SerializeToString())
+
+
+def _separate(graph: Any) -> None:
+    """Give every layer a copy of its own of the weights that another layer has read before."""
+    weights, taken = {tensor.name: tensor for tensor in graph.initializer}, set[str]()
+    for node in graph.node:
+        if node.op_type not in _LAYERS:
+            continue
+        for place, name in enumerate(node.input):
+            if name in weights and name in taken:
+                copy = graph.initializer.add()
+                copy.CopyFrom(weights[name])
+                copy.name = node.input[place] = f"{name}_{node.name or node.output[0]}"
+            taken.add(name)

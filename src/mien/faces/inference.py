@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,6 @@ from mien.store.cpu import cpu_count
 
 if TYPE_CHECKING:
     import onnxruntime
-
-logger = logging.getLogger("mien")
 
 
 def open_session(model: str | Path | bytes, *, threads: int | None = None) -> onnxruntime.InferenceSession:
@@ -31,19 +28,13 @@ def open_session(model: str | Path | bytes, *, threads: int | None = None) -> on
     if isinstance(source, str) and not Path(source).is_file():
         raise InputError(f"{source} does not exist; give the path of an ONNX file")
     try:
-        try:
-            return _session(source, threads, precise=True)
-        except Exception:  # onnxruntime raises classes of its own without a common, importable base
-            # It cannot give exact products to a graph in which two layers share their int8 weights.
-            session = _session(source, threads, precise=False)
-            logger.warning("int8 products of this model may overflow on this processor: see docs/decisions/0013")
-            return session
-    except Exception as error:
+        return _session(source, threads)
+    except Exception as error:  # onnxruntime raises classes of its own without a common, importable base
         what = "the model" if isinstance(model, bytes) else str(model)
         raise InputError(f"{what} cannot be run ({str(error).strip().splitlines()[0][:160]}); get it again") from None
 
 
-def _session(source: str | bytes, threads: int | None, *, precise: bool) -> onnxruntime.InferenceSession:
+def _session(source: str | bytes, threads: int | None) -> onnxruntime.InferenceSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -54,5 +45,5 @@ def _session(source: str | bytes, threads: int | None, *, precise: bool) -> onnx
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Without VNNI, onnxruntime's fast int8 products add two of them in 16 bits and cut off what does not fit: an eighth
     # of the faces was decided otherwise by it (docs/decisions/0013-saturation.md). Elsewhere this changes nothing.
-    options.add_session_config_entry("session.x64quantprecision", str(int(precise)))
+    options.add_session_config_entry("session.x64quantprecision", "1")
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
