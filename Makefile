@@ -49,7 +49,7 @@ demo: $(VENV)/.core
 
 test: $(VENV)/.test
 	@# One process per core and one thread per process: threads of several networks would wait for each other.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m 'not full'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m 'not full'
 
 test-full: $(VENV)/.test-scale
 	@command -v chromium chromium-browser google-chrome >/dev/null || sudo -n apt-get install -qq -y chromium || apt-get install -qq -y chromium || echo "no Chromium: the browser tests will be skipped"

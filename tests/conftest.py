@@ -15,6 +15,27 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 
+LONG = (
+    "contract/test_systems.py",
+    "training/test_several_processes.py",
+    "e2e/test_readme.py",
+    "training/test_streaming.py",
+    "training/test_stages.py",
+    "e2e/test_kills.py",
+    "training/test_loop.py",
+    "training/test_checkpoints.py",
+    "e2e/test_distill_guide.py",
+    "systems/test_base.py",
+    "site/test_leaderboard_cli.py",
+    "contract/test_recorded_results.py",
+)
+"""Files that take longest. They begin first; the last one to begin would otherwise be all that is left to wait for."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {ROOT / "tests" / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(LONG)))
+
 
 @pytest.fixture(scope="session")
 def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:

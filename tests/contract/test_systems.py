@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,11 +15,40 @@ from mien.systems.base import System
 from mien.systems.card import Card, grey
 from mien.testing import SYSTEM_CHECKS, check_system, examine, system_checks
 
+OF_THE_CARD = ("options", "parameters", "recipes")
+"""Checks that look at more than the small variant."""
 
-@pytest.mark.parametrize("check", SYSTEM_CHECKS)
-@pytest.mark.parametrize("system", systems.networks())
+
+def alike() -> set[str]:
+    """Systems whose small variant is that of an earlier system: EmoNeXt-S to -XL are one small network."""
+    seen, found = set(), set()
+    for system in systems.networks():
+        card = systems.card(system)
+        small = (card.module, repr(sorted({**card.options, **card.tiny}.items())), card.tiny_size or card.input.size)
+        if small in seen:
+            found.add(system)
+        seen.add(small)
+    return found
+
+
+def contracts() -> Iterator[Any]:
+    """Every check of every system; of small variants that are equal, all but the first wait for the full tests."""
+    again = alike()
+    for system in systems.networks():
+        for check in SYSTEM_CHECKS:
+            waits = system in again and check not in OF_THE_CARD
+            yield pytest.param(system, check, marks=[pytest.mark.full] if waits else [])
+
+
+@pytest.mark.parametrize(("system", "check"), list(contracts()))
 def test_contract(system: str, check: str) -> None:
     dict(system_checks(system))[check]()
+
+
+def test_small_variants_that_are_equal_are_checked_once() -> None:
+    waiting = alike()
+    assert {"emonext-s", "emonext-xl", "mini-resemotenet-c", "deepemotion-4"} < waiting
+    assert not {"emonext-t", "resemotenet", "deepemotion", "lhc-net", "lhc-netc"} & waiting
 
 
 @pytest.mark.parametrize("system", systems.networks())

@@ -312,8 +312,11 @@ def _drawn(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sums (k, replicates) of values (k, n) over each resample, and how many faces it draws (replicates,)."""
     sums = np.column_stack(_per_group(values.T, groups))
-    drawn = np.concatenate([counts @ sums for counts in _resampled(len(sums), replicates, seed)]).T
-    return np.ascontiguousarray(drawn[:-1]), drawn[-1]
+    # Whole numbers that stay below 2²⁴ are exact in single precision, which takes half the time.
+    whole = len(sums) * sums.max() < 1 << 24 and bool((sums == np.rint(sums)).all())
+    sums = sums.astype(np.float32 if whole else np.float64)
+    drawn = np.concatenate([counts.astype(sums.dtype) @ sums for counts in _resampled(len(sums), replicates, seed)]).T
+    return np.ascontiguousarray(drawn[:-1], np.float64), drawn[-1].astype(np.float64)
 
 
 def _per_group(values: NDArray[np.float64], groups: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -327,15 +330,14 @@ def _per_group(values: NDArray[np.float64], groups: ArrayLike) -> tuple[NDArray[
     return sums, sizes.astype(np.float64)
 
 
-def _resampled(groups: int, replicates: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """How often each group is drawn in each resample: float64 (some replicates, groups), chunk after chunk."""
+def _resampled(groups: int, replicates: int, seed: int) -> Iterator[NDArray[np.uint8]]:
+    """How often each group is drawn in each resample: uint8 (some replicates, groups), chunk after chunk."""
     counts = _counts_kept(groups, replicates, seed) if groups * replicates <= _KEPT else None
     step = max(1, 2_000_000 // groups)
     draw = integers(seed)
     for start in range(0, replicates, step):
         rounds = min(step, replicates - start)
-        chunk = _counts(draw, groups, rounds) if counts is None else counts[start : start + rounds]
-        yield chunk.astype(np.float64)
+        yield _counts(draw, groups, rounds) if counts is None else counts[start : start + rounds]
 
 
 @functools.lru_cache(maxsize=16)  # every slice and expression of a protocol, so that no table draws twice

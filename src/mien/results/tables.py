@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -388,10 +389,15 @@ def _start(result: Result) -> str:
     )
 
 
+@functools.lru_cache(maxsize=512)  # a page asks for the share, the interval and the faces of every slice
+def _slices(result: Result) -> Mapping[str, Share]:
+    return compare([result]).rows[0].slices
+
+
 def _slice(result: Result, name: str, what: str) -> str:
     if result.test is None:
         return "–"
-    known = compare([result]).rows[0].slices
+    known = _slices(result)
     if name not in known or what not in ("", "ci95", "faces"):
         raise InputError(f"result {result.id} has no slice {name!r}; {suggestion(name, known)}")
     return {"": percent(known[name].value), "ci95": _interval(known[name]), "faces": f"{known[name].faces:,}"}[what]
