@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from mien import systems
 from mien.datasets import FaceSet
 from mien.errors import RecipeError
 from mien.systems import card
-from mien.systems.compact import Compact
 from mien.training import Progress, Recipe, Run, choosing, train
 from mien.training.trainable import Trainable
 
@@ -202,27 +200,3 @@ def test_systems_keep_the_contract_of_stages(name: str) -> None:
         module.begin_stage(stage_name)
         with torch.no_grad():
             assert torch.equal(module(images), fresh), f"a fresh network is not that of {stage_name}"
-
-
-def test_a_stage_of_small_faces_is_judged_on_such(
-    drawn: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On large faces it would seem to have learnt nothing, and the epoch that is kept would be drawn by lot."""
-    seen: list[tuple[bool, int]] = []
-    embed = Compact.embed
-
-    def watch(module: Compact, images: torch.Tensor) -> torch.Tensor:
-        if len(images) > 2:  # what learns and is judged; not what is counted
-            seen.append((torch.is_grad_enabled(), images.shape[-1]))
-        return embed(module, images)
-
-    monkeypatch.setattr(Compact, "embed", watch)
-    sizes = {"a": 24, "b": 48, "c": 24}
-    stages = [{"name": name, "epochs": 1, "augment": {"size": size}} for name, size in sizes.items()]
-    recipe = tiny.recipe().with_(stages=stages)
-    run = train("compact", drawn.train, drawn.selection, recipe=recipe, out=tmp_path, device="cpu")
-    # The last stage is judged on what the network is for.
-    assert [key for key, _ in itertools.groupby(seen)] == [
-        (True, 24), (False, 24), (True, 48), (False, 48), (True, 24), (False, 48),
-    ]  # fmt: skip
-    assert [entry.get("selection_size") for entry in run.log] == [24, None, None]

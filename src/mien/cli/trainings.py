@@ -98,13 +98,11 @@ def run_trainings(
             if now.entry:
                 finished = now.epoch + 1
                 accuracy = now.entry.get("selection_accuracy")
-                small = now.entry.get("selection_size")
-                best = best if small else max(best, accuracy or 0.0)
-                looked = "" if accuracy is None else f"selection {accuracy:.2%}{f' at {small} px' if small else ''}  "
+                best = max(best, accuracy or 0.0)
                 stage = f"{now.entry['stage']}  " if "stage" in now.entry else ""
                 stderr.print(
                     f"epoch {now.epoch + 1:3d}  {stage}loss {now.entry['loss']:.4f}  "
-                    + looked
+                    + (f"selection {accuracy:.2%}  " if accuracy is not None else "")
                     + f"{now.entry['seconds']:.0f} s",
                     highlight=False,
                     markup=False,

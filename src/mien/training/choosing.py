@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from mien.errors import RunError
 from mien.evaluation.processes import Processes
@@ -24,12 +23,9 @@ Entries = Sequence[Mapping[str, Any]]
 
 
 def look(
-    module: nn.Module, selection: Split, recipe: Recipe, epoch: int, processes: Processes, *, precision: str, last: bool
+    module: nn.Module, selection: Split, recipe: Recipe, epoch: int, processes: Processes, *, precision: str
 ) -> dict[str, float]:
     """A look at the selection split: what the log says of it.
-
-    A stage that learns from smaller faces than the input's is judged on faces of that size, as long as another stage
-    follows: what a network learnt from small faces shows little on large ones before it has seen those.
 
     Args:
         module: what is evaluated.
@@ -38,38 +34,23 @@ def look(
         epoch: its number, from 0.
         processes: those that train together.
         precision: of the computation.
-        last: whether no other stage follows.
 
     Raises:
         RunError: scores are infinite or no numbers.
     """
-    size = recipe.augment.size
-    smaller = not last and 0 < size < recipe.input.size
-    shown = _Smaller(module, size) if smaller else module
-    logits = torch_logits(shown, precision=precision, channels_last=recipe.channels_last)
-    scores = score(selection.images, recipe.input, logits, processes=processes)
+    scores = score(
+        selection.images,
+        recipe.input,
+        torch_logits(module, precision=precision, channels_last=recipe.channels_last),
+        processes=processes,
+    )
     if not np.isfinite(scores).all():
         raise RunError(f"the scores became infinite in epoch {epoch}; lower optim.lr or set clip, and train again")
     labels = np.asarray(selection.labels)
     return {
         "selection_accuracy": metrics.accuracy(scores.argmax(axis=1), labels),
         "selection_nll": float(metrics.nll(metrics.softmax(scores), labels)),
-        **({"selection_size": size} if smaller else {}),
     }
-
-
-class _Smaller(nn.Module):
-    """A network that sees faces as small as a stage shows them: pixels looked up as augmentation does."""
-
-    def __init__(self, module: nn.Module, size: int) -> None:
-        super().__init__()
-        self.module, self.size = module, size
-        self.train(module.training)
-
-    def forward(self, images: Tensor) -> Tensor:
-        small = functional.interpolate(images, (self.size, self.size), mode="bilinear", align_corners=False)
-        logits: Tensor = self.module(small)
-        return logits
 
 
 def is_due(recipe: Recipe, done: int) -> bool:

@@ -245,13 +245,7 @@ class Loop:
         figures = {}
         if choosing.is_due(self.recipe, epoch - self.first + 1):
             figures = choosing.look(
-                self._evaluated(),
-                self.selection,
-                self.recipe,
-                epoch,
-                self.processes,
-                precision=self.precision,
-                last=self.number + 1 == len(self.stages),
+                self._evaluated(), self.selection, self.recipe, epoch, self.processes, precision=self.precision
             )
         return {
             "epoch": epoch,

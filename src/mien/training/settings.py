@@ -36,8 +36,7 @@ class Augment(Checked):
         degrade_probability: probability that a face gets noise or blur: one of those that are on, drawn evenly.
         equalise_probability: probability that the grey values of a face are equalised, its histogram made flat.
         size: side in pixels of what the network learns from; 0 is the input's. Smaller ones cost less, and a stage with
-            the input's own brings the network back to it; until then it is judged on faces as small. Pixels are looked
-            up, not averaged: go down to half.
+            the input's own brings the network back to it. Pixels are looked up, not averaged: go down to two thirds.
         window: where the window of ``scale`` and ``aspect`` lies: in the ``centre`` of the face, or anywhere
             ``inside`` it, as torchvision's RandomResizedCrop has it: one that does not fit is drawn again, up to nine
             times, and then the whole face is taken.
