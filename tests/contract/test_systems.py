@@ -24,7 +24,8 @@ def alike() -> set[str]:
     seen, found = set(), set()
     for system in systems.networks():
         card = systems.card(system)
-        small = (card.module, repr(sorted({**card.options, **card.tiny}.items())), card.tiny_size or card.input.size)
+        options = repr(sorted({**card.options, **card.tiny}.items()))
+        small = (card.module, options, card.tiny_size or card.input.size, card.input.channels, repr(card.unused))
         if small in seen:
             found.add(system)
         seen.add(small)

@@ -121,6 +121,20 @@ def test_products_of_bytes_are_exact_on_every_processor() -> None:
     np.testing.assert_array_equal(found, inputs.astype(np.int32) @ weights.astype(np.int32))
 
 
+def test_what_cannot_be_computed_exactly_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnxruntime refuses exact products of shared int8 weights where a processor has no VNNI."""
+    from mien.faces import inference
+
+    def session(source: object, threads: object, *, precise: bool) -> object:
+        if precise:
+            raise RuntimeError("graph_utils.cc: Attempt to replace the existing tensor")
+        return object()
+
+    monkeypatch.setattr(inference, "_session", session)
+    with pytest.raises(InputError, match=r"the model cannot be computed exactly on this processor.* export it anew"):
+        open_session(b"model")
+
+
 def test_files_that_are_no_detector(tmp_path: Path) -> None:
     (tmp_path / "no.onnx").write_bytes(b"no model")
     with pytest.raises(InputError, match=r"no\.onnx cannot be run"):

@@ -213,3 +213,23 @@ def test_the_interval_of_few_faces_is_wilsons(right):
     for level in (0.95, 0.99):
         wanted = proportion_confint(right, 30, alpha=1 - level, method="wilson")
         assert s.wilson_interval(right / 30, 30, level=level) == pytest.approx(wanted, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.random.default_rng(0).integers(0, 2, (3, 500)),
+        np.random.default_rng(0).integers(-1, 2, (3, 500)),
+        np.random.default_rng(0).normal(size=(3, 500)),
+        np.random.default_rng(0).integers(-(1 << 24), -(1 << 23), (3, 500)),
+        np.random.default_rng(0).integers(1 << 23, 1 << 24, (3, 500)),
+    ],
+    ids=["bits", "signs", "fractions", "far below", "far above"],
+)
+def test_single_precision_is_taken_where_it_is_exact(values):
+    groups = np.arange(500) // 2
+    drawn, sizes = s._drawn(values.astype(np.float64), groups, 60, 0)
+    sums = np.add.reduceat(values.astype(np.float64), np.arange(0, 500, 2), axis=1)
+    counts = np.concatenate(list(s._resampled(250, 60, 0))).astype(np.float64)
+    np.testing.assert_allclose(drawn, sums @ counts.T, rtol=1e-13, atol=1e-9)
+    np.testing.assert_array_equal(sizes, np.full(60, 500.0))

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from mien import systems
+from mien.datasets import FaceSet
 from mien.errors import InputError, RecipeError
+from mien.training import train
 from mien.training.optimisation import make_optimizer
 from mien.training.recipe import Recipe
 
@@ -52,6 +55,20 @@ def test_the_plain_stage_leaves_the_masks_out() -> None:
     for name in ("a", "plainer", "-plain"):
         with pytest.raises(RecipeError, match=f"stage '{name}': those of residual-masking-network .* plain, masks"):
             module.begin_stage(name)
+
+
+def test_a_plain_stage_may_learn_from_faces_that_masks_cannot_halve(faces: FaceSet, tmp_path: Path) -> None:
+    card = systems.card("residual-masking-network")
+    stages = [{"name": "plain-20px", "epochs": 1, "augment": {"size": 20}}, {"name": "masks", "epochs": 1}]
+    base = Recipe.of(card, "mien").with_(stages=stages).set(["input.size=32", "compile=false", "precision=fp32"])
+    recipe = base.set([f"system.{key}={list(of) if isinstance(of, tuple) else of}" for key, of in card.tiny.items()])
+    run = train(card.id, faces.train, faces.selection, recipe=recipe, out=tmp_path, device="cpu")
+    assert [entry["stage"] for entry in run.log] == ["plain-20px", "masks"]
+    with pytest.raises(InputError, match="its side is a multiple of 16, not 20"):
+        train(
+            card.id, faces.train, faces.selection, out=tmp_path, device="cpu",
+            recipe=recipe.set(["stages.masks.augment.size=20"]),
+        )  # fmt: skip
 
 
 def test_the_stem_keeps_the_weights() -> None:

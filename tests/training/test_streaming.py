@@ -77,7 +77,7 @@ def test_what_a_reader_finds_broken_is_said_by_the_training(drawn: FaceSet, tmp_
         tiny.run(sharded, tmp_path / "run")
 
 
-@pytest.mark.parametrize("shards", [False, pytest.param(True, marks=pytest.mark.full)])
+@pytest.mark.parametrize("shards", [pytest.param(False, marks=pytest.mark.full), True])
 def test_a_kill_within_an_epoch_costs_a_step(drawn: FaceSet, tmp_path: Path, shards: bool) -> None:
     data = write_face_set(drawn, tmp_path / "stored", shards=True) if shards else drawn
     whole = tiny.run(data, tmp_path / "whole")

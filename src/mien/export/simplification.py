@@ -27,7 +27,7 @@ _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 def simplify(model: bytes) -> bytes:
     """Put ReLUs before maxima; fold average pools into 1×1 convolutions behind them, and 5×5 stems on grey pixels.
 
-    No two layers share their weights afterwards.
+    No two convolutions or matrix products read one initializer afterwards.
 
     Args:
         model: an fp32 ONNX file with batch normalisation folded; what does not have these shapes stays as it is.
@@ -106,14 +106,14 @@ def simplify(model: bytes) -> bytes:
 
 
 def _separate(graph: Any) -> None:
-    """Give every layer a copy of its own of the weights that another layer has read before."""
+    """Give every layer a copy of its own of each initializer that another layer has read before."""
     weights, taken = {tensor.name: tensor for tensor in graph.initializer}, set[str]()
-    for node in graph.node:
+    for number, node in enumerate(graph.node):
         if node.op_type not in _LAYERS:
             continue
         for place, name in enumerate(node.input):
             if name in weights and name in taken:
                 copy = graph.initializer.add()
                 copy.CopyFrom(weights[name])
-                copy.name = node.input[place] = f"{name}_{node.name or node.output[0]}"
+                copy.name = node.input[place] = f"{name}_of_node_{number}_{place}"
             taken.add(name)

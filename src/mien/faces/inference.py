@@ -27,14 +27,27 @@ def open_session(model: str | Path | bytes, *, threads: int | None = None) -> on
     source = model if isinstance(model, bytes) else str(model)
     if isinstance(source, str) and not Path(source).is_file():
         raise InputError(f"{source} does not exist; give the path of an ONNX file")
+    what = "the model" if isinstance(model, bytes) else str(model)
     try:
-        return _session(source, threads)
+        return _session(source, threads, precise=True)
     except Exception as error:  # onnxruntime raises classes of its own without a common, importable base
-        what = "the model" if isinstance(model, bytes) else str(model)
+        if _opens_inexactly(source):
+            raise InputError(
+                f"{what} cannot be computed exactly on this processor, which lacks VNNI: layers share their "
+                "int8 weights; export it anew (`mien export` gives each layer its own), or take it as fp32"
+            ) from None
         raise InputError(f"{what} cannot be run ({str(error).strip().splitlines()[0][:160]}); get it again") from None
 
 
-def _session(source: str | bytes, threads: int | None) -> onnxruntime.InferenceSession:
+def _opens_inexactly(source: str | bytes) -> bool:
+    try:
+        _session(source, 1, precise=False)
+    except Exception:
+        return False
+    return True
+
+
+def _session(source: str | bytes, threads: int | None, *, precise: bool) -> onnxruntime.InferenceSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -45,5 +58,5 @@ def _session(source: str | bytes, threads: int | None) -> onnxruntime.InferenceS
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Without VNNI, onnxruntime's fast int8 products add two of them in 16 bits and cut off what does not fit: an eighth
     # of the faces was decided otherwise by it (docs/decisions/0013-saturation.md). Elsewhere this changes nothing.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    options.add_session_config_entry("session.x64quantprecision", str(int(precise)))
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

@@ -313,7 +313,7 @@ def _drawn(
     """Sums (k, replicates) of values (k, n) over each resample, and how many faces it draws (replicates,)."""
     sums = np.column_stack(_per_group(values.T, groups))
     # Whole numbers that stay below 2²⁴ are exact in single precision, which takes half the time.
-    whole = len(sums) * sums.max() < 1 << 24 and bool((sums == np.rint(sums)).all())
+    whole = len(sums) * np.abs(sums).max() < 1 << 24 and bool((sums == np.rint(sums)).all())
     sums = sums.astype(np.float32 if whole else np.float64)
     drawn = np.concatenate([counts.astype(sums.dtype) @ sums for counts in _resampled(len(sums), replicates, seed)]).T
     return np.ascontiguousarray(drawn[:-1], np.float64), drawn[-1].astype(np.float64)

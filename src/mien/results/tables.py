@@ -389,7 +389,7 @@ def _start(result: Result) -> str:
     )
 
 
-@functools.lru_cache(maxsize=512)  # a page asks for the share, the interval and the faces of every slice
+@functools.lru_cache(maxsize=16)  # a page asks for the share, the interval and the faces of every slice
 def _slices(result: Result) -> Mapping[str, Share]:
     return compare([result]).rows[0].slices
 

@@ -53,7 +53,7 @@ class System(nn.Module):
         if kind not in kinds:
             raise RecipeError(
                 f"stage {name!r}: those of {self.card.id} are named after their kind, {', '.join(kinds)}, with "
-                f"more after a '-' where several are of one: {kinds[0]}-24px"
+                f"more after a '-' where several are of one: {kinds[0]}-1"
             )
         return kind
 

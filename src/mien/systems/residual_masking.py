@@ -14,8 +14,8 @@ Deviations:
 - Faces are enlarged bilinearly in training, as in the source, and bicubically in evaluation, as everywhere here.
 - `mien` leaves the max pooling of the stem out (`stem_stride = 2`) and sees 48 px: the masks then work on maps of 24,
   12, 6 and 3 px, and nothing else changes.
-- A recipe may have stages without masks first (`plain`), as the sibling Segmentation VGG-19 is trained; the source
-  trains in one. Its result here does, since the masks are five sixths of the work.
+- A recipe may have stages without masks (`plain`), as the sibling Segmentation VGG-19 is trained: the masks are five
+  sixths of the work. The source, `faithful` and `mien` train in one stage.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from mien.systems.from_scratch import from_scratch
 
 
 class MaskedSystem(System):
-    """A network with masks, which a first stage may leave out: a sixth of the work where the masks are deep.
+    """A network with masks, which stages may leave out: a sixth of the work where the masks are deep.
 
-    Masks of random weights hardly change what a trained network computes: a softmax over C channels is 1/C everywhere.
+    A mask that joins begins with a softmax of random weights, which over C channels is 1/C in the mean.
     """
 
     masks_active = True
@@ -98,7 +98,7 @@ class ResidualMaskingNetwork(MaskedSystem):
         return pooled
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float (N, channels, S, S) → logits (N, classes); S is a multiple of 8 · stem_stride."""
+        """Float (N, channels, S, S) → logits (N, classes); S is a multiple of 8 · stem_stride where masks work."""
         logits: Tensor = self.head(self.dropout(self.embed(images)))
         return logits
 

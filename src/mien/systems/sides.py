@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SMALLEST, _LARGEST, _REACH = 8, 1024, 64
 
 
-def check_side(card: Card, side: int, *, channels: int, options: Mapping[str, object]) -> None:
+def check_side(card: Card, side: int, *, channels: int, options: Mapping[str, object], stage: str = "") -> None:
     """Refuse a side that the network cannot take; the message says which it takes (`InputError`).
 
     Args:
@@ -24,6 +24,7 @@ def check_side(card: Card, side: int, *, channels: int, options: Mapping[str, ob
         side: height and width in pixels.
         channels: 1 or 3.
         options: architecture options, over the card's defaults.
+        stage: of the recipe, in which parts may rest; by default the last.
 
     Example:
         >>> from mien.systems import card
@@ -34,6 +35,8 @@ def check_side(card: Card, side: int, *, channels: int, options: Mapping[str, ob
     """
     with torch.device("meta"):
         module = build(card, classes=7, channels=channels, options=options).eval()
+    if stage:
+        module.begin_stage(stage)
     problem = _problem(module, channels, side)
     if problem is None:
         return

@@ -145,8 +145,8 @@ def train(
         ),
     )
     systems.check_options(card, recipe.system)
-    _check_side(card, recipe)
     _check_stages(card, recipe, len(train.label_set))
+    _check_side(card, recipe)
     folder = Path(out) / f"{system}-{recipe.name}-{recipe.hash[:8]}-s{seed}{part and f'-{part}'}"
     begun = partial(_start, folder, given, train, selection, seed, resume)
     run = processes.on_first(begun)
@@ -170,13 +170,19 @@ def train(
 def _check_side(card: Card, recipe: Recipe) -> None:
     """Refuse faces of a side that the network cannot take, before anything is written."""
     named = [Recipe.of(card, name) for name in card.recipes]
-    for side in dict.fromkeys(s or recipe.input.size for s in (0, *(stage.augment.size for stage in recipe.staged))):
+    # A stage learns from faces of its own side and is judged on those of the input.
+    tried = {
+        (side or recipe.input.size, stage.name if recipe.stages else "")
+        for stage in recipe.staged
+        for side in (0, stage.augment.size)
+    }
+    for side, stage in sorted(tried):
         ours = (side, recipe.input.channels, recipe.system)
         if ours in ((one.input.size, one.input.channels, one.system) for one in named):
             continue  # the contract of systems has tried these; trying takes a second
         from mien.systems.sides import check_side
 
-        check_side(card, side, channels=recipe.input.channels, options=recipe.system)
+        check_side(card, side, channels=recipe.input.channels, options=recipe.system, stage=stage)
 
 
 def _fit(
