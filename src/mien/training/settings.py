@@ -37,7 +37,7 @@ class Augment(Checked):
         equalise_probability: probability that the grey values of a face are equalised, its histogram made flat.
         size: side in pixels of what the network learns from; 0 is the input's. Smaller ones cost less, and a stage with
             the input's own brings the network back to it. Epochs are judged on faces of the input's size, which a
-            network that has seen small ones alone hardly knows: let such a stage keep its last epoch, ``keep = "last"``.
+            network that has seen small ones alone hardly knows: let such a stage keep its last one, ``keep = "last"``.
             Pixels are looked up, not averaged: go down to half.
         window: where the window of ``scale`` and ``aspect`` lies: in the ``centre`` of the face, or anywhere
             ``inside`` it, as torchvision's RandomResizedCrop has it: one that does not fit is drawn again, up to nine
