@@ -118,3 +118,12 @@ def test_the_controller_of_mien_begins_without_a_change() -> None:
         joined = module(images)
         module.begin_stage("controller")
         assert torch.equal(module(images), joined)
+
+
+def test_faces_of_any_side_teach_the_trunk_before_the_modules_join() -> None:
+    module = tiny("lhc-net")
+    module.begin_stage("upright-24px")
+    assert module(torch.zeros(2, 3, 24, 24)).shape == (2, 7)
+    module.begin_stage("modules")
+    with pytest.raises(InputError, match="made for faces of 32 px"):
+        module(torch.zeros(2, 3, 24, 24))

@@ -17,6 +17,7 @@ Deviations:
 - The source picks its starting network among several trainings, and its result is that of one seed and one kind of
   GPU. Here the seed is the caller's.
 - The source's zoom in training changes width and height apart, by ± 10 % each; here `aspect` and `scale` do so.
+- Before the modules join, the trunk may learn from smaller faces here (`upright-24px`); the modules alone are made for a side.
 - `mien` sees 56 px with `stem_stride = 2`, so the modules stand at 28, 28, 14, 7 and 4 px with the source's heads; they
   and the residual blocks start as no-ops (`quiet_start`), without which a trunk with random weights learns nothing in
   an epoch, and everything learns at once. In LHC-NetC the controller then learns alone, from gates of 0, which change
@@ -165,14 +166,17 @@ class LHCNet(System):
         self.size, self.modules_active, self.controller_active = size, True, controller
 
     def begin_stage(self, name: str) -> None:
-        """The modules join in stages of the kind ``modules``, the controller in those of the kind ``controller``."""
+        """The modules join in stages of the kind ``modules``, the controller in those of the kind ``controller``.
+
+        Before that the network takes faces of any side, which it may learn from first: the modules alone have one.
+        """
         kinds = ("rotated", "shifted", "upright", "modules", *(("controller",) if self.controller is not None else ()))
         kind = self.stage_kind(name, kinds)
         self.modules_active, self.controller_active = kind in ("modules", "controller"), kind == "controller"
 
     def embed(self, images: Tensor) -> Tensor:
         """float32 (N, hidden[1])."""
-        if images.shape[-2:] != (self.size, self.size):
+        if self.modules_active and images.shape[-2:] != (self.size, self.size):
             raise InputError(
                 f"this LHC-Net was made for faces of {self.size} px and got {images.shape[-1]}; set the option size to "
                 "the side of the input"
