@@ -17,7 +17,8 @@ Deviations:
 - The source picks its starting network among several trainings, and its result is that of one seed and one kind of
   GPU. Here the seed is the caller's.
 - The source's zoom in training changes width and height apart, by ± 10 % each; here `aspect` and `scale` do so.
-- Before the modules join, the trunk may learn from smaller faces here (`upright-24px`); the modules alone are made for a side.
+- Before the modules join, the trunk may learn from smaller faces here (`upright-24px`); the modules alone are made
+  for a side.
 - `mien` sees 56 px with `stem_stride = 2`, so the modules stand at 28, 28, 14, 7 and 4 px with the source's heads; they
   and the residual blocks start as no-ops (`quiet_start`), without which a trunk with random weights learns nothing in
   an epoch, and everything learns at once. In LHC-NetC the controller then learns alone, from gates of 0, which change
