@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable
+from typing import Any
 
 from mien.cli import main
 from mien.datasets import DATASETS, DataSet, drawn_faces
@@ -69,6 +71,10 @@ def act(
         verb("evaluate", run, "--split", "test", "--results", evaluate, *common)
 
 
-if __name__ == "__main__":
-    for job in json.loads(sys.argv[1]):
+def act_all(jobs: Iterable[dict[str, Any]]) -> None:
+    for job in jobs:
         act(**job)
+
+
+if __name__ == "__main__":
+    act_all(json.loads(sys.argv[1]))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
+import apart
 import pytest
 import tiny
-from test_loop import killed
 
 from mien.datasets import FaceSet
 from mien.training import Run, checkpoints
@@ -66,12 +67,15 @@ def test_short_epochs_share_a_checkpoint(drawn: FaceSet, tmp_path: Path, monkeyp
     assert [entry["epoch"] for entry in run.log] == [0, 1, 2, 3]
 
 
+def slow_to_save(folder: Path) -> None:
+    checkpoints.SAVE_RATE = 1e-3
+    tiny.main(str(folder), "3", "2", "epochs=4")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_epochs_without_a_checkpoint_are_made_again(drawn: FaceSet, tmp_path: Path) -> None:
     whole = tiny.run(drawn, tmp_path / "whole", "epochs=4")
-    killed(
-        tmp_path / "killed", 3, 2, "epochs=4", first="from mien.training import checkpoints as c; c.SAVE_RATE = 1e-3"
-    )
+    assert apart.run(slow_to_save, tmp_path / "killed", said=tmp_path / "said") == -signal.SIGKILL
     (folder,) = (tmp_path / "killed").iterdir()
     assert len(Run.open(folder).log) == 3
     assert len(Checkpoint.load(folder / "checkpoint.safetensors").log) == 1, "there was no gap to go back over"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import apart
 import numpy as np
 import pytest
 import tiny
@@ -84,12 +83,11 @@ def test_the_test_split_cannot_be_given(drawn: FaceSet, tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def killed(folder: Path, epoch: int, step: int, *changes: str, first: str = "") -> None:
-    home, program = Path(tiny.__file__).parent, f"{first}\nimport sys, tiny; tiny.main(*sys.argv[1:])"
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    command = [sys.executable, "-c", program, str(folder), str(epoch), str(step), *changes]
-    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+def killed(folder: Path, epoch: int, step: int, *changes: str) -> None:
+    said = folder.with_name(f"{folder.name}.said")
+    assert apart.run(tiny.main, str(folder), str(epoch), str(step), *changes, said=said) == -signal.SIGKILL, (
+        said.read_text()
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
+import apart
 import numpy as np
 import pytest
 import tiny
@@ -13,10 +13,10 @@ import torch
 
 from mien.bundle import InputSpec
 from mien.datasets import FaceSet
-from mien.datasets.disk import write_face_set
+from mien.datasets.disk import open_face_set, write_face_set
 from mien.datasets.shards import ShardedImages
 from mien.errors import DataError
-from mien.training import batches, loop, streaming
+from mien.training import batches, checkpoints, loop, streaming
 from mien.training.streaming import Faces, StreamedFaces, faces_of
 
 SPEC = InputSpec(48, 1, "grey", (0.5,), (0.25,), 0)
@@ -77,19 +77,19 @@ def test_what_a_reader_finds_broken_is_said_by_the_training(drawn: FaceSet, tmp_
         tiny.run(sharded, tmp_path / "run")
 
 
+def saving_each_step(folder: Path, stored: Path | None) -> None:
+    checkpoints.SAVE_EVERY = -1.0
+    if stored:
+        tiny.load_dataset = lambda *_, **__: open_face_set(stored)  # type: ignore[assignment]
+    tiny.main(str(folder), "1", "4")
+
+
 @pytest.mark.parametrize("shards", [pytest.param(False, marks=pytest.mark.full), True])
 def test_a_kill_within_an_epoch_costs_a_step(drawn: FaceSet, tmp_path: Path, shards: bool) -> None:
     data = write_face_set(drawn, tmp_path / "stored", shards=True) if shards else drawn
     whole = tiny.run(data, tmp_path / "whole")
-    program = (
-        "import sys; import tiny; from mien.datasets.disk import open_face_set; from mien.training import checkpoints; "
-        "checkpoints.SAVE_EVERY = -1.0; "
-        + ("tiny.load_dataset = lambda *_, **__: open_face_set(sys.argv[4]); " if shards else "")
-        + "tiny.main(*sys.argv[1:4])"
-    )
-    arguments = [str(tmp_path / "killed"), "1", "4", str(tmp_path / "stored")]
-    killed = subprocess.run([sys.executable, "-c", program, *arguments], cwd=Path(__file__).parent, check=False)
-    assert killed.returncode == -9
+    stored = tmp_path / "stored" if shards else None
+    assert apart.run(saving_each_step, tmp_path / "killed", stored, said=tmp_path / "said") == -signal.SIGKILL
     (folder,) = (tmp_path / "killed").iterdir()
     place = loop.Checkpoint.load(folder / "checkpoint.safetensors").place
     assert place is not None
