@@ -61,8 +61,14 @@ def peak_of(device: str) -> float | None:
     return next((peak for part, peak in PEAKS.items() if part in device), None)
 
 
-def estimate(stage: Recipe, channels: int) -> Estimate:
-    """Of a stage's recipe, at the side that it trains with."""
+def estimates(recipe: Recipe) -> list[tuple[Recipe, Estimate]]:
+    """Of each stage, at the side that it trains with and of the parts that work in it."""
+    return [
+        (stage, _estimate(stage, recipe.input.channels, stage.name if recipe.stages else "")) for stage in recipe.staged
+    ]
+
+
+def _estimate(stage: Recipe, channels: int, name: str) -> Estimate:
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -81,6 +87,8 @@ def estimate(stage: Recipe, channels: int) -> Estimate:
     side = stage.augment.size or stage.input.size
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         module = systems.create(stage.system_id, classes=7, channels=channels, **stage.system)
+        if name:
+            module.begin_stage(name)
         macs = count_macs(module, channels, side)
         counting = Counting()
         with counting, torch.no_grad():

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import speedrun_records as records
-from estimate import FACES, PEAKS, estimate, peak_of
+from estimate import FACES, PEAKS, estimates, peak_of
 from parcel import HALF, LEDGER, begin, halve, pack, room, save_rarely
 from training_queue import known_commit, prepare, seconds
 
@@ -120,10 +120,7 @@ def work_of(recipe: Recipe, faces: int, epochs: Mapping[str, int] | None = None)
         faces: of an epoch.
         epochs: done in each stage; by default the planned ones.
     """
-    return sum(
-        estimate(stage, recipe.input.channels).flops * faces * (epochs or {}).get(stage.name, stage.epochs)
-        for stage in recipe.staged
-    )
+    return sum(work.flops * faces * (epochs or {}).get(stage.name, stage.epochs) for stage, work in estimates(recipe))
 
 
 def plan(versions: list[dict[str, Any]], peak: float) -> str:
@@ -133,7 +130,7 @@ def plan(versions: list[dict[str, Any]], peak: float) -> str:
     rooms = {}
     for version in versions:
         recipe = recipe_of(version)
-        work, half = work_of(recipe, FACES), estimate(recipe.staged[-1], recipe.input.channels).half
+        work, half = work_of(recipe, FACES), estimates(recipe)[-1][1].half
         rooms[version["name"]] = min(records.SEEDS, room(others=1) // half)
         lines.append(
             f"{version['name']:20} {recipe.planned_epochs:6} {work / 1e15:6.2f} {work / peak:9.1f} s "
@@ -147,9 +144,8 @@ def plan(versions: list[dict[str, Any]], peak: float) -> str:
 def expected(recipe: Recipe, peak: float) -> float:
     """Seconds of a run, start and evaluation included, before one was seen."""
     return BESIDES + sum(
-        stage.epochs
-        * estimate(stage, recipe.input.channels).seconds(FACES, stage.batch_size, peak=peak, recorded=recipe.capture)
-        for stage in recipe.staged
+        stage.epochs * work.seconds(FACES, stage.batch_size, peak=peak, recorded=recipe.capture)
+        for stage, work in estimates(recipe)
     )
 
 

@@ -166,7 +166,7 @@ def wanted(path: Path, systems: str) -> list[Job]:
 
 def plan(jobs: list[Job], peak: float, budget: float) -> str:
     """What each job would take alone on the device, estimated, and how many calls of this budget all of them."""
-    from estimate import FACES, PEAKS, SHARE, estimate
+    from estimate import FACES, PEAKS, SHARE, estimates
 
     from mien import systems
     from mien.training import Recipe
@@ -178,12 +178,16 @@ def plan(jobs: list[Job], peak: float, budget: float) -> str:
     ]
     for job in jobs:
         recipe = Recipe.of(systems.card(job.system), job.recipe).set(job.set)
-        work = estimate(recipe, recipe.input.channels)
-        each = work.seconds(FACES, recipe.batch_size, peak=peak, recorded=recipe.capture)
+        stages, planned = estimates(recipe), recipe.planned_epochs
+        each = sum(
+            work.seconds(FACES, stage.batch_size, peak=peak, recorded=recipe.capture) * stage.epochs / planned
+            for stage, work in stages
+        )
+        flops = sum(work.flops * stage.epochs / planned for stage, work in stages)
         total += each * job.epochs[0] + besides
         lines.append(
-            f"{f'{job.system} {job.recipe} s{job.seed}':34} {work.macs / 1e6:6.0f} {recipe.input.size:3} "
-            f"{work.flops * FACES / 1e12:11.1f} {each:8.2f} {job.epochs[0]:6} {each * job.epochs[0]:5.0f} "
+            f"{f'{job.system} {job.recipe} s{job.seed}':34} {stages[-1][1].macs / 1e6:6.0f} {recipe.input.size:3} "
+            f"{flops * FACES / 1e12:11.1f} {each:8.2f} {job.epochs[0]:6} {each * job.epochs[0]:5.0f} "
             f"{total / budget:6.1f}"
         )
     lines.append(f"\ncalls: of {budget:.0f} s that all jobs up to this one take, with {besides:.0f} s besides each.")
