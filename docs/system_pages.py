@@ -49,7 +49,7 @@ def overview() -> Iterator[str]:
                  _large(about.macs), _input(about),
                  _result(about, "network") if name in measured and about.kind == "network" else "–")  # fmt: skip
         yield f"| {' | '.join(map(str, cells))} |"
-    yield "\n`mien systems list` prints the same table, `mien systems info ID` one system; `mien train ID` trains it."
+    yield "\n`mien systems list` prints it in a terminal, `mien systems info ID` one system; `mien train ID` trains it."
     yield "\n## Results\n"
     yield "<!-- mien:results table=ranking protocol=fer2013/private@1 --><!-- /mien:results -->"
     if SPEEDS.exists():

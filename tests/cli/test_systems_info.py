@@ -13,7 +13,7 @@ import pytest
 
 from mien.cli import main
 from mien.results import load_all
-from mien.site.listing import listing
+from mien.site.listing import listing, measured, shipped
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -46,10 +46,12 @@ def test_the_paper_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_our_result_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     recorded = Path(__file__).parents[2] / "results"
-    measured = next(e for e in listing(load_all(recorded)) if e.get("measured"))
-    out = run(capsys, measured["id"], "--results", str(recorded))[1]
-    assert f"{100 * measured['measured']['accuracy']:.1f} % on PrivateTest" in out
-    assert measured["measured"]["id"] in out
+    entry = next(e for e in listing(measured(load_all(recorded))) if e.get("measured"))
+    for given in ((), ("--results", str(recorded))):
+        out = run(capsys, entry["id"], *given)[1]
+        assert f"{100 * entry['measured']['accuracy']:.1f} % on PrivateTest" in out
+        assert entry["measured"]["id"] in out
+    assert "is no folder; give the one that holds the results" in run(capsys, "vggnet", "--results", "nowhere")[2]
 
 
 def test_a_recipe_is_toml_or_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,16 +81,15 @@ def test_torch_is_not_needed() -> None:
     assert "VGGNet on FER2013" in done.stdout
 
 
-def test_without_results_the_list_says_where_they_come_from(
+def test_anywhere_the_list_shows_what_this_release_measured(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    said = "there is no folder results here; name the one of the results with --results"
-    for made in (False, True):
-        with pytest.raises(SystemExit):
-            main(["systems", "list"])
-        assert (said in capsys.readouterr().err) is not made
-        (tmp_path / "results").mkdir(exist_ok=True)
+    with pytest.raises(SystemExit):
+        main(["systems", "list", "--json"])
+    entry = next(e for e in json.loads(capsys.readouterr().out) if e["id"] == "lhc-net")
+    assert entry["measured"] == dict(shipped()["lhc-net"])
+    assert entry["measured"]["input"][1] < entry["input"][1]
 
 
 def test_an_ensemble_without_results_says_that_there_are_none(

@@ -160,14 +160,17 @@ META = torch.device("meta")
         ("lhc-netc", {"gates": [0.0, "open"]}, "expected a list of numbers, such as (0.0, 0.0"),
         ("ad-corre", {"trunk": "nothing"}, "cannot be built with trunk = 'nothing': Unknown model (nothing)"),
         ("resemotenet", {"width": 4, "strides": [2, 2]},
-         "cannot be built with strides = [2, 2] (by default (2, 2, 2)), width = 4: zip() argument 2 is shorter"),
+         "cannot be built with strides = [2, 2] (by default (2, 2, 2)), width = 4: the lists do not fit each other"),
+        ("lhc-netc", {"gates": [0.0, 0.0]}, "there are 5 modules and 2 gates; give one for each"),
+        ("lhc-net", {"size": 64}, "7 heads do not share the 8 × 8 pixels of a map evenly; 1 or 2 or 4 or 8 do"),
+        ("cnn-search", {"filters": []}, "filters = []: give at least one block"),
+        ("cnn-search", {"filters": [[8], []]}, "and one convolution in each"),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be_is_refused_by_name(system: str, options: dict[str, Any], said: str) -> None:
     with META, pytest.raises(RecipeError) as caught:
         systems.create(system, **options)
     assert said in str(caught.value)
-    assert str(caught.value).startswith(system) or "did you mean" in said
     assert "\n" not in str(caught.value)
     card = systems.card(system)
     with pytest.raises(RecipeError):  # as a training does before it writes anything

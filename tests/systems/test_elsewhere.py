@@ -80,6 +80,7 @@ def test_files_of_one_name_are_two_modules(tmp_path: Path) -> None:
         (SYSTEM.replace('{"flat"', '{"fat"'), r"CARDS\['fat'\] has the id 'flat'"),
         ("x = 1\ndef broken(:\n", r", line 2: SyntaxError: "),
         ("def f():\n    raise ValueError('no luck')\n\nf()\n", r", line 2: ValueError: no luck"),
+        ("raise SystemExit(3)\n", r", line 1: SystemExit: 3"),
         ("import no_such_package\n", r", line 1: ModuleNotFoundError: No module named 'no_such_package'"),
     ],
 )
@@ -89,6 +90,15 @@ def test_a_broken_file_is_one_sentence(tmp_path: Path, text: str, message: str) 
         elsewhere.load_file(write(tmp_path, text))
     assert str(tmp_path / "flat.py") in str(caught.value)
     assert not {name for name in set(sys.modules) - before if name.startswith("mien_file_")}
+
+
+def test_a_relative_path_has_its_line_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "x = 1\nraise ValueError('no luck')\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"^flat\.py, line 2: ValueError: no luck"):
+        elsewhere.load_file(Path("flat.py"))
+    with pytest.raises(UnknownNameError, match=r"'flat\.py' is a file: `mien systems check` takes it; to train"):
+        systems.check_name("flat.py")
 
 
 def test_no_file_and_no_python(tmp_path: Path) -> None:

@@ -70,6 +70,22 @@ def test_misfits_are_named_and_nothing_is_loaded(state: dict[str, Tensor]) -> No
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
+def test_misfits_tell_names_of_both_sides(state: dict[str, Tensor]) -> None:
+    other = {f"backbone.{name}": value for name, value in state.items()}
+    with pytest.raises(
+        RunError, match=rf"what was given as {NAME} .* conv1\.0\.weight is missing; .* backbone\.\S+ is not"
+    ):
+        make().load_pretrained(other)
+    whole = {**state, "conv1.0.weight": state["conv1.0.weight"].to(torch.int8)}
+    with pytest.raises(RunError, match=r"conv1\.0\.weight is of type int8 and the network of float32"):
+        make().load_pretrained(whole)
+
+
+def test_names_of_a_network_on_several_devices_are_known(state: dict[str, Tensor], tmp_path: Path) -> None:
+    safetensors.torch.save_file({f"module.{name}": value for name, value in state.items()}, tmp_path / "w.safetensors")
+    assert fetch(CARD, tmp_path / "w.safetensors").keys() == state.keys()
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_local_files(state: dict[str, Tensor], tmp_path: Path, nested: bool) -> None:
     path = tmp_path / ("weights.pth" if nested else "weights.safetensors")
@@ -90,15 +106,22 @@ class Evil:
 def test_files_that_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match=r"nowhere does not exist; give --pretrained timm, or a file of .*test_resnet"):
         fetch(CARD, tmp_path / "nowhere")
+    with pytest.raises(InputError, match="is a folder; give"):
+        fetch(CARD, tmp_path)
     damaged = {"cut.safetensors": b"abc", "cut.pth": b"", "text.pth": b"machine\n", "evil.pth": pickle.dumps(Evil(), 2)}
     for name, content in damaged.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match="holds no readable weights") as caught:
             fetch(CARD, tmp_path / name)
+        if name in ("text.pth", "evil.pth"):
+            assert "it is no file of tensors alone" in str(caught.value)
         assert "weights_only" not in str(caught.value), "advice of torch about its own arguments helps nobody here"
     torch.save({"state_dict": {"a": 1}}, tmp_path / "numbers.pth")
     with pytest.raises(InputError, match="more or less than named tensors"):
         fetch(CARD, tmp_path / "numbers.pth")
+    torch.save({"a.weight": torch.tensor([1.0, float("nan")])}, tmp_path / "nan.pth")
+    with pytest.raises(InputError, match=r"nan\.pth: a\.weight holds numbers that are infinite or none"):
+        fetch(CARD, tmp_path / "nan.pth")
     assert not capsys.readouterr().out
 
 

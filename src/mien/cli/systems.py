@@ -3,42 +3,56 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 app = typer.Typer(help="The published systems that mien holds.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 
+Results = Annotated[
+    Path | None,
+    typer.Option("--results", help="Folder with recorded results; by default what this release measured."),
+]
+
+
+def _measured(folder: Path | None) -> dict[str, dict[str, Any]] | None:
+    """Of the results in a folder; None for what this release measured."""
+    if folder is None:
+        return None
+    from mien.errors import InputError
+    from mien.results import load_all
+    from mien.site.listing import measured
+
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder; give the one that holds the results, or leave --results out")
+    return measured(load_all(folder))
+
 
 @app.command("list")
 def list_(
-    results: Annotated[Path, typer.Option("--results", help="Folder with the recorded results.")] = Path("results"),
+    results: Results = None,
     json: Json = False,
 ) -> None:
-    """All systems: year, what is claimed, what we measured, parameters, multiply-accumulates, input, recipes."""
-    from mien.cli.common import print_json, print_table, stderr
-    from mien.results import load_all
+    """All systems: year, what is claimed, what we measured, parameters, multiply-accumulates, input, recipes.
+
+    Where another network was measured than the card's, its input and its parameters stand beside the accuracy.
+    """
+    from mien.cli.common import print_json, print_table
     from mien.site.listing import COLUMNS, listing, rows
 
-    entries = listing(load_all(results) if results.is_dir() else ())
+    entries = listing(_measured(results))
     if json:
         print_json(entries)
-        return
-    print_table(COLUMNS, rows(entries))
-    if not results.is_dir():
-        said = (
-            f"nothing is shown as measured: there is no folder {results} here; name the one of the results with "
-            "--results"
-        )
-        stderr.print(said, soft_wrap=True, highlight=False, markup=False)
+    else:
+        print_table(COLUMNS, rows(entries))
 
 
 @app.command()
 def info(
     name: Annotated[str, typer.Argument(help="Id of a system.")],
     recipe: Annotated[str | None, typer.Option(help="Show this recipe as TOML.")] = None,
-    results: Annotated[Path, typer.Option("--results", help="Folder with the recorded results.")] = Path("results"),
+    results: Results = None,
     json: Json = False,
 ) -> None:
     """What is known of a system: claim, our result, size, paper, code, deviations, recipes."""
@@ -71,13 +85,12 @@ def info(
     if json:
         print_json(about)
         return
-    from mien.results import load_all
     from mien.site.listing import sheet
 
     # Where the text begins with the paper, the first line need not name it, too.
     named = re.match(r"Paper: (?!none\b)", about["text"])
     title = re.sub(r" \([^()]*\d{4}\)(?=\.?$)", "", about["about"]) if named else about["about"]
-    lines = sheet(about, load_all(results) if results.is_dir() else ()).items()
+    lines = sheet(about, _measured(results)).items()
     told = [title, "\n".join(f"{what + ':':22}{value}" for what, value in lines), about["text"]]
     if about["deviations"]:
         told.append("Deviations:\n" + "\n".join(f"- {sentence}" for sentence in about["deviations"]))

@@ -17,6 +17,7 @@ from mien.site.audited import AuditTable, audit_tables
 from mien.site.board import Board, Speed
 from mien.site.board_rows import boards
 from mien.site.frame import Source
+from mien.site.listing import shipped_text
 from mien.site.pages import pages
 from mien.site.plain import board_table, csv_text
 from mien.site.report import report, resolve
@@ -26,6 +27,8 @@ MARKER = "site.json"
 SCHEMA = "mien-site@1"
 TABLES = ("docs/leaderboard.md", "docs/leaderboard.csv")
 """The tables that lie in the repository, relative to its root."""
+SUMMARY = "src/mien/site/measured.json"
+"""What ships of the results with the package (`mien.site.listing.SHIPPED`), in the repository of mien alone."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +156,11 @@ def stale_tables(root: str | Path = ".", *, write: bool = False) -> list[str]:
         raise InputError(f"{root} has no folder docs; call this in the root of the repository, or give --root")
     folder = root / "results"
     ledger = Ledger(folder / LEDGER)
-    board = next(b for b in boards(_results(folder), ledger) if b.protocol == DEFAULT_PROTOCOL)
+    results = _results(folder)
+    board = next(b for b in boards(results, ledger) if b.protocol == DEFAULT_PROTOCOL)
     wanted = dict(zip(TABLES, (_document(board), csv_text(board)), strict=True))
+    if (root / SUMMARY).parent.is_dir():
+        wanted[SUMMARY] = shipped_text(results)
     stale = []
     for name, text in wanted.items():
         path = root / name

@@ -147,6 +147,11 @@ def check_name(name: str) -> None:
 
     found = installed()
     if name not in found:
+        if name.endswith(".py"):
+            raise UnknownNameError(
+                f"{name!r} is a file: `mien systems check` takes it; to train its systems, install it as a package "
+                "with an entry point in the group mien.systems (see CONTRIBUTING.md)"
+            )
         raise UnknownNameError(f"no system is called {name!r}; {suggestion(name, [*names(), *found])}")
 
 

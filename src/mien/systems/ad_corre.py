@@ -16,6 +16,7 @@ Deviations:
   drops the last part of a batch. Not here.
 - A pair of faces counts as of one class by the product of their targets, which is exact for hard labels and goes on to
   make sense for smoothed and mixed ones.
+- Faces enter `faithful` between 0 and 1, as in the source, although the ImageNet weights expect normalised ones.
 - `mien` feeds 64 px and lets the first convolution step over every pixel (`stem_stride`).
 """
 
@@ -86,7 +87,7 @@ class AdCorre(System):
         return torch.flatten(self._embeddings(images), 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float (N, channels, S, S) → logits (N, classes); S is at least 32 px."""
+        """Float (N, channels, S, S) → logits (N, classes)."""
         logits: Tensor = self.head(self.dropout(self.embed(images)))
         return logits
 

@@ -123,6 +123,8 @@ def build(card: Card, *, classes: int, channels: int | None, options: Mapping[st
         if not names:  # then the fault is not the caller's
             raise
         said = next(iter(str(error).splitlines()), "") or type(error).__name__
+        if said.startswith("zip()"):
+            said = "the lists do not fit each other in length"
         raise RecipeError(f"{card.id} cannot be built with {told(names, options, card)}: {said}") from error
     module.card, module.options = card, {"classes": classes, "channels": channels, **dict(options)}
     return module

@@ -102,7 +102,7 @@ def load_file(path: str | Path) -> dict[str, Card]:
     except InputError:
         del sys.modules[name]
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise _unusable(str(path), error, path) from error
 
@@ -124,7 +124,7 @@ def _cards(module: Any, where: str) -> Mapping[str, Card]:
     return cards
 
 
-def _unusable(where: str, error: Exception, path: Path | None = None) -> Exception:
+def _unusable(where: str, error: BaseException, path: Path | None = None) -> Exception:
     """What a person is told of a module that raised while it was imported."""
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _TORCH:
         return MissingExtraError("a system", "train")
@@ -132,7 +132,9 @@ def _unusable(where: str, error: Exception, path: Path | None = None) -> Excepti
     if path is not None and line is None:
         # The innermost line of the file itself, not of what it called.
         frames = traceback.extract_tb(error.__traceback__)
-        line = next((frame.lineno for frame in reversed(frames) if Path(frame.filename) == path), None)
+        line = next(
+            (frame.lineno for frame in reversed(frames) if Path(frame.filename).resolve() == path.resolve()), None
+        )
     told = error.msg if isinstance(error, SyntaxError) else str(error)
     place = f", line {line}" if line else ""
     return InputError(f"{where}{place}: {type(error).__name__}: {told}")

@@ -14,6 +14,7 @@ Deviations:
   parameters; for the former timm has no weights, so its `faithful` starts afresh. The latter pads symmetrically
   where pytorchcv's imitates TensorFlow.
 - The source's dropout before EfficientNet's classifier (0.3) is kept; its ResNets have none.
+- Faces enter `faithful` between 0 and 1, as in the source, although ImageNet's weights expect normalised ones.
 - `mien` takes early strides out (`stem_stride`) and sees 48 px.
 """
 
@@ -56,7 +57,7 @@ class Member(System):
         return features
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float (N, channels, S, S) → logits (N, classes); S from 32 px."""
+        """Float (N, channels, S, S) → logits (N, classes)."""
         logits: Tensor = self.head(self.dropout(self.embed(images)))
         return logits
 

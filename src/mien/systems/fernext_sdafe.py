@@ -117,7 +117,7 @@ CARDS = {
                 system={"stem_stride": 2},
             ),
         },
-        extra_data=("ImageNet-22k", "images made with Stable Diffusion"),
+        extra_data=("images made with Stable Diffusion",),
         tiny={"dims": (16, 24, 32, 48), "depths": (1, 1, 1, 1), "stem_stride": 2, "drop_path": 0.0},
         tiny_size=32,
         pretrained=Pretrained("convnext_tiny.fb_in22k", ("ImageNet-22k",), options={"stem_stride": 4}, size=224),

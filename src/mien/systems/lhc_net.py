@@ -62,7 +62,10 @@ class ChannelAttention(nn.Module):
         super().__init__()
         pixels, rest = divmod(side * side, heads)
         if rest:
-            raise RecipeError(f"{heads} heads do not share the {side} × {side} pixels of a map evenly")
+            fitting = " or ".join(str(count) for count in range(1, 9) if side * side % count == 0)
+            raise RecipeError(
+                f"{heads} heads do not share the {side} × {side} pixels of a map evenly; {fitting} do (option heads)"
+            )
         self.heads, self.embedding = heads, (pixels + 1) // 2
         bound = (6 / (pixels + self.embedding)) ** 0.5
         self.weight = nn.Parameter(torch.empty(heads, pixels, self.embedding))
@@ -138,6 +141,8 @@ class LHCNet(System):
         widths: Sequence[int] = (64, 64, 128, 256, 512),
     ) -> None:
         super().__init__()
+        if len(gates) != len(heads):
+            raise RecipeError(f"there are {len(heads)} modules and {len(gates)} gates; give one for each")
         trunk: Any = timm.create_model(
             "resnetv2_34",
             num_classes=0,

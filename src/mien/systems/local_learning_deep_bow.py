@@ -1,4 +1,4 @@
-"""Local Learning Deep+BOW: features of trained networks joined with visual words (Georgescu, Ionescu, Popescu 2018).
+"""Local Learning Deep+BOW: features of trained networks joined with visual words (Georgescu, Ionescu, Popescu 2019).
 
 Paper: M.-I. Georgescu, R. T. Ionescu, M. Popescu, "Local Learning with Deep and Handcrafted Features for Facial
 Expression Recognition", arXiv 1804.10892, IEEE Access 2019. No public code; only the abstract was at hand. 75.42 %

@@ -16,8 +16,8 @@ Deviations:
 - The public code keeps mirroring active in validation and test and drops the first row of the list. Not here.
 - `faithful` divides the learning rate by ten on a plateau, as the paper says; the public script keeps it constant.
 - A mini's teacher is a trained `resemotenet` under this protocol, named when the distillation is started:
-  `mien distill --student mini-resemotenet-c --recipe faithful --teacher RUN`; `mien train` trains it without one, and a
-  result says which it was (its recipe has `distill`).
+  `mien distill --student mini-resemotenet-c --recipe faithful --teacher RUN`. `mien train` trains the recipe `mien`
+  without one, and `faithful` with `--set distill.weight=0`; a result says which it was (its recipe has `distill`).
 - `mien` feeds 48 px and lets the first residual block keep the 6 × 6 map (`strides`); the count is the same. It takes
   AdamW: under SGD the head's hidden layers, which have no normalisation, hardly learn (smallest mini, two epochs: 28.8
   against 40.6 % on PublicTest).

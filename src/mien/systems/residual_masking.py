@@ -11,6 +11,7 @@ Deviations:
 - The paper states 142.9 million parameters. The public class has 137.8 million for seven classes, and so has this one.
 - The lines that load ImageNet weights are commented out in the public code; its authors say that the claim needs them,
   so `faithful` starts from them. Which ResNet34 weights they were is known (torchvision's first), and timm has them.
+- Faces enter `faithful` between 0 and 1, as in the source, although the ImageNet weights expect normalised ones.
 - Faces are enlarged bilinearly in training, as in the source, and bicubically in evaluation, as everywhere here.
 - `mien` leaves the max pooling of the stem out (`stem_stride = 2`) and sees 48 px: the masks then work on maps of 24,
   12, 6 and 3 px, and nothing else changes.

@@ -8,6 +8,8 @@ Reconstructed: nothing.
 
 Deviations:
 - The public loader names PrivateTest "val" and drives learning rate and checkpoint with it. Here PublicTest does.
+- The code decides by ten crops of each validation face as well. Here every epoch is judged by the face alone (view
+  `one`), and ten crops are for the result.
 - `faithful` feeds five crops per face as the code does (`augment.crops = "five"`), so a batch of 128 faces is 640.
 - `faithful` draws window, shift and rotation as the code does, but looks each pixel up once, bilinearly: a shift or a
   rotation brings back what the window has cut off, where the code, one step after the other, has black; it shifts by

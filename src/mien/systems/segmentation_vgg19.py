@@ -12,7 +12,9 @@ Reconstructed: nothing in the network. The paper's text was not available.
 Deviations:
 - The released model starts from a checkpoint of plain VGG19-BN on FER2013 that lies on a private disk. `faithful`
   trains that network as its first stage (`plain`), from ImageNet weights as the sibling file does, and then
-  switches the masks on (`masks`), with the same settings: those of the first training are not documented.
+  switches the masks on (`masks`), with the same settings: those of the first training are not documented. The source
+  gives the network with masks a fresh classifier; here the masks join the one that was learnt.
+- Faces enter `faithful` between 0 and 1, as in the source, although the ImageNet weights expect normalised ones.
 - The source's test averages ten random rotations without a seed; the view is `rot10`.
 - Faces smaller than 224 px leave the two hidden layers of 4,096 units nothing to look at. `mien` classifies the average
   of the last stage instead (`pooled_head`), leaves the last pooling out, sees 48 px and trains in one stage.

@@ -18,17 +18,31 @@ if TYPE_CHECKING:
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Load weights whose names and shapes all fit; otherwise say which do not and load none (`RunError`)."""
     own = module.state_dict()
-    problems = [f"{name} is missing" for name in own if name not in state]
-    problems += [f"{name} is not part of the network" for name in state if name not in own]
-    problems += [
-        f"{name} is {list(state[name].shape)} and the network has {list(own[name].shape)}"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
-    ]
-    if problems:
-        shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+    both = [name for name in own if name in state]
+    problems = (
+        [f"{name} is missing" for name in own if name not in state],
+        [f"{name} is not part of the network" for name in state if name not in own],
+        [
+            f"{name} is {list(state[name].shape)} and the network has {list(own[name].shape)}"
+            for name in both
+            if state[name].shape != own[name].shape
+        ],
+        [
+            f"{name} is of type {_kind(state[name])} and the network of {_kind(own[name])}"
+            for name in both
+            if state[name].is_floating_point() != own[name].is_floating_point()
+        ],
+    )
+    count = sum(map(len, problems))
+    if count:
+        some = [problem for kind in problems for problem in kind[:2]]  # of each kind: names of both sides tell more
+        shown = "; ".join(some) + (f"; and {count - len(some)} more" if count > len(some) else "")
         raise RunError(f"the weights of {source} do not fit, nothing was loaded: {shown}")
     module.load_state_dict(dict(state))
+
+
+def _kind(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def load_trunk(module: System, state: Mapping[str, Tensor]) -> None:
@@ -43,7 +57,7 @@ def load_trunk(module: System, state: Mapping[str, Tensor]) -> None:
     head = _classifier(module.card)
     kept = {name: value for name, value in state.items() if not name.startswith(head)}
     own = {name: value for name, value in trunk.state_dict().items() if name.startswith(head)}
-    load_strictly(trunk, {**kept, **own}, published(module.card).model)
+    load_strictly(trunk, {**kept, **own}, f"what was given as {published(module.card).model}")
 
 
 def published(card: Card) -> Pretrained:
@@ -69,7 +83,8 @@ def fetch(card: Card, source: str | Path) -> dict[str, Tensor]:
         return _from_timm(wanted.model)
     path = Path(source)
     if not path.is_file():
-        raise InputError(f"{path} does not exist; give --pretrained timm, or a file of the weights {wanted.model}")
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {problem}; give --pretrained timm, or a file of the weights {wanted.model}")
     return _from_file(path, wanted.model)
 
 
@@ -104,13 +119,21 @@ def _from_file(path: Path, model: str) -> dict[str, Tensor]:
     except Exception as error:  # a file of a stranger makes the reader fail in many ways; nothing of it was run
         first = (str(error).strip().splitlines() or ["damaged"])[0]
         # What torch says of a pickle is advice about an argument of its own, which would run the file.
-        first = "it is no file of tensors alone" if first.startswith("Weights only load failed") else first
+        # Of other files it gives a number of its own, or the first byte.
+        unknown = first.startswith("Weights only load failed") or first.isdecimal() or "load key" in first
+        first = "it is no file of tensors alone" if unknown else first
         raise InputError(f"{path} holds no readable weights ({first[:120]}); give a file of {model}") from None
     for key in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{path} holds more or less than named tensors; give a state dict of {model}")
+    for name, value in state.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise InputError(f"{path}: {name} holds numbers that are infinite or none; give another file of {model}")
+    wrapped = "module."  # so torch names the parts of a network that was trained on several devices
+    if all(name.startswith(wrapped) for name in state):
+        state = {name.removeprefix(wrapped): value for name, value in state.items()}
     return dict(state)
 
 

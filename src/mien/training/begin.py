@@ -115,6 +115,10 @@ def train(
         recipe = found
     if recipe.system_id != system:
         raise InputError(f"the recipe is one of {recipe.system_id!r}, not of {system!r}")
+    # A recipe for fresh weights may change with published ones; one for them is refused before they are fetched.
+    early = recipe.start.kind == "pretrained"
+    if early:
+        _check_network(card, recipe, len(train.label_set))
     processes = joined(timeout)
     own = str(fabric_of(device, recipe.precision, processes).device)
     with processes.first_ahead():  # published weights are fetched once
@@ -144,9 +148,8 @@ def train(
             ]
         ),
     )
-    systems.check_options(card, recipe.system)
-    _check_stages(card, recipe, len(train.label_set))
-    _check_side(card, recipe)
+    if not early:
+        _check_network(card, recipe, len(train.label_set))
     folder = Path(out) / f"{system}-{recipe.name}-{recipe.hash[:8]}-s{seed}{part and f'-{part}'}"
     begun = partial(_start, folder, given, train, selection, seed, resume)
     run = processes.on_first(begun)
@@ -165,6 +168,13 @@ def train(
             write_text(folder / "recipe.toml", recipe.to_toml())
             run.save_info()
         return loop.run_to_end()
+
+
+def _check_network(card: Card, recipe: Recipe, classes: int) -> None:
+    """Options, stages and sides, before anything is written."""
+    systems.check_options(card, recipe.system)
+    _check_stages(card, recipe, classes)
+    _check_side(card, recipe)
 
 
 def _check_side(card: Card, recipe: Recipe) -> None:
