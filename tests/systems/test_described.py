@@ -86,7 +86,7 @@ def test_the_view_of_a_page_is_one_that_its_recipe_can_be_measured_with() -> Non
 
 def test_deviations_are_separate_sentences() -> None:
     about = describe("vggnet")
-    assert len(about.deviations) == 5
+    assert len(about.deviations) == 6
     assert about.deviations[0].startswith("The public loader")
     assert "Deviations" not in about.text
     assert about.about == "VGGNet on FER2013 (Khaireddin & Chen 2021)."
