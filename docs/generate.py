@@ -242,14 +242,14 @@ def _first_paragraph(module: Any) -> str:
 def cli_page() -> Iterator[str]:
     from typer.main import get_command
 
-    from mien.cli import app
+    from mien.cli import application
 
     yield "# Command line\n"
     yield NOTE + "\n"
     yield "Exit status: 0 done, 1 the check found something, 2 usage or bad input, 130 stopped by Ctrl-C."
     yield "Every error is one sentence on standard error. `--json` prints for programs; progress bars appear in a"
     yield "terminal only."
-    yield from _command("mien", get_command(app))
+    yield from _command("mien", get_command(application()))
 
 
 def _command(path: str, command: Any) -> Iterator[str]:

@@ -30,7 +30,7 @@ FLOORS = (
 HEIGHT = {part: (floor, room) for floor, parts in enumerate(FLOORS) for room, part in enumerate(parts)}
 WITHOUT_TORCH = {"results", "bundle", "store", "labels", "registry", "errors", "faces", "datasets", "recognition"}
 WITHOUT_TORCH |= {"site", "cli", "__init__", "__main__"}
-TORCH = frozenset({"torch", "torchvision", "timm", "lightning", "safetensors", "pytorch_lightning"})
+TORCH = frozenset({"torch", "torchvision", "timm", "lightning", "lightning_fabric", "safetensors", "pytorch_lightning"})
 
 # Imports upwards that are meant: (file, module, why).
 ALLOWED = {

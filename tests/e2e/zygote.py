@@ -21,7 +21,6 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 def serve() -> None:
-    import lightning.fabric  # noqa: F401
     import matplotlib.backends.backend_agg  # noqa: F401
     import onnx  # noqa: F401
     import onnxruntime  # noqa: F401
@@ -35,7 +34,9 @@ def serve() -> None:
     import mien.export
     import mien.recognition
     import mien.training.search  # noqa: F401
+    from mien.training.lightning import fabric_module
 
+    fabric_module()
     torch.set_num_threads(1)
     print("ready", flush=True)
     for line in sys.stdin:

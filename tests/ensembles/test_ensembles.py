@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import mien
 from mien.bundle import Bundle, BundleCard, InputSpec, read_bundle, write_bundle
-from mien.cli import app
+from mien.cli import application
 from mien.datasets import FaceSet
 from mien.ensembles import choose, ensemble_of_results, export_ensemble, make, named_members, network_ensemble
 from mien.errors import InputError, ResultError, SealedSplitError, UnknownNameError
@@ -352,8 +352,9 @@ def test_the_command_records_and_writes(bundles: dict[str, Path], tmp_path: Path
     for result in recorded:
         result.save(tmp_path)
     run = CliRunner().invoke(
-        app, ["ensemble", recorded[0].id, recorded[1].id[:8], "--choose", "weights", "--name", "two", "--json",
-              "--results", str(tmp_path)]
+        application(),
+        ["ensemble", recorded[0].id, recorded[1].id[:8], "--choose", "weights", "--name", "two", "--json",
+         "--results", str(tmp_path)],
     )  # fmt: skip
     assert run.exit_code == 0, run.output
     said = json.loads(run.stdout)

@@ -210,10 +210,10 @@ def test_what_cannot_be_explained_is_said(tmp_path: Path) -> None:
 
 
 def test_the_command(tmp_path: Path) -> None:
-    from mien.cli import app
+    from mien.cli import application
 
-    done = CliRunner().invoke(app, ["explain", PORTRAIT, "--out", str(tmp_path), "--json"])
+    done = CliRunner().invoke(application(), ["explain", PORTRAIT, "--out", str(tmp_path), "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)[0]["label"] == "happy"
-    both = CliRunner().invoke(app, ["explain", PORTRAIT, "--data", "drawn"])
+    both = CliRunner().invoke(application(), ["explain", PORTRAIT, "--data", "drawn"])
     assert isinstance(both.exception, InputError)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 pytest.importorskip("jinja2")
 
-from mien.cli import app
+from mien.cli import application
 from mien.errors import InputError
 from mien.site import recorded_speeds, stale_tables
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(*arguments: object) -> tuple[int, str]:
-    done = CliRunner().invoke(app, [*map(str, arguments)], catch_exceptions=False)
+    done = CliRunner().invoke(application(), [*map(str, arguments)], catch_exceptions=False)
     return done.exit_code, done.output
 
 

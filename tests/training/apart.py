@@ -14,7 +14,9 @@ from pathlib import Path
 
 import torch
 
-_IMPORTED = ["torch._dynamo", "lightning.fabric", "mien.cli", "mien.training.loop", "mien.evaluation"]
+from mien.training.lightning import PACKAGE
+
+_IMPORTED = ["torch._dynamo", PACKAGE, "mien.cli", "mien.training.loop", "mien.evaluation"]
 
 
 def begin(

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import mien
-from mien.cli import app
+from mien.cli import application
 from mien.cli.common import print_table
 from mien.datasets import FaceSet, load_dataset
 from mien.ensembles import ensemble_of_results, make
@@ -271,10 +271,10 @@ def test_the_command(faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyP
     ]
     for setting in TINY:
         words += ["--set", setting]
-    done = CliRunner().invoke(app, words)
+    done = CliRunner().invoke(application(), words)
     assert done.exit_code == 0, done.output
     assert "train it with fresh seeds: mien train compact --recipe" in done.output
-    told = CliRunner().invoke(app, [*words, "--json"])
+    told = CliRunner().invoke(application(), [*words, "--json"])
     assert len(json.loads(told.stdout)["trials"]) == 2
 
 

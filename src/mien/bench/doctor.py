@@ -58,8 +58,8 @@ VERB_EXTRAS: dict[str, tuple[str, ...]] = {
 EXTRAS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "train": (
         (),
-        ("torch", "torchvision", "timm", "lightning", "scikit-learn", "scipy", "safetensors", "onnx", "onnxscript",
-         "matplotlib"),
+        ("torch", "torchvision", "timm", "lightning-fabric", "scikit-learn", "scipy", "safetensors", "onnx",
+         "onnxscript", "matplotlib"),
     ),
     "classical": (("train",), ("opencv-python-headless", "faiss-cpu")),
     "table": ((), ("pandas", "pyarrow")),
@@ -74,6 +74,7 @@ EXTRAS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }  # fmt: skip
 _MODULES = {
     "faiss-cpu": "faiss",
+    "lightning-fabric": "lightning_fabric",
     "opencv-python-headless": "cv2",
     "pillow": "PIL",
     "prometheus-client": "prometheus_client",

@@ -13,11 +13,10 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     Exit status 1 if it is broken. A missing extra breaks nothing; it says what to install for which verb.
     """
     from mien.bench.doctor import diagnose
-    from mien.cli import app
+    from mien.cli import VERBS
     from mien.cli.common import print_json
 
-    verbs = [*(str(one.name) for one in app.registered_commands), *(str(one.name) for one in app.registered_groups)]
-    found = diagnose(verbs)
+    found = diagnose(VERBS)
     if as_json:
         print_json(found)
     else:

@@ -12,7 +12,7 @@ from typing import Any
 import mien
 from mien.store.launch import processes
 
-_PACKAGES = ("numpy", "onnxruntime", "pillow", "torch", "timm", "lightning", "scikit-learn")
+_PACKAGES = ("numpy", "onnxruntime", "pillow", "torch", "timm", "lightning-fabric", "lightning", "scikit-learn")
 
 
 def environment(device: str = "cpu", precision: str = "fp32", threads: int | None = None) -> dict[str, Any]:

@@ -66,7 +66,7 @@ _NO_NETWORKS = {
 }
 """Systems that are fitted instead of trained."""
 _CLASSICAL = ("local-learning-bow", "local-learning-deep-bow", "turtle")
-_BY = ("torch", "lightning", "timm", "safetensors", "sklearn", "scipy")
+_BY = ("torch", "lightning_fabric", "lightning", "timm", "safetensors", "sklearn", "scipy")
 """Packages that every training needs."""
 
 __all__ = [

@@ -10,7 +10,7 @@ try:
     from mien.training.reproduction import reproduce
     from mien.training.run import Run
 except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] in ("torch", "lightning", "safetensors", "timm"):
+    if (error.name or "").partition(".")[0] in ("torch", "lightning_fabric", "lightning", "safetensors", "timm"):
         raise MissingExtraError("training", "train") from error
     raise
 

@@ -21,11 +21,12 @@ from mien.evaluation.processes import Processes
 from mien.store.launch import processes_here
 from mien.systems.base import Criterion, System
 from mien.training.augmentation import Share
+from mien.training.lightning import LOGGERS, fabric_module
 from mien.training.precision import computed
 from mien.training.quiet import quietly
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 Loss = Callable[[Tensor, Tensor, Criterion], Mapping[str, Tensor]]
 
@@ -45,11 +46,6 @@ def fabric_of(device: str, precision: str, processes: Processes | None = None, *
     Raises:
         InputError: a device that is not there, or not once per process.
     """
-    from lightning.fabric import Fabric
-    from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-    from lightning.fabric.strategies.ddp import DDPStrategy
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
     processes = processes or Processes()
     options: dict[str, Any] = {"devices": 1}
     if processes.count > 1:
@@ -59,19 +55,21 @@ def fabric_of(device: str, precision: str, processes: Processes | None = None, *
         known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
         quiet = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its older name
         chosen: dict[str, Any] = {quiet: False, "find_unused_parameters": unused}
-        strategy = DDPStrategy(cluster_environment=TorchElasticEnvironment(), **chosen)
+        launched = fabric_module("plugins.environments.torchelastic").TorchElasticEnvironment()
+        strategy = fabric_module("strategies.ddp").DDPStrategy(cluster_environment=launched, **chosen)
         options = {"devices": here, "num_nodes": processes.count // here, "strategy": strategy}
-    with quietly("lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+    made, misconfigured = fabric_module().Fabric, fabric_module("utilities.exceptions").MisconfigurationException
+    with quietly(*LOGGERS):
         try:
             if precision == "bf16":  # the device is known to a Fabric only, and a Fabric wants the precision
-                precision = computed(precision, Fabric(accelerator=device, devices=1).device.type)
+                precision = computed(precision, made(accelerator=device, devices=1).device.type)
             name = "bf16-mixed" if precision == "bf16" else "32-true"
-            fabric = Fabric(accelerator=device, precision=name, **options)  # type: ignore[arg-type]
+            driving: Fabric = made(accelerator=device, precision=name, **options)
             if processes.count > 1:
-                fabric.launch()
-        except (ValueError, RuntimeError, MisconfigurationException) as error:
+                driving.launch()
+        except (ValueError, RuntimeError, misconfigured) as error:
             raise InputError(f"no training on device {device!r}: {str(error).strip().splitlines()[0]}") from None
-    return fabric
+    return driving
 
 
 class Together:
@@ -104,7 +102,7 @@ class Together:
         if self.processes.count == 1:
             return loss
         gc.collect()  # the hooks of an earlier one would reduce the same gradients
-        with quietly("lightning.fabric"):
+        with quietly(*LOGGERS):
             made: Loss = self.fabric.setup_module(_Forward(self.module, loss))
         return made
 
