@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import os
+import signal
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,12 @@ LONG = (
     "contract/test_recorded_results.py",
 )
 """Files that take longest. They begin first; the last one to begin would otherwise be all that is left to wait for."""
+
+
+def pytest_configure() -> None:
+    """Whoever starts the tests in the background of a script has them ignore what a terminal's Ctrl-C sends."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -40,9 +40,9 @@ def test_one_thing_at_a_time() -> None:
         run("leaderboard", "--check", "--tables")
 
 
-def test_stale_tables_are_found_and_written(tmp_path: Path) -> None:
+def test_stale_tables_are_found_and_written(results_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
-    shutil.copytree(ROOT / "results", tmp_path / "results")
+    shutil.copytree(results_folder, tmp_path / "results")
     code, said = run("leaderboard", "--check", "--root", tmp_path)
     assert code == 1
     assert "docs/leaderboard.md is stale" in said
