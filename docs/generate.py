@@ -240,16 +240,14 @@ def _first_paragraph(module: Any) -> str:
 
 
 def cli_page() -> Iterator[str]:
-    from typer.main import get_command
-
-    from mien.cli import application
+    from mien.cli import command_line
 
     yield "# Command line\n"
     yield NOTE + "\n"
     yield "Exit status: 0 done, 1 the check found something, 2 usage or bad input, 130 stopped by Ctrl-C."
     yield "Every error is one sentence on standard error. `--json` prints for programs; progress bars appear in a"
     yield "terminal only."
-    yield from _command("mien", get_command(application()))
+    yield from _command("mien", command_line())
 
 
 def _command(path: str, command: Any) -> Iterator[str]:

@@ -60,23 +60,25 @@ class MissingExtraError(MienError, ImportError):
         super().__init__(f"{what} needs packages that are not installed: pip install 'mien[{extra}]'")
 
     @classmethod
-    def check(cls, what: str, extra: str, *modules: str) -> None:
+    def check(cls, what: str, extra: str, *modules: str | tuple[str, ...]) -> None:
         """Raise it unless all these modules can be found; none of them is imported.
 
         Args:
             what: needs them.
             extra: that brings all that ``what`` needs.
-            modules: by which it is told whether the extra is there.
+            modules: by which it is told whether the extra is there; of a tuple one is enough.
 
         Example:
             >>> MissingExtraError.check("a dance", "music", "json", "no_such_module")
             Traceback (most recent call last):
             ...
             mien.errors.MissingExtraError: a dance needs packages that are not installed: pip install 'mien[music]'
+            >>> MissingExtraError.check("a dance", "music", ("json", "no_such_module"))
         """
         from importlib.util import find_spec
 
-        if any(find_spec(name) is None for name in modules):
+        either = [(names,) if isinstance(names, str) else names for names in modules]
+        if not all(any(find_spec(name) for name in names) for names in either):
             raise cls(what, extra)
 
 

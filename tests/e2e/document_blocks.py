@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import functools
 import importlib
 import re
 import shlex
@@ -123,19 +122,12 @@ def _expanded(word: str) -> list[str]:
     return sorted(map(str, Path().glob(word))) or [word] if "*" in word else [word]
 
 
-@functools.cache
-def _command_line() -> Any:
-    from typer.main import get_command
-
-    from mien.cli import application
-
-    return get_command(application())
-
-
 def _check_command(words: list[str]) -> None:
     shown = shlex.join(words)
     if words[0] == "mien":
-        command, rest = _command_line(), words[1:]
+        from mien.cli import command_line
+
+        command, rest = command_line(), words[1:]
         while hasattr(command, "commands"):
             assert rest, f"{shown}: no verb"
             assert rest[0] in command.commands, f"{shown}: there is no verb {rest[0]!r}"

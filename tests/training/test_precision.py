@@ -9,6 +9,7 @@ import tiny
 import torch
 
 from mien.datasets import FaceSet
+from mien.errors import InputError
 from mien.evaluation.subjects import subject_of
 from mien.training import Progress, precision
 from mien.training.parallel import fabric_of
@@ -23,6 +24,13 @@ def test_bf16_on_a_cpu_depends_on_the_processor(monkeypatch: pytest.MonkeyPatch,
     with fabric_of("cpu", "bf16").autocast():
         product = torch.zeros(2, 2) @ torch.zeros(2, 2)
     assert product.dtype is (torch.bfloat16 if has else torch.float32)
+
+
+@pytest.mark.parametrize("device", ["tpu", "abacus"])
+def test_a_device_that_is_not_there_is_refused_in_a_sentence(device: str) -> None:
+    with pytest.raises(InputError, match=f"no training on device '{device}': ") as refused:
+        fabric_of(device, "fp32")
+    assert "\n" not in str(refused.value)
 
 
 def test_a_cpu_without_bf16_trains_as_in_fp32(drawn: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,8 @@ def application(verb: str = "") -> typer.Typer:
 
 
 @functools.cache
-def _command(verb: str) -> Any:
+def command_line(verb: str = "") -> Any:
+    """The same as the command that is called."""
     return get_command(application(verb))
 
 
@@ -86,7 +87,7 @@ def main(argv: list[str] | None = None) -> Any:
     """Run the command line; a `MienError` becomes one sentence on standard error and exit status 2."""
     words = [word for word in (sys.argv[1:] if argv is None else argv) if word not in ("-v", "--verbose")]
     try:
-        _command(words[0] if words and words[0] in VERBS else "")(argv)
+        command_line(words[0] if words and words[0] in VERBS else "")(argv)
     except MienError as error:
         from mien.cli.common import complain
 

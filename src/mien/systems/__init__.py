@@ -66,8 +66,8 @@ _NO_NETWORKS = {
 }
 """Systems that are fitted instead of trained."""
 _CLASSICAL = ("local-learning-bow", "local-learning-deep-bow", "turtle")
-_BY = ("torch", "timm", "safetensors", "sklearn", "scipy")
-"""Packages that every training needs, beside Fabric, which one of two packages brings."""
+_BY = ("torch", ("lightning_fabric", "lightning"), "timm", "safetensors", "sklearn", "scipy")
+"""Packages that every training needs; Fabric comes with either of two."""
 
 __all__ = [
     "Card",

@@ -67,7 +67,7 @@ def fabric_of(device: str, precision: str, processes: Processes | None = None, *
             driving: Fabric = made(accelerator=device, precision=name, **options)
             if processes.count > 1:
                 driving.launch()
-        except (ValueError, RuntimeError, misconfigured) as error:
+        except (ValueError, RuntimeError, ImportError, misconfigured) as error:
             raise InputError(f"no training on device {device!r}: {str(error).strip().splitlines()[0]}") from None
     return driving
 
