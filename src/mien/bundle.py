@@ -60,7 +60,10 @@ class InputSpec:
         if (self.channels == 1) != (self.colour == "grey") and self.colour == "rgb":
             raise BundleError("an rgb input has 3 channels")
         if len(self.mean) != self.channels or len(self.std) != self.channels or min(self.std) <= 0:
-            raise BundleError("mean and std need one value per channel, std above 0")
+            raise BundleError(
+                f"mean and std need one value per channel, std above 0: {self.channels} each, not {len(self.mean)} and "
+                f"{len(self.std)}"
+            )
         if not 8 <= self.size <= 1024:
             raise BundleError(f"an input size of {self.size} px is outside 8–1024")
         if self.resize and not self.size <= self.resize <= 1024:

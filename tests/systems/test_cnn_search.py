@@ -31,9 +31,9 @@ def test_every_point_of_the_space_is_a_network() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"norm": "blok"}, r"norm = 'blok': did you mean 'block'"),
-        ({"pool": "mean"}, r"pool = 'mean': known: avg, max"),
-        ({"activation": "gelu"}, r"activation = 'gelu': did you mean"),
+        ({"norm": "blok"}, r"norm = 'blok': choose block, convolution or none"),
+        ({"pool": "mean"}, r"pool = 'mean': choose max or avg"),
+        ({"activation": "gelu"}, r"activation = 'gelu': choose relu or elu"),
         ({"kernel": 4}, r"kernel = 4: give an odd one"),
         ({"filters": ((8,),) * 5}, r"48 px are used up"),
     ],

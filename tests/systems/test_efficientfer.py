@@ -98,8 +98,21 @@ def test_the_oddities_of_the_source_are_in_its_recipe() -> None:
     recipe = Recipe.of(CARD, "faithful")
     assert (recipe.loss.name, recipe.loss.gamma, recipe.loss.class_weights) == ("focal", 2.0, "balanced")
     assert (recipe.schedule.name, recipe.optim.lr, recipe.ema) == ("constant", 2e-4, 0.999)
+    assert (recipe.clip, recipe.optim.betas) == (1.0, (0.95, 0.999))
     assert (recipe.monitor, recipe.early_stop, recipe.system["attend"]) == ("loss", 7, "pooled")
     assert Recipe.of(CARD, "mien").system["attend"] == "map"
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+def test_a_one_cycle_schedule_that_steps_once_per_epoch_stays_where_the_recipe_is() -> None:
+    recipe = Recipe.of(CARD, "faithful")
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=5e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=recipe.epochs * 449, pct_start=0.3)
+    for _ in range(recipe.epochs):
+        (group,) = optimizer.param_groups
+        assert group["lr"] == pytest.approx(recipe.optim.lr, rel=0.02)
+        assert group["betas"] == pytest.approx(recipe.optim.betas, rel=1e-3)
+        schedule.step()
 
 
 def test_attention_over_the_map_passes_the_contract_too() -> None:

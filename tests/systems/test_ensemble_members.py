@@ -30,7 +30,7 @@ def test_the_first_stride_of_efficientnet_can_be_taken_out() -> None:
 
 @pytest.mark.parametrize("options", [{"depths": (1, 1, 1)}, {"widths": (4, 4, 8, 8, 8)}])
 def test_residual_networks_have_four_stages(options: dict[str, tuple[int, ...]]) -> None:
-    with pytest.raises(RecipeError, match="a residual network has four stages"):
+    with pytest.raises(RecipeError, match="give 4 values, one for each stage"):
         systems.create("resnet50", **{**systems.card("resnet50").tiny, **options})
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mien import systems
-from mien.errors import InputError
+from mien.errors import InputError, RecipeError
 from mien.evaluation.scorers import score, torch_logits
 from mien.systems.card import grey
 from mien.systems.sides import check_side
@@ -13,11 +13,10 @@ from mien.systems.sides import check_side
 @pytest.mark.parametrize(
     ("name", "side", "takes"),
     [
-        ("vggnet", 64, "40 px, nearest to yours 47 px"),
-        ("deepemotion", 40, "48 px"),
-        ("deepemotion", 60, "48 px, nearest to yours 49 px"),
-        ("vgg19-bn", 24, "44 px, nearest to yours 32 px"),
-        ("compact", 44, "48 px, nearest to yours 40 px and 47 px"),
+        ("vggnet", 64, "32 to 47 px"),
+        ("deepemotion", 60, "48 to 49 px"),
+        ("vgg19-bn", 24, "32 px and more"),
+        ("compact", 44, "39 to 40 px, 47 to 48 px or 55 to 56 px, among others"),
     ],
 )
 def test_a_refusal_names_what_the_network_takes(name: str, side: int, takes: str) -> None:
@@ -34,7 +33,7 @@ def test_what_is_taken_passes() -> None:
 def test_a_view_that_does_not_fit_is_refused_likewise() -> None:
     module = systems.create("vggnet", width=4, hidden=16)
     faces = np.zeros((2, 80, 80), np.uint8)
-    with pytest.raises(InputError, match="vggnet takes no images of 64 px; it takes 40 px"):
+    with pytest.raises(InputError, match="vggnet takes no images of 64 px; it takes 32 to 47 px"):
         score(faces, grey(40, resize=48), torch_logits(module), view="tencrop@64")
 
 
@@ -52,3 +51,16 @@ def test_training_refuses_before_anything_is_written(tmp_path, faces) -> None:
     with pytest.raises(InputError, match="vggnet takes no images of 64 px"):
         train("vggnet", faces.train, faces.selection, recipe=recipe, out=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_size_above_the_side_it_is_cut_from_names_what_the_system_takes() -> None:
+    from mien.training import Recipe
+
+    with pytest.raises(RecipeError) as caught:
+        Recipe.of(systems.card("vggnet")).set(["input.size=64"])
+    assert str(caught.value) == (
+        "input.size = 64: no crop of 64 px can be cut from faces of 48 px, the recipe's input.resize; vggnet takes "
+        "32 to 47 px; a size above 48 px needs input.resize = 0 and a system that takes it"
+    )
+    with pytest.raises(RecipeError, match=r"no crop .* input\.resize; a size above 48 px"):  # of a system there is not
+        Recipe.from_dict({"name": "mine", "system_id": "nobody", "input": {"size": 64, "resize": 48}})

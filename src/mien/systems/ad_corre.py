@@ -7,6 +7,12 @@ Known from the code: architecture (Xception, ten linear embeddings of 256 values
 losses and their weights, optimiser, batch, epochs.
 Reconstructed: the augmentation, which was done outside the repository: mirroring and a rotation of ±10°.
 
+Recipe `mien`: starts from random weights instead of ImageNet's and sees 64 px, with a first convolution that steps over
+every pixel (`stem_stride = 1`). The recipe's loss weighs 5 instead of 50/7 (`cross_entropy`), which was not compared,
+and gradients are clipped to 10, not to the 5 of most systems, as the sum of the losses is several times as large. AdamW
+on a cosine for 120 epochs, with mixup, smoothed labels, stronger augmentation and a moving average, instead of 300 of
+Adam.
+
 Deviations:
 - The released code computes the three correlation losses in NumPy, outside the gradient tape: they are constants, and
   the cross-entropy alone trains the network. Here they are differentiable, as the paper means them.
@@ -17,7 +23,6 @@ Deviations:
 - A pair of faces counts as of one class by the product of their targets, which is exact for hard labels and goes on to
   make sense for smoothed and mixed ones.
 - Faces enter `faithful` between 0 and 1, as in the source, although the ImageNet weights expect normalised ones.
-- `mien` feeds 64 px and lets the first convolution step over every pixel (`stem_stride`).
 """
 
 from __future__ import annotations
@@ -29,9 +34,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mien.errors import RecipeError
 from mien.systems.base import Criterion, System
 from mien.systems.card import Card, Paper, Pretrained, grey
 from mien.systems.from_scratch import from_scratch
+from mien.systems.options import check_network, check_not_negative, check_stride
 
 
 class AdCorre(System):
@@ -40,15 +47,15 @@ class AdCorre(System):
     Args:
         classes: number of outputs.
         channels: 1 or 3.
-        trunk: timm's name of the trunk; the source has a ResNet50 as well.
-        stem_stride: of the trunk's first convolution; 2 as published.
-        embeddings: how many embeddings there are.
-        size: values in each.
-        dropout: probability of the dropout before the classifier.
-        cross_entropy: weight of the recipe's loss.
-        feature: weight of `feature_discrimination`.
-        mean: weight of `mean_discrimination`.
-        embedding: weight of `embedding_discrimination`.
+        trunk: timm's name of the trunk, a network whose first convolution has stride 2; the source has a ResNet50 too.
+        stem_stride: of the trunk's first convolution: 2 (as published) or 1, which leaves small faces more pixels.
+        embeddings: number of embeddings.
+        size: values in each embedding, 2 or more.
+        dropout: probability of the dropout before the classifier, 0 to 1.
+        cross_entropy: weight of the recipe's loss, 0 or more.
+        feature: weight of the loss that pairs of faces correlate by class (`feature_discrimination`), 0 or more.
+        mean: weight of the loss that mean embeddings of classes do not correlate (`mean_discrimination`), 0 or more.
+        embedding: weight of the loss that a face's embeddings do not correlate (`embedding_discrimination`), 0 or more.
     """
 
     def __init__(
@@ -67,8 +74,20 @@ class AdCorre(System):
         embedding: float = 1.0,
     ) -> None:
         super().__init__()
+        check_network("trunk", trunk, ("legacy_xception", "resnet50"))
+        check_stride(stem_stride)
+        check_not_negative(cross_entropy=cross_entropy, feature=feature, mean=mean, embedding=embedding)
+        if not cross_entropy + feature + mean + embedding:
+            raise RecipeError("cross_entropy, feature, mean and embedding are all 0: give at least one loss a weight")
+        if size < 2:  # one value has no correlation
+            raise RecipeError(f"size = {size}: give a whole number of at least 2")
         made: Any = timm.create_model(trunk, num_classes=0, in_chans=channels)
-        first = next(part for part in made.modules() if isinstance(part, nn.Conv2d))
+        first = next((part for part in made.modules() if isinstance(part, nn.Conv2d)), None)
+        if first is None or first.stride != (2, 2):
+            raise RecipeError(
+                f"trunk = {trunk!r}: give a network whose first convolution has stride 2, such as legacy_xception or "
+                "resnet50"
+            )
         first.stride = (stem_stride, stem_stride)
         self.trunk: nn.Module = made
         self.project = nn.Linear(made.num_features, embeddings * size)

@@ -116,6 +116,9 @@ def build(card: Card, *, classes: int, channels: int | None, options: Mapping[st
     chosen = {**card.options, **options}
     try:
         module = card.module(classes=classes, channels=channels, **chosen)
+    except RecipeError as error:
+        said = str(error)
+        raise RecipeError(said if said.startswith(card.id) else f"{card.id}: {said}") from error.__cause__
     except (MienError, ImportError, OSError):
         raise
     except Exception as error:
@@ -123,7 +126,7 @@ def build(card: Card, *, classes: int, channels: int | None, options: Mapping[st
         if not names:  # then the fault is not the caller's
             raise
         said = next(iter(str(error).splitlines()), "") or type(error).__name__
-        if said.startswith("zip()"):
+        if isinstance(error, IndexError) or said.startswith(("zip()", "not enough values", "too many values")):
             said = "the lists do not fit each other in length"
         raise RecipeError(f"{card.id} cannot be built with {told(names, options, card)}: {said}") from error
     module.card, module.options = card, {"classes": classes, "channels": channels, **dict(options)}

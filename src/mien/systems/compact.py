@@ -15,6 +15,9 @@ and by a trained `vggnet`
 (`mien distill --student compact --recipe taught --init RUN --teacher BUNDLE --teacher RUN`, the bundle being that very
 network in int8).
 
+Recipe `mien`: there is no source that it could differ from. Mixup, erasing and smoothed labels keep so small a network
+from learning faces by heart, the moving average steadies it; `taught` has smaller steps, fewer epochs and teachers.
+
 Deviations: none; there is no source to deviate from.
 """
 
@@ -26,6 +29,7 @@ from torch import Tensor, nn
 
 from mien.systems.base import System
 from mien.systems.card import Card, grey
+from mien.systems.options import check_stages
 
 
 class Block(nn.Module):
@@ -62,9 +66,9 @@ class Compact(System):
     Args:
         classes: number of outputs.
         channels: 1 or 3.
-        widths: channels per stage; each stage after the first halves the resolution.
-        depths: blocks per stage.
-        dropout: probability of the dropout before the last layer.
+        widths: channels of each stage, one number for each; each stage after the first halves the resolution.
+        depths: blocks of each stage, as many numbers as there are widths.
+        dropout: probability of the dropout before the last layer, 0 to 1.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Compact(System):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        check_stages(widths=widths, depths=depths)
         self.stem = nn.Sequential(
             nn.Conv2d(channels, widths[0], 5, 2, padding=2, bias=False),
             nn.BatchNorm2d(widths[0]),
@@ -98,7 +103,7 @@ class Compact(System):
         return features
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float (N, channels, S, S) → logits (N, classes); S is a multiple of 8 from 24 px."""
+        """Float (N, channels, S, S) → logits (N, classes); as published S is a multiple of 8, or 1 px less."""
         logits: Tensor = self.head(self.dropout(self.embed(images)))
         return logits
 

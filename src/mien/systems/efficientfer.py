@@ -1,12 +1,19 @@
-"""EfficientFER (Konuk & Kılıç 2025).
+"""EfficientFER (Konuk & Kılıç 2025): EfficientNetV2-S with self-attention and CBAM side by side on its features.
 
 Paper: M. E. Konuk, E. Kılıç, "EfficientFER: EfficientNetv2 Based Deep Learning Approach for Facial Expression
 Recognition", ICHORA 2025. Public code: github.com/mkonuk66/EfficientFER (only its issues could be read); what looks
-like a copy lies in github.com/Matankl/Face_expression_recognition_model, folder `EfficientNetv2`.
+like a copy lies in github.com/Matankl/Face_expression_recognition_model, folder `EfficientNetv2`, first at commit
+b00f197, which is meant by "the source" here.
 Known from the copy: architecture, whose count (23,797,177) agrees with the abstract's 23.8 million; loss, optimiser,
-schedule, augmentation. Its values may carry small edits by whoever copied them.
+schedule, augmentation, bf16. Its values may carry small edits by whoever copied them; the early stop waits 7 epochs in
+that commit, as in `faithful`, and 5 in later ones.
 Reconstructed: nothing in the network. The generated training images of the paper are not released: give your own with
 ``--extra-images``.
+
+Recipe `mien`: starts from random weights instead of ImageNet's and sees 64 px, with a first convolution that steps over
+every pixel (`stem_stride = 1`), so that small faces keep a map to attend to (`attend = "map"`); blocks begin as their
+shortcuts (`quiet_start`), without which fresh weights do not learn in an epoch. AdamW on a cosine for 120 epochs, with
+smoothed cross-entropy without class weights instead of the focal loss, mixup and stronger augmentation.
 
 Deviations:
 - The trunk is timm's `tf_efficientnetv2_s`: as many parameters (20,177,488) as torchvision's, which the source uses,
@@ -15,7 +22,12 @@ Deviations:
 - The source pools before it attends, so that self-attention has one position, its softmax is 1, and the spatial gate
   is one number (`attend = "pooled"`, in `faithful`). `mien` attends over the last map ("map"); the count is the same.
 - The source steps a one-cycle schedule once per epoch instead of once per step, so its learning rate of 5e-3 stays at
-  the cycle's start, 2e-4, throughout: `faithful` has a constant 2e-4 and says so here.
+  the cycle's start, 2e-4, throughout, and the first moment's decay, which that schedule turns as well, at 0.95:
+  `faithful` has a constant 2e-4 and `betas = [0.95, 0.999]`.
+- The source clips the gradients to a norm of 1 while they are still multiplied by the scale of its mixed precision,
+  which begins at 65,536 and doubles every 2,000 steps: after it is divided out the norm is at most 1.5e-5 and falls,
+  and AdamW's epsilon of 1e-8 then damps the steps more and more. `faithful` clips the gradients themselves to 1; `--set
+  clip=1.5e-5` is what the source begins with.
 - Faces are enlarged by one bilinear lookup together with everything that is drawn, not by Lanczos before it.
 - The second change of brightness and contrast (p = 0.2) is folded into the first; histogram equalisation stands in
   for CLAHE; the strength of noise depends on the version of the library and is set to its older default.
@@ -23,8 +35,6 @@ Deviations:
 - The source watches the weighted focal loss of the validation faces (early stop, kept epoch); here `monitor = "loss"`
   is their mean negative log-likelihood, without weights.
 - The moving average warms up instead of starting after 100 steps.
-- `mien` starts from random weights, with blocks that begin as their shortcuts (`quiet_start`), without which the
-  network does not learn in an epoch.
 """
 
 from __future__ import annotations
@@ -36,12 +46,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mien.bundle import InputSpec
-from mien.errors import RecipeError
 from mien.layers.cbam import Cbam
 from mien.layers.residual import begin_as_shortcuts
 from mien.systems.base import System
 from mien.systems.card import Card, Paper, Pretrained, grey
 from mien.systems.from_scratch import from_scratch
+from mien.systems.options import check_choice, check_stride
 
 
 class SelfAttention(nn.Module):
@@ -75,14 +85,14 @@ class EfficientFER(System):
         classes: number of outputs.
         channels: 1 or 3.
         attend: what both attend to: the ``pooled`` features, one position, or the ``map`` before pooling.
-        stem_stride: 2 as published; 1 leaves small faces more pixels.
-        heads: of the self-attention, 64 channels each.
-        hidden: units of the two hidden layers.
-        dropout: probability of the dropouts after them.
-        drop_path: probability that the last block of the trunk is left out in training.
+        stem_stride: of the first convolution: 2 (as published) or 1, which leaves small faces more pixels.
+        heads: number of heads of the self-attention, 64 channels each; 1 or more.
+        hidden: units of the hidden layers, one number for each; may be empty.
+        dropout: probability of the dropouts after the hidden layers, 0 to 1.
+        drop_path: probability that the last block of the trunk is left out in training, 0 to 1.
         quiet_start: the blocks with a shortcut begin as that shortcut.
-        width: multiplies the trunk's channels.
-        depth: multiplies its blocks per stage.
+        width: factor on the trunk's channels, above 0.
+        depth: factor on the trunk's blocks per stage, above 0.
     """
 
     def __init__(
@@ -101,10 +111,8 @@ class EfficientFER(System):
         depth: float = 1.0,
     ) -> None:
         super().__init__()
-        if attend not in ("pooled", "map"):
-            raise RecipeError(f"attend = {attend!r}: choose pooled or map")
-        if stem_stride not in (1, 2):
-            raise RecipeError(f"stem_stride = {stem_stride!r}: the stem reduces faces by 2 (as published) or 1")
+        check_choice("attend", attend, ("pooled", "map"))
+        check_stride(stem_stride)
         self.trunk: nn.Module = create_model(
             "tf_efficientnetv2_s",
             in_chans=channels,
@@ -193,7 +201,13 @@ CARDS = {
                     "degrade_probability": 0.4,
                     "equalise_probability": 0.2,
                 },
-                "optim": {"name": "adamw", "lr": 2e-4, "weight_decay": 0.03, "decay_norms": True},
+                "optim": {
+                    "name": "adamw",
+                    "lr": 2e-4,
+                    "betas": [0.95, 0.999],
+                    "weight_decay": 0.03,
+                    "decay_norms": True,
+                },
                 "schedule": {"name": "constant"},
                 "loss": {"name": "focal", "gamma": 2.0, "class_weights": "balanced"},
                 "ema": 0.999,

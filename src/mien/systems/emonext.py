@@ -1,4 +1,4 @@
-"""EmoNeXt in five sizes (El Boudouri & Bohi 2023).
+"""EmoNeXt in five sizes (El Boudouri & Bohi 2023): ConvNeXt behind a spatial transformer, with gates between stages.
 
 Paper: Y. El Boudouri, A. Bohi, "EmoNeXt: an Adapted ConvNeXt for Facial Emotion Recognition", IEEE MMSP 2023,
 arXiv 2501.08199. Public code: github.com/yelboudouri/EmoNeXt (no licence was seen), `models.py`, `train.py`. A second
@@ -11,18 +11,25 @@ Three things are added to ConvNeXt: a spatial transformer in front, a squeeze-an
 three convolutions between stages, and a term in the loss that draws attention weights towards their mean. What that
 attention computes is thrown away; it exists for its weights only, so it costs nothing when faces are recognised.
 
+Recipe `mien`: starts from random weights instead of ImageNet-22k's and sees 64 px (`side`) with a stem that reduces by
+2 instead of 4 (`stem_stride`), so that the last map has places left; it has the attention between those ("tokens") at a
+tenth of the weight (`attention_weight`), more `drop_path` the larger the network, no vertical mirroring, a cosine of
+120 epochs instead of warm restarts, and mixup with stronger augmentation against overfitting.
+
 Deviations:
 - The released attention is between the samples of a batch (`attention = "batch"`, in `faithful`): the term then
-  depends on batch mates, the answers do not. `mien` has it between the places of the last map ("tokens"), as the
-  second implementation does. Its ``value`` layer is never used in either, and stays for the published count.
+  depends on batch mates, the answers do not. "tokens" has it between the places of the last map, as the second
+  implementation does. Its ``value`` layer is never used in either, and stays for the published count.
 - The released schedule (warm restarts, peak 1e-3) overrides the learning rate of 1e-4 on its command line; `faithful`
   follows the schedule.
-- `faithful` turns faces upside down with p = 0.5, as the code does; `mien` does not.
+- `faithful` turns faces upside down with p = 0.5, as the code does.
 - The public code validates on random crops with the raw weights and tests the averaged ones of the last epoch. Here
   the averaged weights are selected on centre crops; `faithful` keeps the last epoch all the same (`keep`).
 - The code draws the first layer of what computes the warp from a truncated normal of 0.02 and the classifier as
   PyTorch does; here each as the other: a sixth as large, and between equal and 1.6 times as large.
 - `faithful` feeds 0–1 without mean and standard deviation to ImageNet's weights, as the code does.
+- The code's mixed precision (`--amp`, off unless given) is fp16; here bf16. With it the code clips the gradients to a
+  norm of 1 while they are multiplied by the scale of the loss, 65,536 at first; here the gradients themselves.
 """
 
 from __future__ import annotations
@@ -40,6 +47,7 @@ from mien.layers.squeeze_excitation import squeeze_excitation
 from mien.systems.base import Criterion, System
 from mien.systems.card import Card, Paper, Pretrained, grey
 from mien.systems.from_scratch import from_scratch
+from mien.systems.options import check_choice, check_count, check_not_negative
 
 
 class AttentionWeights(nn.Module):
@@ -76,12 +84,12 @@ class EmoNeXt(System):
         channels: 1 or 3.
         dims: channels of the four stages.
         depths: blocks of the four stages.
-        side: side in pixels of the images; the spatial transformer's first linear layer depends on it.
-        stem_stride: 4 as published; 2 leaves small faces more pixels.
-        drop_path: probability that the last block is left out in training.
-        layer_scale: by what the outcome of a block is scaled at first.
+        side: side of the images in pixels, 18 or more; the spatial transformer's first linear layer depends on it.
+        stem_stride: by which the stem reduces the image: 4 (as published) or 2, which leaves small faces more pixels.
+        drop_path: probability that the last block is left out in training, 0 to 1.
+        layer_scale: by what the outcome of a block is scaled at first, 0 or more.
         attention: between what the attention of the loss is: ``batch`` (samples) or ``tokens`` (places).
-        attention_weight: of its term in the loss.
+        attention_weight: weight of the attention's term in the loss, 0 or more.
     """
 
     def __init__(
@@ -99,8 +107,10 @@ class EmoNeXt(System):
         attention_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        if attention not in ("batch", "tokens"):
-            raise RecipeError(f"attention = {attention!r}: choose batch or tokens")
+        check_choice("attention", attention, ("batch", "tokens"))
+        check_not_negative(attention_weight=attention_weight, layer_scale=layer_scale)
+        check_count("dims", dims, 4, "stage")
+        check_count("depths", depths, 4, "stage")
         after = ((side - 6) // 2 - 4) // 2  # two unpadded convolutions, two pools
         if after < 1:
             raise RecipeError(f"side = {side}: the spatial transformer needs images of at least 18 px")

@@ -8,6 +8,11 @@ rotations per face at the test, drawn here once (`rot8`).
 Reconstructed: nothing. Every network is timm's: `resnet18`, `resnet50`, `resnet101`, `resnet50` with the gates of
 CBAM (S. Woo et al., ECCV 2018) in every block, `efficientnet_b2`.
 
+Recipe `mien`: starts from random weights instead of ImageNet's, sees 48 px and takes an early reduction out
+(`stem_stride`); the ResNets get a dropout of 0.2. AdamW on a cosine for 150 epochs, with mixup, smoothed labels,
+stronger augmentation and a moving average, instead of RAdam on plateaus: fresh weights need more epochs and overfit in
+them, and under SGD the deep ResNets learn much more slowly.
+
 Deviations:
 - The source's ResNet50 starts from VGGFace2 faces. timm has no such weights; `faithful` starts from ImageNet.
 - The source takes CBAM-ResNet50 and EfficientNet-b2 from pytorchcv, with its ImageNet weights. Ours have the same
@@ -15,7 +20,6 @@ Deviations:
   where pytorchcv's imitates TensorFlow.
 - The source's dropout before EfficientNet's classifier (0.3) is kept; its ResNets have none.
 - Faces enter `faithful` between 0 and 1, as in the source, although ImageNet's weights expect normalised ones.
-- `mien` takes early strides out (`stem_stride`) and sees 48 px.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from collections.abc import Callable
 from typing import Any
 
 import timm
+from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 
 from mien.errors import RecipeError
@@ -33,6 +38,7 @@ from mien.layers.stem import soften_stem
 from mien.systems.base import System
 from mien.systems.card import Card, Pretrained
 from mien.systems.from_scratch import from_scratch
+from mien.systems.options import check_count, check_network, check_stride
 from mien.systems.residual_masking import FAITHFUL, INPUT, PAPER
 
 
@@ -69,14 +75,14 @@ class ResNet(Member):
         classes: number of outputs.
         channels: 1 or 3.
         model: timm's name of it.
-        depths: residual blocks per stage.
-        widths: channels per stage (a quarter of them, where blocks are bottlenecks).
+        depths: residual blocks of the four stages.
+        widths: channels of the four stages (a quarter of them, where blocks are bottlenecks).
         stem_stride: by which the stem reduces the face: 4 (as published), 2 or 1.
-        dropout: probability of the dropout before the last layer.
+        dropout: probability of the dropout before the last layer, 0 to 1.
         gates: made for every block from its channels and put behind its last normalisation.
 
     Raises:
-        RecipeError: ``depths`` or ``widths`` is not of four stages.
+        RecipeError: ``depths`` or ``widths`` has not four values.
     """
 
     def __init__(
@@ -91,9 +97,8 @@ class ResNet(Member):
         dropout: float,
         gates: Callable[..., nn.Module] | None = None,
     ) -> None:
-        for name, of_stages in (("depths", depths), ("widths", widths)):
-            if len(of_stages) != 4:  # timm would pass over a fifth
-                raise RecipeError(f"{name} = {of_stages!r}: a residual network has four stages")
+        for option, of_stages in (("depths", depths), ("widths", widths)):
+            check_count(option, of_stages, 4, "stage")  # timm would pass over a fifth
         trunk = timm.create_model(
             model,
             num_classes=0,
@@ -107,28 +112,56 @@ class ResNet(Member):
 
 
 class ResNet18(ResNet):
-    """timm's ``resnet18``; options as of `ResNet`."""
+    """timm's ``resnet18``.
+
+    Args:
+        depths: residual blocks of the four stages.
+        widths: channels of the four stages.
+        stem_stride: by which the stem reduces the face: 4 (as published), 2 or 1.
+        dropout: probability of the dropout before the last layer, 0 to 1.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(model="resnet18", **options)
 
 
 class ResNet50(ResNet):
-    """timm's ``resnet50``; options as of `ResNet`."""
+    """timm's ``resnet50``.
+
+    Args:
+        depths: residual blocks of the four stages.
+        widths: channels of the four stages, a quarter of those that leave a bottleneck.
+        stem_stride: by which the stem reduces the face: 4 (as published), 2 or 1.
+        dropout: probability of the dropout before the last layer, 0 to 1.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(model="resnet50", **options)
 
 
 class ResNet101(ResNet):
-    """timm's ``resnet101``; options as of `ResNet`."""
+    """timm's ``resnet101``.
+
+    Args:
+        depths: residual blocks of the four stages.
+        widths: channels of the four stages, a quarter of those that leave a bottleneck.
+        stem_stride: by which the stem reduces the face: 4 (as published), 2 or 1.
+        dropout: probability of the dropout before the last layer, 0 to 1.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(model="resnet101", **options)
 
 
 class CbamResNet50(ResNet):
-    """timm's ``resnet50`` with the gates of CBAM in every block; options as of `ResNet`."""
+    """timm's ``resnet50`` with the gates of CBAM in every block.
+
+    Args:
+        depths: residual blocks of the four stages.
+        widths: channels of the four stages, a quarter of those that leave a bottleneck.
+        stem_stride: by which the stem reduces the face: 4 (as published), 2 or 1.
+        dropout: probability of the dropout before the last layer, 0 to 1.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(model="resnet50", gates=lambda channels, **_: Cbam(channels), **options)
@@ -140,9 +173,9 @@ class EfficientNetB2(Member):
     Args:
         classes: number of outputs.
         channels: 1 or 3.
-        model: timm's name of it; tests take a smaller one.
-        stem_stride: of the first convolution: 2 (as published) or 1.
-        dropout: probability of the dropout before the last layer.
+        model: timm's name of the trunk, an EfficientNet; tests take a smaller one.
+        stem_stride: of the first convolution: 2 (as published) or 1, which leaves small faces more pixels.
+        dropout: probability of the dropout before the last layer, 0 to 1.
         quiet_start: the blocks with a shortcut begin as that shortcut.
     """
 
@@ -156,9 +189,11 @@ class EfficientNetB2(Member):
         dropout: float = 0.3,
         quiet_start: bool = False,
     ) -> None:
-        if stem_stride not in (1, 2):
-            raise RecipeError(f"stem_stride = {stem_stride!r}: the stem reduces faces by 2 (as published) or 1")
+        check_stride(stem_stride)
+        check_network("model", model, ("efficientnet_b2",))
         trunk: Any = timm.create_model(model, num_classes=0, in_chans=channels)
+        if not isinstance(trunk, EfficientNet):
+            raise RecipeError(f"model = {model!r}: give an EfficientNet of timm, such as efficientnet_b2")
         if quiet_start:
             begin_as_shortcuts(trunk)
         trunk.conv_stem.stride = (stem_stride, stem_stride)

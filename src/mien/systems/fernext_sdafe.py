@@ -6,8 +6,12 @@ ConvNeXt with Channel Attention" is another paper of almost the same name.)
 Known from the abstract: SDAFE edits neutral faces with Stable Diffusion until all classes are equally frequent, keeps
 what has an adequate PSNR against its source, and of that what CLIP finds to show the label; FERNeXt is "a new model".
 Reconstructed: everything else. The name says ConvNeXt: here ConvNeXt-T with efficient channel attention (Wang et al.
-2020, "ECA-Net", CVPR) after each stage, and a recipe as ConvNeXts are fine-tuned. No parameter count was published;
-27,825,529 is this file's. A number measured with it says nothing about the paper's own network.
+2020, "ECA-Net", CVPR) after each stage, and a recipe as ConvNeXts are fine-tuned, in bf16. No parameter count was
+published; 27,825,529 is this file's. A number measured with it says nothing about the paper's own network.
+
+Recipe `mien`: starts from random weights instead of ImageNet-22k's and sees 64 px with a stem that reduces by 2 instead
+of 4 (`stem_stride`); faces are drawn as often as they are there, since accuracy counts them so. Larger steps, 120
+epochs, mixup and stronger augmentation, because fresh weights need more epochs and overfit in them.
 
 Deviations:
 - Which split the edited neutral faces come from is not stated. Here a manifest (``--extra-images``) whose sources lie
@@ -27,6 +31,7 @@ from mien.layers.convnext import convnext, convnext_map
 from mien.systems.base import System
 from mien.systems.card import Card, Paper, Pretrained, grey
 from mien.systems.from_scratch import from_scratch
+from mien.systems.options import check_count, check_not_negative
 
 
 class FERNeXt(System):
@@ -37,9 +42,9 @@ class FERNeXt(System):
         channels: 1 or 3.
         dims: channels of the four stages.
         depths: blocks of the four stages.
-        stem_stride: 4 as published; 2 leaves small faces more pixels.
-        drop_path: probability that the last block is left out in training.
-        layer_scale: by what the outcome of a block is scaled at first.
+        stem_stride: by which the stem reduces the image: 4 (as published) or 2, which leaves small faces more pixels.
+        drop_path: probability that the last block is left out in training, 0 to 1.
+        layer_scale: by what the outcome of a block is scaled at first, 0 or more.
     """
 
     def __init__(
@@ -54,6 +59,9 @@ class FERNeXt(System):
         layer_scale: float = 1e-6,
     ) -> None:
         super().__init__()
+        check_not_negative(layer_scale=layer_scale)
+        check_count("dims", dims, 4, "stage")
+        check_count("depths", depths, 4, "stage")
         self.trunk = convnext(
             channels, dims, depths, stem_stride=stem_stride, drop_path=drop_path, layer_scale=layer_scale
         )

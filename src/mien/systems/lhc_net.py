@@ -9,6 +9,12 @@ head), the hidden layers of 4,096 and 1,024 units; the modular training in five 
 LHC-NetC adds a controller: one number per module, w, through which a module's output counts 1 + tanh(w) times.
 Reconstructed: nothing in the modules.
 
+Recipe `mien`: starts from random weights instead of ImageNet's and sees 56 px (`size`) with `stem_stride = 2`, so that
+the modules stand at 28, 28, 14, 7 and 4 px with the source's heads. They and the residual blocks begin as no-ops
+(`quiet_start`), without which fresh weights learn nothing in an epoch, and everything learns at once instead of in four
+stages, with AdamW on a cosine for 150 epochs, mixup, smoothed labels and a moving average. In LHC-NetC the controller
+then learns alone, from gates of 0, which change nothing, for the published ones halve modules that were learnt with.
+
 Deviations:
 - The trunk is timm's `resnetv2_34`. The source's, of the package image-classifiers, also normalises the input by batch
   statistics, has a normalisation after its first convolution and a 1 × 1 convolution on its first shortcut: 4,227
@@ -17,12 +23,8 @@ Deviations:
 - The source picks its starting network among several trainings, and its result is that of one seed and one kind of
   GPU. Here the seed is the caller's.
 - The source's zoom in training changes width and height apart, by ± 10 % each; here `aspect` and `scale` do so.
-- Before the modules join, the trunk may learn from smaller faces here (`upright-24px`); the modules alone are made
-  for a side.
-- `mien` sees 56 px with `stem_stride = 2`, so the modules stand at 28, 28, 14, 7 and 4 px with the source's heads; they
-  and the residual blocks start as no-ops (`quiet_start`), without which a trunk with random weights learns nothing in
-  an epoch, and everything learns at once. In LHC-NetC the controller then learns alone, from gates of 0, which change
-  nothing.
+- A recipe of one's own may let the trunk learn from smaller faces before the modules join, in stages whose names begin
+  with `rotated`, `shifted` or `upright` and which set `augment.size`; only the modules are made for one side.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ from mien.layers.stem import soften_stem
 from mien.systems.base import System
 from mien.systems.card import Card, Paper, Pretrained
 from mien.systems.from_scratch import from_scratch
+from mien.systems.options import check_count
 
 
 class ChannelAttention(nn.Module):
@@ -114,14 +117,14 @@ class LHCNet(System):
         channels: 1 or 3.
         size: side of the faces in pixels; the modules are made for it.
         stem_stride: by which the stem reduces the face: 4 (as published), 2 or 1.
-        heads: of the five modules.
+        heads: heads of the five modules; each number divides the pixels of its map evenly.
         hidden: units of the two hidden layers.
-        dropout: probability of both dropouts in the head.
+        dropout: probability of both dropouts in the head, 0 to 1.
         quiet_start: the modules and the residual blocks begin as no-ops.
         controller: one learned gate per module (LHC-NetC).
-        gates: where the gates start.
-        depths: residual blocks per stage.
-        widths: channels of the stem and of the stages.
+        gates: where the five gates begin; a module's output counts 1 + tanh(gate) times.
+        depths: residual blocks of the four stages.
+        widths: channels of the stem and of the four stages.
     """
 
     def __init__(
@@ -141,8 +144,11 @@ class LHCNet(System):
         widths: Sequence[int] = (64, 64, 128, 256, 512),
     ) -> None:
         super().__init__()
-        if len(gates) != len(heads):
-            raise RecipeError(f"there are {len(heads)} modules and {len(gates)} gates; give one for each")
+        check_count("heads", heads, 5, "module")
+        check_count("gates", gates, 5, "module")
+        check_count("hidden", hidden, 2, "hidden layer")
+        check_count("depths", depths, 4, "stage")
+        check_count("widths", widths, 5, "the stem and each stage")
         trunk: Any = timm.create_model(
             "resnetv2_34",
             num_classes=0,

@@ -8,6 +8,9 @@ Known from it: penultimate features of VGG-Face (pretrained on faces), VGG-f (pr
 1; the nearest training faces of each test face; a linear one-against-all machine on them.
 Reconstructed: 200 neighbours and C = 1, from memory; the parts' weights, equal.
 
+Recipe `mien`: the reconstruction itself, since there is no `faithful` one without the source's networks; which networks
+it joins with the words is the caller's choice, and `global` is one machine for all faces.
+
 Deviations:
 - The networks are whichever bundles are given: `--set 'system.features=["a.onnx", "b.onnx"]'`. VGG-Face, VGG-f and a
   VGG-13 are such members where their weights are at hand; a result names what it was given, and what those learnt from.
@@ -40,7 +43,26 @@ _BLOCK = 256
 
 
 class LocalLearningDeepBOW(LocalLearningBOW):
-    """A sum of kernels, and local machines. Options: see the card."""
+    """A sum of kernels, and local machines.
+
+    Args:
+        side: side that faces are brought to before descriptors are taken, in pixels, 16 to 1,024.
+        step: distance between the centres of descriptors, in pixels, 1 to ``side``.
+        patches: sides of the squares that descriptors are taken from, in pixels, 4 to ``side``.
+        blur: standard deviation of the blur before gradients are taken, in pixels.
+        root: take square roots of descriptors.
+        words: size of the vocabulary.
+        descriptors_per_word: descriptors that the vocabulary is learnt from, per word.
+        mirror: count a face as like another if its mirror image is.
+        levels: cells per side of each level of the pyramid.
+        level_weights: weights of the levels, one for each, 0 or more.
+        neighbours: training faces that a face's machine learns from; 0 is one machine for all faces.
+        penalty: C of the machines, above 0.
+        features: bundles (``.onnx``), matrices (``.npy``) or built-in features, one kernel each.
+        feature_weights: weights of those kernels, one for each, 0 or more; empty for equal ones.
+        origin: what features in matrices learnt from, for the result.
+        bow_weight: weight of the words' kernel; 0 leaves it out.
+    """
 
     deep: list[NDArray[np.float16]]
     sources: list[str]

@@ -9,6 +9,9 @@ Known: the kinds of networks; the mean without weights; for the seven, which net
 pretrained on VGGFace2.
 Reconstructed: that the eight are three, three and two of their kinds, told apart by their seeds.
 
+Recipe `mien`: has no training of its own; each member is trained by its own recipe, `mien` unless its results say
+another.
+
 Deviations:
 - The seven were found by switching members on and off; the published script does so on PrivateTest. Here the list is
   fixed, and `mien ensemble` chooses on PublicTest where it is asked to.
@@ -34,7 +37,11 @@ if TYPE_CHECKING:
 
 
 class NamedEnsemble(ClassicalSystem):
-    """A list of members. Nothing is fitted: `mien ensemble` averages what is recorded of them."""
+    """A list of members. Nothing is fitted: `mien ensemble` averages what is recorded of them.
+
+    Args:
+        members: trained systems, each as id and seed: ``pramerdorfer-vgg:0``.
+    """
 
     scores_kind = "logits"
 

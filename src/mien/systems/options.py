@@ -1,7 +1,13 @@
-"""Values of a system's options: whether they are of the kind of their defaults, and how they are told."""
+"""Values of a system's options: whether they are of the kind of their defaults, and how they are told.
+
+What else an option takes, its constructor says with one of `check_choice`, `check_count`, `check_stages`,
+`check_not_negative`, `check_stride` and `check_network`, so that each refusal names the option, what it takes and what
+it got.
+"""
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
@@ -18,7 +24,7 @@ def check_values(card: Card, options: Mapping[str, object]) -> None:
 
     A whole number does for a number, a list for a tuple, and anything where the default is None. Whole numbers whose
     default is positive are sizes and counts, and so at least 1; so are numbers called ``width`` or ``depth`` above 0.
-    Dropouts and ``drop_path`` are probabilities. Lengths are the constructor's business.
+    Dropouts and ``drop_path`` are probabilities. Lengths, names and signs are the constructor's business.
     """
     for name, value in options.items():
         default = card.options[name]
@@ -26,6 +32,73 @@ def check_values(card: Card, options: Mapping[str, object]) -> None:
             raise RecipeError(
                 f"{card.id}: {name} = {value!r}: expected {_expected(name, default)}, such as {default!r}"
             )
+
+
+def check_choice(option: str, value: str, choices: Iterable[str]) -> str:
+    """One of a few names, or `RecipeError`.
+
+    Example:
+        >>> check_choice("pool", "mean", ("max", "avg"))
+        Traceback (most recent call last):
+        ...
+        mien.errors.RecipeError: pool = 'mean': choose max or avg
+    """
+    *others, last = choices
+    if value not in (*others, last):
+        raise RecipeError(f"{option} = {value!r}: choose {', '.join(others)} or {last}")
+    return value
+
+
+def check_count(option: str, values: Sequence[object], count: int, each: str) -> None:
+    """A list of ``count`` values, one for each of something (``stage``), or `RecipeError`."""
+    if len(values) != count:
+        raise RecipeError(f"{option} = {values!r}: give {count} values, one for each {each}, not {len(values)}")
+
+
+def check_stages(**lists: Sequence[object]) -> None:
+    """Lists of any length from 1 that go together, one value for each stage, or `RecipeError`.
+
+    Example:
+        >>> check_stages(widths=[8, 16], depths=[2])
+        Traceback (most recent call last):
+        ...
+        mien.errors.RecipeError: widths = [8, 16] and depths = [2]: give each one value for each stage, not 2 and 1
+    """
+    counts = [len(values) for values in lists.values()]
+    if min(counts) < 1 or len(set(counts)) > 1:
+        told = " and ".join(f"{name} = {values!r}" for name, values in lists.items())
+        what = "give each one value" if len(counts) > 1 else "give at least one value, one"
+        raise RecipeError(f"{told}: {what} for each stage, not {' and '.join(map(str, counts))}")
+
+
+def check_not_negative(**numbers: float) -> None:
+    """Numbers of at least 0, or `RecipeError`."""
+    for name, number in numbers.items():
+        if number < 0:
+            raise RecipeError(f"{name} = {number!r}: give a number of at least 0")
+
+
+def check_stride(stem_stride: int) -> None:
+    """The stride of a first convolution that has 2 as published, or `RecipeError`."""
+    if stem_stride not in (1, 2):
+        raise RecipeError(f"stem_stride = {stem_stride!r}: the stem reduces faces by 2 (as published) or 1")
+
+
+def check_network(option: str, name: str, like: Sequence[str]) -> None:
+    """The name of one of timm's networks, whose weights are not fetched by it, or `RecipeError`.
+
+    Args:
+        option: which holds the name.
+        name: of the network.
+        like: names that do, for the message.
+    """
+    import timm
+
+    if timm.is_model(name):
+        return
+    close = difflib.get_close_matches(name, timm.list_models(), n=3) if name else []
+    found = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+    raise RecipeError(f"{option} = {name!r}: give the name of a network of timm, such as {' or '.join(like)}{found}")
 
 
 def changed(card: Card, options: Mapping[str, object]) -> list[str]:

@@ -6,9 +6,15 @@ Known from the abstract: three kinds of network, no extra data, no registration 
 From memory: depths of 10, 16 and 33 layers, about 1.8, 1.2 and 5.3 million parameters, SGD with momentum 0.9 from a
 rate of 0.1 that is halved on plateaus, batches of 128, weight decay 1e-4, up to 300 epochs, mirroring, 48 px crops of
 faces padded to 54 px, standardised faces.
-Reconstructed: the widths, so that depths and counts fit. VGG: eight convolutions of 32 to 256 channels and two linear
-layers with 256 units between (1.77 M). Inception: a convolution and seven modules of two layers each (1.19 M). ResNet:
-ResNet34 of half the width with a 3×3 stem, that is 33 convolutions (5.33 M).
+Reconstructed: single precision, as was usual in its year; the widths, so that depths and counts fit. VGG: eight
+convolutions of 32 to 256 channels and two linear layers with 256 units between (1.77 M). Inception: a convolution and
+seven modules of two layers each (1.19 M). ResNet: ResNet34 of half the width with a 3×3 stem, that is 33 convolutions
+(5.33 M).
+
+Recipe `mien`: keeps networks and 48 px and trains for 150 epochs on a cosine with warm-up instead of plateaus, with
+Nesterov's momentum, decay of 5e-4, mixup, smoothed labels, stronger augmentation and a moving average of the weights;
+pixels are normalised by the mean of all faces, not each face by its own. The VGG has smaller steps and dropouts, for
+under this augmentation the source's never leave the most frequent expression.
 
 Deviations:
 - Crops of padded faces are shifts by up to 3 px here, and need not be whole pixels.
@@ -24,11 +30,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mien.errors import RecipeError
 from mien.layers.plain import plain_stages
 from mien.layers.residual import residual_block
 from mien.systems.base import System
 from mien.systems.card import Card, Paper, grey
 from mien.systems.from_scratch import from_scratch
+from mien.systems.options import check_stages
 
 
 class _Small(System):
@@ -58,10 +66,10 @@ class PramerdorferVGG(_Small):
     Args:
         classes: number of outputs.
         channels: 1 or 3.
-        width: channels of the first stage; it doubles three times.
+        width: channels of the first stage; they double three times.
         hidden: units of the hidden layer.
-        dropout: probability of the dropouts after the pools.
-        head_dropout: probability of the dropout after the hidden layer.
+        dropout: probability of the dropouts after the pools, 0 to 1.
+        head_dropout: probability of the dropout after the hidden layer, 0 to 1.
         standardise: bring each face to mean 0 and variance 1 first.
     """
 
@@ -114,8 +122,8 @@ class PramerdorferInception(_Small):
         classes: number of outputs.
         channels: 1 or 3.
         stem: channels of the first convolution.
-        widths: channels of the modules, at a half, a quarter and an eighth of the side.
-        head_dropout: probability of the dropout before the last layer.
+        widths: for each stage, the channels of its modules, 16 or more; a pool before each stage halves the side.
+        head_dropout: probability of the dropout before the last layer, 0 to 1.
         standardise: bring each face to mean 0 and variance 1 first.
     """
 
@@ -130,6 +138,8 @@ class PramerdorferInception(_Small):
         standardise: bool = False,
     ) -> None:
         super().__init__()
+        if not widths or not all(stage and min(stage) >= 16 for stage in widths):
+            raise RecipeError(f"widths = {widths!r}: give at least one stage, and one module of 16 channels in each")
         layers: list[nn.Module] = [_convolutions(channels, (stem, 3))]
         incoming = stem
         for stage in widths:
@@ -149,9 +159,9 @@ class PramerdorferResNet(_Small):
     Args:
         classes: number of outputs.
         channels: 1 or 3.
-        width: channels of the first stage; it doubles three times.
-        depths: blocks per stage; each stage after the first halves the side.
-        head_dropout: probability of the dropout before the last layer.
+        width: channels of the first stage; they double at each further one.
+        depths: blocks of each stage, one number for each; each stage after the first halves the side.
+        head_dropout: probability of the dropout before the last layer, 0 to 1.
         standardise: bring each face to mean 0 and variance 1 first.
     """
 
@@ -166,6 +176,7 @@ class PramerdorferResNet(_Small):
         standardise: bool = False,
     ) -> None:
         super().__init__()
+        check_stages(depths=depths)
         layers: list[nn.Module] = [_convolutions(channels, (width, 3))]
         incoming = width
         for stage, depth in enumerate(depths):
@@ -215,6 +226,7 @@ def _card(
             "faithful": {
                 "epochs": 300,
                 "batch_size": 128,
+                "precision": "fp32",
                 "input": {"mean": [0.0], "std": [1.0]},
                 "augment": {"translate": 3 / 48, "outside": "black"},
                 "optim": {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4},

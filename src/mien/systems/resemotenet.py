@@ -1,4 +1,4 @@
-"""ResEmoteNet (Roy et al. 2024) and its three distilled minis (Murtada et al. 2025).
+"""ResEmoteNet (Roy et al. 2024), residual blocks behind a gate, and its three distilled minis (Murtada et al. 2025).
 
 Papers: A. K. Roy, H. K. Kathania, A. Sharma, A. Dey, M. S. A. Ansari, "ResEmoteNet: Bridging Accuracy and Loss
 Reduction in Facial Emotion Recognition", IEEE Signal Processing Letters 2024, arXiv 2409.10545. A. Murtada,
@@ -11,6 +11,11 @@ and 87.5 % fewer channels and learn by distillation with a temperature.
 Reconstructed: the minis cut convolutions and hidden layers alike (20,069,383, 5,022,215 and 1,257,991 parameters);
 temperature 4 and α = 0.7 of their distillation; the rest of their recipe is ResEmoteNet's.
 
+Recipe `mien`: sees 48 px instead of 64 and lets the first residual block keep the 6 × 6 map (`strides`), with as many
+parameters; dropouts are smaller. AdamW on a cosine for 150 epochs, because under SGD the head's hidden layers, which
+have no normalisation, hardly learn; mixup, smoothed labels, stronger augmentation and a moving average. The minis have
+no teacher in it.
+
 Deviations:
 - The released data copy holds processed validation and test faces in its training folders. Here the protocol's splits.
 - The public code keeps mirroring active in validation and test and drops the first row of the list. Not here.
@@ -18,9 +23,6 @@ Deviations:
 - A mini's teacher is a trained `resemotenet` under this protocol, named when the distillation is started:
   `mien distill --student mini-resemotenet-c --recipe faithful --teacher RUN`. `mien train` trains the recipe `mien`
   without one, and `faithful` with `--set distill.weight=0`; a result says which it was (its recipe has `distill`).
-- `mien` feeds 48 px and lets the first residual block keep the 6 × 6 map (`strides`); the count is the same. It takes
-  AdamW: under SGD the head's hidden layers, which have no normalisation, hardly learn (smallest mini, two epochs: 28.8
-  against 40.6 % on PublicTest).
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from mien.layers.squeeze_excitation import squeeze_excitation
 from mien.systems.base import System
 from mien.systems.card import Card, Paper, grey
 from mien.systems.from_scratch import from_scratch
+from mien.systems.options import check_count
 
 
 class Block(nn.Module):
@@ -64,9 +67,9 @@ class ResEmoteNet(System):
         classes: number of outputs.
         channels: 1 or 3.
         width: channels of the first convolution; everything else is a multiple of it.
-        strides: of the three residual blocks.
-        dropout: probability of the dropouts between convolutions.
-        head_dropout: probability of the dropouts after the hidden layers.
+        strides: by which the three residual blocks reduce the map, 1 or more each.
+        dropout: probability of the dropouts between convolutions, 0 to 1.
+        head_dropout: probability of the dropouts after the hidden layers, 0 to 1.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class ResEmoteNet(System):
         head_dropout: float = 0.5,
     ) -> None:
         super().__init__()
+        check_count("strides", strides, 3, "residual block")
         stem: list[nn.Module] = []
         incoming = channels
         for outgoing in (width, 2 * width, 4 * width):

@@ -7,14 +7,17 @@ Known from the code: the architecture, whose `resmasking_dropout1` is the publis
 augmentation and the ten random rotations of the test. After stage i the features x become x · (1 + mask(x)).
 Reconstructed: nothing.
 
+Recipe `mien`: starts from random weights instead of ImageNet's, sees 48 px and leaves the max pooling of the stem out
+(`stem_stride = 2`), so that the masks work on maps of 24, 12, 6 and 3 px; the network is the source's otherwise. SGD on
+a cosine for 150 epochs, with mixup, smoothed labels, stronger augmentation and a moving average, instead of RAdam on
+plateaus: fresh weights need larger steps and more epochs.
+
 Deviations:
 - The paper states 142.9 million parameters. The public class has 137.8 million for seven classes, and so has this one.
 - The lines that load ImageNet weights are commented out in the public code; its authors say that the claim needs them,
   so `faithful` starts from them. Which ResNet34 weights they were is known (torchvision's first), and timm has them.
 - Faces enter `faithful` between 0 and 1, as in the source, although the ImageNet weights expect normalised ones.
 - Faces are enlarged bilinearly in training, as in the source, and bicubically in evaluation, as everywhere here.
-- `mien` leaves the max pooling of the stem out (`stem_stride = 2`) and sees 48 px: the masks then work on maps of 24,
-  12, 6 and 3 px, and nothing else changes.
 - A recipe may have stages without masks (`plain`), as the sibling Segmentation VGG-19 is trained: the masks are five
   sixths of the work. The source, `faithful` and `mien` train in one stage.
 """
@@ -34,6 +37,7 @@ from mien.layers.stem import soften_stem
 from mien.systems.base import System
 from mien.systems.card import Card, Paper, Pretrained
 from mien.systems.from_scratch import from_scratch
+from mien.systems.options import check_count
 
 
 class MaskedSystem(System):
@@ -55,11 +59,11 @@ class ResidualMaskingNetwork(MaskedSystem):
     Args:
         classes: number of outputs.
         channels: 1 or 3.
-        dropout: probability of the dropout before the last layer.
+        dropout: probability of the dropout before the last layer, 0 to 1.
         stem_stride: by which the stem reduces the face: 4 (as published), 2 or 1.
-        mask_depths: levels of the masks, per stage.
-        depths: residual blocks per stage.
-        widths: channels per stage.
+        mask_depths: levels of the masks of the four stages; each level after a mask's first halves the map once more.
+        depths: residual blocks of the four stages.
+        widths: channels of the four stages.
     """
 
     def __init__(
@@ -74,6 +78,8 @@ class ResidualMaskingNetwork(MaskedSystem):
         widths: Sequence[int] = (64, 128, 256, 512),
     ) -> None:
         super().__init__()
+        for option, of_stages in (("mask_depths", mask_depths), ("depths", depths), ("widths", widths)):
+            check_count(option, of_stages, 4, "stage")
         self.trunk: Any = timm.create_model(
             "resnet34", num_classes=0, in_chans=channels, layers=tuple(depths), channels=tuple(widths)
         )
@@ -99,7 +105,10 @@ class ResidualMaskingNetwork(MaskedSystem):
         return pooled
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float (N, channels, S, S) → logits (N, classes); S is a multiple of 8 · stem_stride where masks work."""
+        """Float (N, channels, S, S) → logits (N, classes).
+
+        Where masks work, S is a multiple of `multiple`: by default of 8 · ``stem_stride``, with deeper masks of more.
+        """
         logits: Tensor = self.head(self.dropout(self.embed(images)))
         return logits
 
@@ -109,7 +118,7 @@ PAPER = Paper(
     authors=("Luan Pham", "The Huynh Vu", "Tuan Anh Tran"),
     year=2020,
     venue="International Conference on Pattern Recognition (ICPR)",
-    url="https://github.com/phamquiluan/ResidualMaskingNetwork",
+    url="https://doi.org/10.1109/ICPR48806.2021.9411919",
     code=("https://github.com/phamquiluan/ResidualMaskingNetwork",),
     code_licence="MIT",
 )

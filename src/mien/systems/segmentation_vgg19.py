@@ -9,6 +9,11 @@ optimiser, schedule, augmentation. The masks follow the second, fourth, eighth a
 pooling; there is none after the twelfth. All have depth 1, so they neither pool nor enlarge.
 Reconstructed: nothing in the network. The paper's text was not available.
 
+Recipe `mien`: starts from random weights instead of ImageNet's and sees 48 px, which leave the two hidden layers of
+4,096 units nothing to look at: it classifies the average of the last stage, without its pooling (`pooled_head`), and
+trains in one stage. SGD in small steps on a cosine for 150 epochs, with mixup, smoothed labels, stronger augmentation
+and a moving average, instead of RAdam on plateaus: fresh weights need more epochs and overfit in them.
+
 Deviations:
 - The released model starts from a checkpoint of plain VGG19-BN on FER2013 that lies on a private disk. `faithful`
   trains that network as its first stage (`plain`), from ImageNet weights as the sibling file does, and then
@@ -16,8 +21,6 @@ Deviations:
   gives the network with masks a fresh classifier; here the masks join the one that was learnt.
 - Faces enter `faithful` between 0 and 1, as in the source, although the ImageNet weights expect normalised ones.
 - The source's test averages ten random rotations without a seed; the view is `rot10`.
-- Faces smaller than 224 px leave the two hidden layers of 4,096 units nothing to look at. `mien` classifies the average
-  of the last stage instead (`pooled_head`), leaves the last pooling out, sees 48 px and trains in one stage.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from mien.errors import InputError
 from mien.layers.channel_mask import ChannelMask
 from mien.systems.card import Card, Paper, Pretrained
 from mien.systems.from_scratch import from_scratch
+from mien.systems.options import check_count
 from mien.systems.residual_masking import FAITHFUL, INPUT, MaskedSystem
 
 _CONVOLUTIONS = (2, 2, 4, 4, 4)
@@ -45,8 +49,8 @@ class SegmentationVGG19(MaskedSystem):
     Args:
         classes: number of outputs.
         channels: 1 or 3.
-        widths: channels per stage.
-        dropout: probability of both dropouts in the head.
+        widths: channels of the five stages.
+        dropout: probability of both dropouts in the head, 0 to 1.
         pooled_head: classify the average of the last stage, without its pooling and without hidden layers.
     """
 
@@ -60,6 +64,7 @@ class SegmentationVGG19(MaskedSystem):
         pooled_head: bool = False,
     ) -> None:
         super().__init__()
+        check_count("widths", widths, 5, "stage")
         stages = [[width] * count for width, count in zip(widths, _CONVOLUTIONS, strict=True)]
         layers = list(itertools.chain.from_iterable([*stage, "M"] for stage in stages))
         trunk: Any = VGG(layers, num_classes=0, in_chans=channels, norm_layer=nn.BatchNorm2d, drop_rate=dropout)

@@ -13,10 +13,12 @@ ridge regression on one-hot pseudo-labels, five parts).
 `method = "kmeans"` and `"spectral"` are the baselines: k-means, and spectral clustering of the graph of 10 nearest
 neighbours, on the same features side by side.
 
+Recipe `mien`: takes batches of 1,000 instead of 10,000, which stay in a CPU's cache, and two runs instead of one, of
+which the one with the better generalisation is kept, without labels.
+
 Deviations:
 - Clusters are matched with expressions on Training's labels, once, and the matching is part of the system. The usual
   way matches on the labels of the very faces that are measured, which would open the test split to a choice.
-- `mien` takes batches of 1,000, which stay in a CPU's cache; `faithful` takes 10,000.
 - Features of a bundle come from a network trained on FER2013's labels: such a result is marked in its `extra_data`.
 """
 
@@ -43,7 +45,20 @@ METHODS = ("turtle", "kmeans", "spectral")
 
 
 class Turtle(ClassicalSystem):
-    """A labelling of feature spaces. Options: see the card."""
+    """A labelling of feature spaces.
+
+    Args:
+        features: bundles (``.onnx``), matrices (``.npy``) or built-in features, one space each.
+        origin: what features in matrices learnt from, for the result.
+        method: ``turtle``, ``kmeans`` or ``spectral``.
+        steps: outer steps.
+        batch: faces per outer step.
+        inner: steps of the heads within each outer step.
+        lr: learning rate of the labelling.
+        inner_lr: learning rate of the heads.
+        entropies: weights of the entropy of the mean labelling; each is tried.
+        restarts: runs for each of them.
+    """
 
     scores_kind = "clusters"
 

@@ -7,6 +7,10 @@ Known from the code: architecture (20,038,983 parameters), crops, optimiser, sch
 to ± 0.1, ten-crop test.
 Reconstructed: nothing.
 
+Recipe `mien`: keeps network, crops and 44 px; Nesterov's momentum on a cosine for 150 epochs instead of 250 that end in
+steps, with mixup, smoothed labels, stronger augmentation and a moving average against overfitting, faces normalised by
+the mean of all, and a clipped norm of the gradient instead of clipped numbers.
+
 Deviations:
 - The source notes the best epoch of PublicTest and that of PrivateTest side by side, and states the latter. Here the
   epoch is chosen on PublicTest alone (its users measure about half a point less that way, issue 27).
@@ -31,8 +35,8 @@ class VGG19BN(System):
     Args:
         classes: number of outputs.
         channels: 1 or 3.
-        width: channels of the first stage; it doubles three times.
-        dropout: probability of the dropout before the last layer.
+        width: channels of the first stage; they double three times.
+        dropout: probability of the dropout before the last layer, 0 to 1.
     """
 
     def __init__(self, *, classes: int, channels: int, width: int = 64, dropout: float = 0.5) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 from mien.bundle import InputSpec
 from mien.errors import RecipeError
@@ -121,6 +121,12 @@ class Recipe(Written):
         base = cls(name=name, system_id=card.id, input=card.input).to_dict()
         return cls.from_dict(merge(base, card.recipes[name]))
 
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`; missing keys take their defaults, unknown ones raise `RecipeError`."""
+        _check_crop(value)
+        return super().from_dict(value)
+
     @property
     def staged(self) -> tuple[Recipe, ...]:
         """One recipe per stage, named after it; the recipe itself where there are no stages.
@@ -188,6 +194,31 @@ def _staged(recipe: Recipe) -> tuple[Recipe, ...]:
         except RecipeError as error:
             raise RecipeError(f"stage {name!r}: {error}") from None
     return tuple(out)
+
+
+def _check_crop(tree: Mapping[str, Any]) -> None:
+    """Refuse a size above the side it is cut from, and name what the system takes: the two are easily mixed up."""
+    known = tree.get("input") if isinstance(tree, Mapping) else None
+    if not isinstance(known, Mapping):
+        return
+    size, resize = known.get("size"), known.get("resize")
+    if not (isinstance(size, int) and isinstance(resize, int) and 0 < resize < size <= 1024):
+        return
+    from mien import systems
+    from mien.errors import MienError
+    from mien.systems.sides import sides_taken
+
+    told = ""
+    try:
+        card, options = systems.card(tree["system_id"]), tree.get("system", {})
+        if taken := sides_taken(card, size, channels=known.get("channels", card.input.channels), options=options):
+            told = f"{card.id} takes {taken}; "
+    except (MienError, KeyError, TypeError):
+        pass  # what else is wrong is refused in its own place
+    raise RecipeError(
+        f"input.size = {size}: no crop of {size} px can be cut from faces of {resize} px, the recipe's input.resize; "
+        f"{told}a size above {resize} px needs input.resize = 0 and a system that takes it"
+    )
 
 
 def _picked(tree: Any, own: Any) -> Any:

@@ -21,6 +21,7 @@ from mien.registry import suggestion
 from mien.store.toml import MAX_BYTES, parse_toml, toml_lines
 
 _LATER = "mien.later"
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text in quotes"}
 
 
 class Checked:
@@ -174,5 +175,5 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise RecipeError(f"{path} = {value!r}: expected {hint.__name__}")
+        raise RecipeError(f"{path} = {value!r}: expected {_KINDS.get(hint, hint.__name__)}")
     return value
