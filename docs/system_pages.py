@@ -38,15 +38,17 @@ def overview() -> Iterator[str]:
     yield "A system is what a leaderboard ranks: architecture, input, training and inference. Claims are numbers that a"
     yield "paper or a leaderboard states; results are numbers measured here, on PrivateTest under"
     yield "[`fer2013/private@1`](../concepts/protocol.md). They never stand in one column. Parameters are those for"
-    yield "seven expressions, MACs the multiply-accumulates of one face, both with the default options and the input"
-    yield "shown. A recipe may choose others: the last column says of which network our result is.\n"
-    yield "| id | year | claim | our result | parameters | MACs | input | measured network |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "seven expressions, MACs the multiply-accumulates of one face, both with the options and the input of the"
+    yield "recipe `faithful` (of `mien` where nothing was published). Other recipes choose others: the last columns say"
+    yield "with which recipe and of which network our result is.\n"
+    yield "| id | year | claim | our result | parameters | MACs | input | measured with | measured network |"
+    yield "|---|---|---|---|---|---|---|---|---|"
     measured = {result.system for result in load_all(ROOT / "results") if result.test is not None}
     for name, about in described().items():
         year = about.paper.year or "–"
         cells = (f"[{name}]({name}.md)", year, _best_claim(name), _result(about), _large(about.parameters),
                  _large(about.macs), _input(about),
+                 _result(about, "training") if name in measured and about.kind == "network" else "–",
                  _result(about, "network") if name in measured and about.kind == "network" else "–")  # fmt: skip
         yield f"| {' | '.join(map(str, cells))} |"
     yield "\n`mien systems list` prints it in a terminal, `mien systems info ID` one system; `mien train ID` trains it."
@@ -129,9 +131,8 @@ def _large(number: int | None) -> str:
 
 
 def _input(about: Described) -> str:
-    if about.input is None:
-        return "–"
-    return f"{about.input['channels']} × {about.input['size']} × {about.input['size']}"
+    takes = about.takes
+    return f"{takes['channels']} × {takes['size']} × {takes['size']}" if takes else "–"
 
 
 # One system
@@ -147,10 +148,10 @@ def page(about: Described) -> Iterator[str]:
     yield from _claims(about)
     yield "\n## Results\n"
     yield f"<!-- mien:results table=measured system={about.id} --><!-- /mien:results -->"
-    yield "\nA column holds the result that PublicTest prefers among those recorded of that kind. A bundle answers with"
-    yield "the view `one` unless told otherwise; `flip` costs twice the time. Columns of other *weights* are of other"
-    yield "networks. *Trained with* is the commit of the training; ⚠ where its tree had changes, or where nothing says"
-    yield "which it was."
+    yield "\nA column holds the result that PublicTest prefers among those recorded of that kind and recipe. A bundle"
+    yield "answers with the view `one` unless told otherwise; `flip` costs twice the time. Columns of other *weights*"
+    yield "are of other networks. *Trained with* is the commit of the training; ⚠ where its tree had changes, or where"
+    yield "nothing says which it was. [Slices and measures](../concepts/statistics.md) are explained under concepts."
     if about.deviations:
         yield "\n## Deviations\n"
         yield from (f"- {deviation}" for deviation in about.deviations)
@@ -191,12 +192,18 @@ def _facts(about: Described) -> Iterator[tuple[str, str]]:
     licence = f" ({paper.code_licence})" if paper.code_licence else ""
     yield "code", ", ".join(f"<{url}>" for url in paper.code) + licence
     yield "parameters", f"{about.parameters:,} for seven expressions" if about.parameters else ""
-    yield "multiply-accumulates", f"{_large(about.macs)} for one face" if about.macs else ""
-    if about.input is not None:
-        yield "input", f"{_input(about)} px, {about.input['colour']}"
-    yield "options", ", ".join(f"`{key}={_value(value)}`" for key, value in about.options.items())
+    of = f" (recipe `{about.published}`)" if about.kind == "network" else ""
+    yield "multiply-accumulates", f"{_large(about.macs)} for one face{of}" if about.macs else ""
+    if about.takes is not None:
+        yield "input", f"{_input(about)} px, {about.takes['colour']}{of}"
+    yield "options", "<br>".join(_option(about, key) for key in about.options)
     yield "view of the source", ", ".join(f"`{view}`" for view in about.views)
     yield "further data of the source", ", ".join(about.extra_data) or "none"
+
+
+def _option(about: Described, key: str) -> str:
+    meaning = about.meanings.get(key, "").replace("|", "\\|")
+    return f"`{key}={_value(about.options[key])}`" + (f" {meaning}" if meaning else "")
 
 
 def _claims(about: Described) -> Iterator[str]:
@@ -239,7 +246,7 @@ def _links(links: tuple[str, ...]) -> str:
 
 def _architecture(about: Described) -> Iterator[str]:
     yield "\n## Architecture\n"
-    yield f"With the options above, for one face of {_input(about)}. Shapes are channels × height × width.\n"
+    yield f"In the recipe `{about.published}`, for one face of {_input(about)}. Shapes are channels × height × width.\n"
     yield "| part | what it is | comes out | parameters | MACs |\n|---|---|---|---|---|"
     for part in about.parts:
         name = f"`{part['name']}`" if part["name"] else ""

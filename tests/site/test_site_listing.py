@@ -1,13 +1,16 @@
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
 
+import mien
+from mien.datasets import FaceSet
+from mien.errors import InputError
 from mien.results import load_all
 from mien.site.listing import COLUMNS, listing, measured, rows, sheet, shipped
 from mien.systems.described import described
+from mien.training import Run
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,39 +20,71 @@ def test_every_system_has_its_row_in_order() -> None:
     assert [entry["id"] for entry in entries] == list(described())
     assert all(len(row) == len(COLUMNS) for row in rows(entries))
     ours = {entry["id"]: row for entry, row in zip(entries, rows(entries), strict=True)}
-    assert ours["vggnet"][2:8] == ("2021", "73.28 %", "–", "29,890,759", "351", "1×40×40")
-    assert ours["local-learning-bow"][5] == "–"
+    assert ours["vggnet"][1:] == ("network", "2021", "73.28 %", "–", "–", "29,890,759", "351", "1×40×40")
+    assert ours["local-learning-bow"][6:8] == ("–", "–")
+    assert ours["pramerdorfer-eight"][1] == "ensemble"
 
 
-def test_the_result_that_selection_prefers_is_shown() -> None:
+def test_figures_of_a_row_are_those_of_the_recipe_that_follows_the_source() -> None:
+    by_id = {entry["id"]: entry for entry in listing({})}
+    for name, about in described().items():
+        if about.kind == "network":
+            assert by_id[name]["macs"] == about.recipes[about.published]["macs"] > 0, name
+            assert about.published == ("mien" if name == "compact" else "faithful")
+    assert by_id["efficientfer"]["input"] == [3, 224, 224]
+    assert by_id["ad-corre"]["macs"] > by_id["ad-corre"]["recipes"]["mien"]["macs"]
+
+
+def test_the_result_that_selection_prefers_comes_first() -> None:
     recorded = [
         result for result in load_all(ROOT / "results") if result.system == "compact" and "/private@" in result.protocol
     ]
     if not recorded:
         pytest.skip("no result of compact is recorded here")
-    entry = next(entry for entry in listing(measured(recorded)) if entry["id"] == "compact")
+    known = measured(recorded)
+    entry = next(entry for entry in listing(known) if entry["id"] == "compact")
     best = max(recorded, key=lambda result: result.metrics["selection_accuracy"])
     assert entry["measured"]["accuracy"] == best.metrics["accuracy"]
-    other = [dataclasses.replace(result, protocol="own/test@1") for result in recorded]
-    assert all(entry["measured"] is None for entry in listing(measured(other)))
+    assert {(r.recipe["name"], r.views) for r in recorded} == {(e["recipe"], e["views"]) for e in known["compact"]}
+
+
+def test_results_of_another_protocol_are_told_as_such(trained: Run, faces: FaceSet, tmp_path: Path) -> None:
+    own = mien.evaluate(trained, faces.test, results=tmp_path)
+    name = trained.system
+    row = next(row for row in rows(listing(measured([own]))) if row[0] == name)
+    assert row[4] == f"{100 * own.metrics['accuracy']:.1f} % on own/test@1"
+    assert "% on own/test@1: recipe " in sheet(described()[name], measured([own]))["measured"]
+    both = measured([own, *(result for result in load_all(ROOT / "results") if result.system == name)])[name]
+    assert both[-1]["protocol"] == "own/test@1"
 
 
 def test_what_is_installed_knows_what_was_measured_and_of_which_network() -> None:
     known = measured(load_all(ROOT / "results"))
     assert known.keys() == shipped().keys()
-    assert "lhc-net" in known
-    row = next(row for row in rows(listing()) if row[0] == "lhc-net")
-    accuracy, takes, parameters = (known["lhc-net"][key] for key in ("accuracy", "input", "parameters"))
-    assert row[4] == f"{100 * accuracy:.1f} % ({'×'.join(map(str, takes))}, {parameters / 1e6:.3g} M)"
-    alike = {row[0]: row[4] for row in rows(listing()) if row[0] in ("vggnet", "identiface")}
-    assert "(" not in "".join(alike.values()), "what was measured is what the row describes, but for a few parameters"
-    assert f"{parameters:,} parameters" in sheet(dataclasses.asdict(described()["lhc-net"]))["measured"]
+    best = known["lhc-netc"][0]
+    row = next(row for row in rows(listing()) if row[0] == "lhc-netc")
+    assert row[4] == f"{100 * best['accuracy']:.1f} %"
+    takes, size = "×".join(map(str, best["input"])), f"{best['parameters'] / 1e6:.3g} M"
+    assert row[5] == f"{best['recipe']}, {best['epochs']} epochs, {takes}, {size}"
+    assert "1 more epoch," in next(row[5] for row in rows(listing()) if row[0] == "lhc-net"), "it went on from a run"
+    alike = next(row[5] for row in rows(listing()) if row[0] == "vggnet")
+    assert " M" not in alike, "what was measured is what the row describes, but for a few parameters"
+    assert f"{best['parameters']:,} parameters" in sheet(described()["lhc-netc"])["measured"]
 
 
-def test_plug_ins_stand_at_the_end_and_are_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    from importlib.metadata import EntryPoint
+def test_rows_can_be_sorted_and_what_is_not_known_comes_last() -> None:
+    sizes = [entry["parameters"] for entry in listing(sort="parameters")]
+    known = [size for size in sizes if size]
+    assert known == sorted(known, reverse=True)
+    assert sizes == known + [None] * (len(sizes) - len(known))
+    assert [entry["id"] for entry in listing(sort="id")] == sorted(described())
+    years = [entry["year"] for entry in listing(sort="year") if entry["year"]]
+    assert years == sorted(years)
+    with pytest.raises(InputError, match="'measured'"):
+        listing(sort="measure")
 
-    point = EntryPoint("theirs", "no_such_module", "mien.systems")
-    monkeypatch.setattr("mien.systems.elsewhere.entry_points", lambda group: [point])
-    assert listing()[-1] == {"id": "theirs", "package": "no_such_module"}
-    assert rows(listing())[-1][:2] == ("theirs", "plug-in of no_such_module")
+
+def test_plug_ins_have_rows_like_ours() -> None:
+    entry = listing(further=[("their-package", described()["vggnet"])])[-1]
+    assert entry["package"] == "their-package"
+    assert rows([entry])[0][:3] == ("vggnet", "plug-in of their-package", "2021")

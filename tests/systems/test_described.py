@@ -86,10 +86,10 @@ def test_the_view_of_a_page_is_one_that_its_recipe_can_be_measured_with() -> Non
 
 def test_deviations_are_separate_sentences() -> None:
     about = describe("vggnet")
-    assert len(about.deviations) == 6
+    assert len(about.deviations) == 7
     assert about.deviations[0].startswith("The public loader")
     assert "Deviations" not in about.text
-    assert about.about == "VGGNet on FER2013 (Khaireddin & Chen 2021)."
+    assert about.about.startswith("VGGNet on FER2013 (Khaireddin & Chen 2021): ")
 
 
 def test_an_unknown_system_gets_a_suggestion() -> None:
@@ -98,8 +98,8 @@ def test_an_unknown_system_gets_a_suggestion() -> None:
 
 
 def test_another_schema_is_refused() -> None:
-    content = {**json.loads(FILE.read_text(encoding="utf-8")), "schema": "mien-cards@2"}
-    with pytest.raises(ValueError, match="mien-cards@3"):
+    content = {**json.loads(FILE.read_text(encoding="utf-8")), "schema": "mien-cards@3"}
+    with pytest.raises(ValueError, match="mien-cards@4"):
         read(json.dumps(content))
 
 
@@ -129,6 +129,16 @@ def test_what_a_file_says_is_what_its_module_says(name: str) -> None:
     about = describe(name)
     assert (about.about, about.text, about.deviations) == (said["about"], said["text"], said["deviations"])
     assert about.about.endswith(".")
+
+
+@pytest.mark.parametrize("name", systems.networks())
+def test_every_option_of_a_network_is_explained(name: str) -> None:
+    about = describe(name)
+    assert about.meanings.keys() == about.options.keys()
+    # The file is read and not run: it says what the class itself says, or one that it is made from.
+    docs = [inspect.cleandoc(of.__doc__ or "").replace("``", "`") for of in systems.card(name).module.__mro__]
+    said = " ".join(" ".join(docs).split())
+    assert all(f"{option}: {meaning}" in said for option, meaning in about.meanings.items())
 
 
 def test_only_our_systems_have_a_home() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import textwrap
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -69,6 +70,38 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], keep: int
         # Figures are never cut off: a table that is wider than the terminal is printed in full and left to it.
         natural = Measurement.get(stdout, stdout.options.update(max_width=1000), table).maximum
         Console(width=max(natural, stdout.width), quiet=_silent).print(table, highlight=False, crop=False)
+
+
+WIDTH = 100
+"""Columns that running text takes at most: longer lines are hard to read."""
+
+
+def print_paragraphs(paragraphs: Iterable[str]) -> None:
+    """Running text to standard output, wrapped, with blank lines between; items (``- …``) follow their heading."""
+    before = ""
+    for text in paragraphs:
+        item = text.startswith("- ")
+        if before and not (item and before.startswith("- ")) and not before.endswith(":"):
+            stdout.print()
+        _hang("", text, "  " if item else "")
+        before = text
+
+
+def print_pairs(pairs: Mapping[str, str]) -> None:
+    """Names and what is said of each to standard output, wrapped beside the names; a line of a text is a line."""
+    widest = max((len(name) for name in pairs), default=0) + 2
+    for name, text in pairs.items():
+        for number, line in enumerate(text.split("\n")):
+            _hang(f"{'' if number else name + ':':{widest}}", line, " " * (widest + 2))
+
+
+def _hang(label: str, text: str, indent: str) -> None:
+    """Text behind a label, whose further lines are indented; words are never cut, they may be addresses."""
+    width = min(stdout.width, WIDTH)
+    lines = textwrap.fill(
+        text, width, initial_indent=label, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    stdout.print(lines, highlight=False, markup=False, soft_wrap=True)
 
 
 def _parts(columns: Sequence[str], rows: Sequence[Sequence[str]], keep: int) -> list[list[int]]:

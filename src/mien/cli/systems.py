@@ -3,98 +3,140 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from mien.results import Result
+    from mien.systems.described import Described
 
 app = typer.Typer(help="The published systems that mien holds.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 
 Results = Annotated[
     Path | None,
-    typer.Option("--results", help="Folder with recorded results; by default what this release measured."),
+    typer.Option("--results", help="Folder of recorded results; by default what this release measured."),
 ]
 
 
-def _measured(folder: Path | None) -> dict[str, dict[str, Any]] | None:
-    """Of the results in a folder; None for what this release measured."""
+def _recorded(folder: Path | None) -> list[Result] | None:
+    """The results in a folder; None for what this release measured."""
     if folder is None:
         return None
     from mien.errors import InputError
     from mien.results import load_all
-    from mien.site.listing import measured
 
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; give the one that holds the results, or leave --results out")
-    return measured(load_all(folder))
+    return load_all(folder)
 
 
 @app.command("list")
 def list_(
     results: Results = None,
+    sort: Annotated[
+        str | None, typer.Option(help="By id, year, claimed, measured, parameters or macs; the registry's by default.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """All systems: year, what is claimed, what we measured, parameters, multiply-accumulates, input, recipes.
+    """All systems: year, what is claimed, what we measured and with which recipe, parameters, multiply-accumulates.
 
-    Where another network was measured than the card's, its input and its parameters stand beside the accuracy.
+    Parameters, multiply-accumulates (MMACs: millions for one face) and input are those of the recipe faithful, else of
+    the first one; beside what we measured stand the recipe, its epochs and its input, which may be smaller.
     """
-    from mien.cli.common import print_json, print_table
-    from mien.site.listing import COLUMNS, listing, rows
+    from mien.cli.common import complain, print_json, print_table
+    from mien.errors import MienError
+    from mien.site.listing import COLUMNS, listing, measured, rows
+    from mien.systems.elsewhere import installed, origin
 
-    entries = listing(_measured(results))
+    recorded = _recorded(results)
+    plug_ins, unusable = [], []
+    for name, points in installed().items():
+        from mien.training.describe import described_plugin
+
+        try:
+            plug_ins.append((origin(points[0]), described_plugin(name)))
+        except MienError as error:  # one that is broken takes nothing away from the others
+            unusable.append({"id": name, "package": origin(points[0]), "error": str(error)})
+    entries = listing(None if recorded is None else measured(recorded), further=plug_ins, sort=sort)
     if json:
-        print_json(entries)
-    else:
-        print_table(COLUMNS, rows(entries))
+        print_json([*entries, *unusable])
+        return
+    print_table(COLUMNS, rows(entries), keep=1)
+    for entry in unusable:
+        complain(entry["error"])
 
 
 @app.command()
 def info(
     name: Annotated[str, typer.Argument(help="Id of a system.")],
-    recipe: Annotated[str | None, typer.Option(help="Show this recipe as TOML.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Show this recipe as TOML; with --results also that of a result, by its id.")
+    ] = None,
     results: Results = None,
     json: Json = False,
 ) -> None:
-    """What is known of a system: claim, our result, size, paper, code, deviations, recipes."""
+    """What is known of a system: claim, our results, size, paper, code, deviations, recipes."""
     import dataclasses
     import re
     import tomllib
 
-    from mien.cli.common import print_json, stdout
-    from mien.errors import RecipeError
-    from mien.registry import suggestion
+    from mien.cli.common import print_json, print_pairs, print_paragraphs, stdout
+    from mien.site.listing import measured, sheet, shipped
     from mien.systems import check_name
-    from mien.systems.described import described
+    from mien.systems.described import described, paragraphs
 
     check_name(name)
     if name in described():
-        about = dataclasses.asdict(described()[name])
+        about = described()[name]
     else:
-        from mien.training.describe import entry
+        from mien.training.describe import described_plugin
 
-        about = entry(name)
+        about = described_plugin(name)
+    recorded = _recorded(results)
     if recipe is not None:
-        if recipe not in about["recipes"]:
-            raise RecipeError(f"{name} has no recipe {recipe!r}; {suggestion(recipe, about['recipes'])}")
-        text = about["recipes"][recipe]["toml"]
+        text = _recipe(about, recipe, recorded)
         if json:
             print_json(tomllib.loads(text))
         else:
             stdout.print(text, highlight=False, markup=False, soft_wrap=True)
         return
+    known = shipped() if recorded is None else measured(recorded)
     if json:
-        print_json(about)
+        print_json(
+            {
+                **dataclasses.asdict(about),
+                "macs": about.macs,
+                "meanings": about.meanings,
+                "measured": known.get(name, []),
+            }
+        )
         return
-    from mien.site.listing import sheet
-
     # Where the text begins with the paper, the first line need not name it, too.
-    named = re.match(r"Paper: (?!none\b)", about["text"])
-    title = re.sub(r" \([^()]*\d{4}\)(?=\.?$)", "", about["about"]) if named else about["about"]
-    lines = sheet(about, _measured(results)).items()
-    told = [title, "\n".join(f"{what + ':':22}{value}" for what, value in lines), about["text"]]
-    if about["deviations"]:
-        told.append("Deviations:\n" + "\n".join(f"- {sentence}" for sentence in about["deviations"]))
-    stdout.print("\n\n".join(part for part in told if part), highlight=False, markup=False, soft_wrap=True)
+    named = re.match(r"Paper: (?!none\b)", about.text)
+    print_paragraphs([re.sub(r" \([^()]*\d{4}\)(?=:|\.?$)", "", about.about) if named else about.about])
+    stdout.print()
+    print_pairs(sheet(about, known))
+    stdout.print()
+    deviations = [f"- {sentence}" for sentence in about.deviations]
+    print_paragraphs([*paragraphs(about.text), *(["Deviations:", *deviations] if deviations else [])])
+
+
+def _recipe(about: Described, name: str, recorded: list[Result] | None) -> str:
+    """The TOML of a recipe of the system, or of the one that a recorded result of it was made with."""
+    from mien.errors import RecipeError
+    from mien.registry import suggestion
+    from mien.store.toml import toml_lines
+
+    if name in about.recipes:
+        text: str = about.recipes[name]["toml"]
+        return text
+    for result in recorded or ():
+        if result.system == about.id and len(name) >= 6 and result.id.startswith(name):
+            return "\n".join(toml_lines(result.recipe))
+    where = "" if recorded else "; of a recorded result give its id and the folder: --results results"
+    raise RecipeError(f"{about.id} has no recipe {name!r}; {suggestion(name, about.recipes)}{where}")
 
 
 @app.command()

@@ -247,16 +247,20 @@ def ranking(results: Sequence[Result], openings: Mapping[str, int], protocol: st
 
 
 def measured(results: Sequence[Result], protocol: str, system: str) -> Table:
-    """What was measured of one system, one column per kind of result (of bundles, per view); ours alone.
+    """What was measured of one system, one column per kind of result and recipe (of bundles, per view); ours alone.
 
     A column holds the result that the selection split prefers; a row that no column can fill is left out.
     """
-    chosen: dict[str, list[Result]] = {}
+    columns: dict[str, Result] = {}
     for kind in (kind for kind in KINDS if kind != "submitted"):
-        for result in results:
-            if (result.protocol, result.system, result.kind) == (protocol, system, kind):
-                chosen.setdefault(f"{kind}, {result.views}" if kind == "bundle" else kind, []).append(result)
-    columns = {heading: best for heading, of in chosen.items() if (best := preferred(of)) is not None}
+        of_kind = [r for r in results if (r.protocol, r.system, r.kind) == (protocol, system, kind)]
+        recipes = {str(result.recipe.get("name", "")) for result in of_kind}
+        alike: dict[str, list[Result]] = {}
+        for result in of_kind:
+            parts = [kind, str(result.recipe.get("name", "")) if len(recipes) > 1 else ""]
+            heading = ", ".join(part for part in (*parts, result.views if kind == "bundle" else "") if part)
+            alike.setdefault(heading, []).append(result)
+        columns |= {heading: best for heading, of in alike.items() if (best := preferred(of)) is not None}
     labels = list(dict.fromkeys(label for best in columns.values() for label in best.labels))
     names = [*_MEASURES]
     names[names.index("recall") : names.index("recall") + 1] = [f"recall.{label}" for label in labels]
@@ -333,7 +337,8 @@ def value(result: Result, name: str) -> str:
     ``slice.clean@2`` is the accuracy on a slice of the test split, ``slice.clean@2.ci95`` its interval and
     ``slice.clean@2.faces`` its size, also of slices that no result records.
     ``weights`` are the first digits of their hash, ``start`` says what the training began from, and ``network`` how
-    large the network was that was measured, which recipes may choose; ``teacher`` is that of a distillation.
+    large the network was that was measured, which recipes may choose; ``training`` is the recipe and its epochs,
+    ``teacher`` that of a distillation.
 
     Raises:
         InputError: no result has a number of that name.
@@ -352,6 +357,10 @@ def value(result: Result, name: str) -> str:
     if name == "teacher":
         taught = result.recipe.get("distill", {}).get("teacher", "")
         return f"weights {taught[:8]}" if taught else "nobody" if "params" in result.cost else "–"
+    if name == "training":
+        epochs = result.cost.get("epochs")
+        known = [str(result.recipe.get("name", "")), f"{epochs} epoch{'s' * (epochs != 1)}" if epochs else ""]
+        return ", ".join(escape(text) for text in known if text) or "–"
     if name == "network":
         known = [f"{result.cost['params']:,} parameters"] if "params" in result.cost else []
         return ", ".join([*([value(result, "cost.input")] if "input" in result.cost else []), *known]) or "–"

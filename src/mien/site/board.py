@@ -122,7 +122,7 @@ class Row:
 
     @property
     def macs(self) -> int | None:
-        """Multiply-accumulates per face, as measured, else as the card says."""
+        """Multiply-accumulates per face, as measured, else as published."""
         counted = self.measured.cost.get("macs") if self.measured else None
         return counted or (self.about.macs if self.about else None)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -170,11 +169,8 @@ def _input(row: Row) -> str:
     given = row.measured.cost.get("input") if row.measured else None
     if given:
         return " × ".join(map(str, given))
-    if row.about is None or row.about.input is None:
-        return "–"
-    recipe = row.about.recipes.get("faithful", {}).get("toml", "")
-    takes = {**row.about.input, **tomllib.loads(recipe).get("input", {})}
-    return f"{takes['channels']} × {takes['size']} × {takes['size']}"
+    takes = row.about.takes if row.about else None
+    return f"{takes['channels']} × {takes['size']} × {takes['size']}" if takes else "–"
 
 
 def _duration(seconds: float | None) -> str:

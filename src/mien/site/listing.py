@@ -4,56 +4,50 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mien.errors import InputError
+from mien.registry import suggestion
 from mien.results import Result
 from mien.results.documents import DEFAULT_PROTOCOL
 from mien.results.tables import preferred, value
-from mien.systems import plugins
 from mien.systems.claims import claims
 from mien.systems.described import Described, described
-from mien.systems.elsewhere import installed, origin
 
-COLUMNS = ("id", "title", "year", "claimed", "measured", "parameters", "MMACs", "input", "recipes")
+COLUMNS = ("id", "kind", "year", "claimed", "measured", "with recipe", "parameters", "MMACs", "input")
+ORDERS = ("id", "year", "claimed", "measured", "parameters", "macs")
+"""What the table can be sorted by: ids and years upwards, figures downwards."""
 
-
-Measured = Mapping[str, Mapping[str, Any]]
+Measured = Mapping[str, Sequence[Mapping[str, Any]]]
 """What was measured of a system, by its id, as `measured` makes it."""
 
 SHIPPED = Path(__file__).with_name("measured.json")
 """That of the recorded results of this release; written by ``mien leaderboard --tables``."""
 
 
-def measured(results: Iterable[Result]) -> dict[str, dict[str, Any]]:
-    """The result of each system that PublicTest prefers, in short.
+def measured(results: Iterable[Result]) -> dict[str, list[dict[str, Any]]]:
+    """The results of each system in short: the preferred one of a protocol, a kind and a recipe (of bundles, a view).
 
     Args:
-        results: recorded ones; those of other protocols and of no known system are passed over.
+        results: recorded ones; those whose test split stayed sealed are passed over.
 
     Returns:
-        For each system that has one: ``accuracy``, the share of PrivateTest faces that it has right; ``views``; ``id``
-        of the result; ``input`` (channels, side, side) and ``parameters`` of the network that was measured, which a
-        recipe may choose otherwise than the card, or None; ``network``, the same in words.
+        For each system that has some, those of ``fer2013/private@1`` first, and the one that the selection split
+        prefers before the others: ``accuracy``, the share of test faces that it has right; ``protocol``; ``views``;
+        ``id`` of the result; ``kind``; ``recipe``, its name, and ``epochs``; ``input`` (channels, side, side) and
+        ``parameters`` of the network that was measured, which a recipe may choose otherwise than the card, or None;
+        ``start``, what training began from.
     """
-    of_system: dict[str, list[Result]] = {}
+    alike: dict[str, dict[tuple[str, ...], list[Result]]] = {}
     for result in results:
-        if _counts(result):
-            of_system.setdefault(result.system, []).append(result)
-    found = {name: preferred(of_system.get(name, ())) for name in described()}
-    return {
-        name: {
-            "accuracy": result.metrics["accuracy"],
-            "views": result.views,
-            "id": result.id,
-            "input": result.cost.get("input"),
-            "parameters": result.cost.get("params"),
-            "network": _network(result),
-        }
-        for name, result in found.items()
-        if result is not None
-    }
+        if result.test is not None:
+            view = result.views if result.kind == "bundle" else ""
+            key = (result.protocol, result.kind, str(result.recipe.get("name", "")), view)
+            alike.setdefault(result.system, {}).setdefault(key, []).append(result)
+    order = [*described(), *sorted(alike.keys() - described().keys())]
+    return {name: [_short(result) for result in _ordered(alike[name].values())] for name in order if name in alike}
 
 
 @functools.cache
@@ -61,7 +55,7 @@ def shipped() -> Measured:
     """What this release measured, from `SHIPPED`: for readers without the recorded results.
 
     Example:
-        >>> shipped()["vggnet"]["input"]
+        >>> shipped()["vggnet"][0]["input"]
         [1, 40, 40]
     """
     known: Measured = json.loads(SHIPPED.read_text(encoding="utf-8"))
@@ -76,99 +70,160 @@ def shipped_text(results: Iterable[Result]) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def listing(known: Measured | None = None) -> list[dict[str, Any]]:
-    """One entry of plain values per system, in the order of the registry; then plug-ins, which are not imported.
+def listing(
+    known: Measured | None = None, *, further: Iterable[tuple[str, Described]] = (), sort: str | None = None
+) -> list[dict[str, Any]]:
+    """One entry of plain values per system, in the order of the registry.
 
     Args:
         known: what was measured, of `measured`; by default what this release measured.
+        further: plug-ins, each with the package that it comes from.
+        sort: one of `ORDERS`; what is not known comes last.
 
     Returns:
-        ``claimed`` is in per cent, as stated for FER2013; ``measured`` is the system's entry of ``known``. What is not
-        known is None. A plug-in has ``id`` and ``package`` alone.
+        ``claimed`` is in per cent, as stated for FER2013; ``parameters``, ``macs`` and ``input`` are those of the
+        recipe ``faithful``, else of the first one; ``measured`` is the first of what ``known`` holds of the system, and
+        ``recipes`` has the hash and the multiply-accumulates of each recipe. What is not known is None.
 
     Example:
         >>> next(entry["claimed"] for entry in listing() if entry["id"] == "vggnet")
         73.28
+        >>> listing(sort="parameters")[0]["id"]
+        'emonext-xl'
     """
+    if sort is not None and sort not in ORDERS:
+        raise InputError(f"systems cannot be sorted by {sort!r}; {suggestion(sort, ORDERS)}")
     known = shipped() if known is None else known
-    points = installed()
-    return [_entry(about, known.get(name)) for name, about in described().items()] + [
-        {"id": name, "package": origin(points[name][0])} for name in plugins()
-    ]
+    entries = [_entry(about, known.get(name, ())) for name, about in described().items()]
+    entries += [{**_entry(about, known.get(about.id, ())), "package": package} for package, about in further]
+    return entries if sort is None else sorted(entries, key=lambda entry: _place(entry, sort))
 
 
 def rows(entries: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     """The entries as texts under `COLUMNS`."""
     return [
-        (e["id"], f"plug-in of {e['package']}", *["–"] * (len(COLUMNS) - 2))
-        if "package" in e
-        else (
+        (
             e["id"],
-            e["title"],
+            f"plug-in of {e['package']}" if "package" in e else e["kind"],
             _shown(e["year"]),
             _shown(e["claimed"], ".2f", " %"),
-            _measured(e),
+            _accuracy(e["measured"]) if e["measured"] else "–",
+            _how(e["measured"], e["parameters"]) if e["measured"] else "–",
             _shown(e["parameters"], ","),
             _shown(e["macs"] and e["macs"] / 1e6, ",.0f"),
-            "{0}×{1}×{1}".format(*e["input"]) if e["input"] else "–",
-            ", ".join(e["recipes"]),
+            "×".join(map(str, e["input"])) if e["input"] else "–",
         )
         for e in entries
     ]
 
 
-def sheet(about: Mapping[str, Any], known: Measured | None = None) -> dict[str, str]:
+def sheet(about: Described, known: Measured | None = None) -> dict[str, str]:
     """What `listing` says of one system, by name, as texts for people; nothing of what is not known.
 
     Args:
-        about: fields of a `mien.systems.described.Described`.
+        about: the system.
         known: as for `listing`.
 
     Example:
-        >>> from dataclasses import asdict
-        >>> sheet(asdict(described()["vggnet"]))["claimed"]
+        >>> sheet(described()["vggnet"])["claimed"]
         '73.28 % on FER2013, which others state'
     """
-    entry = (shipped() if known is None else known).get(about["id"])
-    claimed, takes, macs = _claimed(about["id"]), about["input"], about["macs"]
-    options = ", ".join(f"{key} = {value!r}" for key, value in about["options"].items())
+    of_system = (shipped() if known is None else known).get(about.id, ())
+    takes = about.takes
+    named = f" (recipe {about.published})" if about.kind == "network" else ""
+    recipes = (
+        name + (f" ({recipe['macs'] / 1e6:,.0f} million per face)" if recipe["macs"] else "")
+        for name, recipe in about.recipes.items()
+    )
     told = {
-        "claimed": _shown(claimed, ".2f", " % on FER2013, which others state"),
-        "measured": "–"
-        if entry is None
-        else f"{100 * entry['accuracy']:.1f} % on PrivateTest (view {entry['views']}, result {entry['id']}; "
-        f"{entry['network']})",
-        "parameters": _shown(about["parameters"] or None, ","),
-        "multiply-accumulates": _shown(macs / 1e6 if macs else None, ",.0f", " million per face"),
-        "input": "{channels} × {size} × {size}, {colour}".format(**takes) if takes else "–",
-        "recipes": ", ".join(about["recipes"]),
-        "options": options,
+        "claimed": _shown(_claimed(about.id), ".2f", " % on FER2013, which others state"),
+        "measured": "\n".join(_told(entry) for entry in of_system),
+        "parameters": _shown(about.parameters or None, ","),
+        "multiply-accumulates": _shown(about.macs and about.macs / 1e6, ",.0f", f" million per face{named}"),
+        "input": "{channels} × {size} × {size}, {colour}".format(**takes) + named if takes else "–",
+        "recipes": ", ".join(recipes if len({r["macs"] for r in about.recipes.values()}) > 1 else about.recipes),
+        "options": "\n".join(
+            f"{key} = {default!r}" + (f"  {about.meanings[key]}" if key in about.meanings else "")
+            for key, default in about.options.items()
+        ),
     }
-    return {what: value for what, value in told.items() if value not in ("", "–")}
+    return {what: text for what, text in told.items() if text not in ("", "–")}
 
 
-def _measured(entry: Mapping[str, Any]) -> str:
-    """The accuracy; where another network was measured than the row describes, its input and its size beside it."""
-    result = entry["measured"]
-    if not result:
-        return "–"
-    others = []
-    if entry["input"] and result["input"] and result["input"][:2] != entry["input"]:
-        others.append("{}×{}×{}".format(*result["input"]))
-    sizes = [f"{of['parameters'] / 1e6:.3g} M" for of in (entry, result) if of["parameters"]]
-    if len(set(sizes)) == 2:
-        others.append(sizes[1])
-    return f"{100 * result['accuracy']:.1f} %" + (f" ({', '.join(others)})" if others else "")
+def _ordered(alike: Iterable[list[Result]]) -> list[Result]:
+    """Of each group the preferred result; the board's protocol first, and the preferred one before the others."""
+    rest = [result for group in alike if (result := preferred(group)) is not None]
+    ordered: list[Result] = []
+    for protocol in sorted({result.protocol for result in rest}, key=lambda name: (name != DEFAULT_PROTOCOL, name)):
+        of_protocol = [result for result in rest if result.protocol == protocol]
+        while (best := preferred(of_protocol)) is not None:
+            ordered.append(best)
+            of_protocol.remove(best)
+    return ordered
 
 
-def _network(result: Result) -> str:
-    """Which network was measured: recipes choose smaller faces, and some other layers."""
-    size, start = value(result, "network"), value(result, "start")
-    return "; ".join(text for text in (size, start) if text != "–") or result.kind
+def _short(result: Result) -> dict[str, Any]:
+    start = value(result, "start")
+    return {
+        "accuracy": result.metrics["accuracy"],
+        "protocol": result.protocol,
+        "views": result.views,
+        "id": result.id,
+        "kind": result.kind,
+        "recipe": result.recipe.get("name"),
+        "epochs": result.cost.get("epochs"),
+        "input": result.cost.get("input"),
+        "parameters": result.cost.get("params"),
+        "start": None if start == "–" else start,
+    }
 
 
-def _counts(result: Result) -> bool:
-    return result.protocol == DEFAULT_PROTOCOL and result.test is not None
+def _accuracy(entry: Mapping[str, Any]) -> str:
+    where = "" if entry["protocol"] == DEFAULT_PROTOCOL else f" on {entry['protocol']}"
+    return f"{100 * entry['accuracy']:.1f} %{where}"
+
+
+def _how(entry: Mapping[str, Any], usual: int | None) -> str:
+    """Recipe, epochs, input and view; the number of parameters only where it is visibly another one than the usual."""
+    sizes = [f"{count / 1e6:.3g} M" for count in (usual, entry["parameters"]) if count]
+    parts = (
+        entry["recipe"],
+        _epochs(entry),
+        entry["input"] and "×".join(map(str, entry["input"])),
+        sizes[-1] if len(set(sizes)) == 2 else "",
+        "" if entry["views"] in ("one", "members") else entry["views"],
+    )
+    return ", ".join(part for part in parts if part) or "–"
+
+
+def _told(entry: Mapping[str, Any]) -> str:
+    """A result in words."""
+    split = "on PrivateTest" if entry["protocol"] == DEFAULT_PROTOCOL else f"on {entry['protocol']}"
+    parts = (
+        f"recipe {entry['recipe']}" if entry["recipe"] else "",
+        _epochs(entry),
+        entry["start"] and f"began from {entry['start']}",
+        entry["input"] and " × ".join(map(str, entry["input"])),
+        entry["parameters"] and f"{entry['parameters']:,} parameters",
+        f"{entry['kind']}, view {entry['views']}",
+        f"result {entry['id']}",
+    )
+    return f"{100 * entry['accuracy']:.1f} % {split}: " + ", ".join(part for part in parts if part)
+
+
+def _epochs(entry: Mapping[str, Any]) -> str:
+    """How many; ``more`` where the training went on from other weights, which had epochs of their own."""
+    if not entry["epochs"]:
+        return ""
+    more = "" if entry["start"] in (None, "random weights") else " more"
+    return f"{entry['epochs']}{more} epoch{'s' * (entry['epochs'] != 1)}"
+
+
+def _place(entry: Mapping[str, Any], sort: str) -> tuple[bool, Any]:
+    if sort == "id":
+        return False, entry["id"]
+    figure = entry["measured"] and entry["measured"]["accuracy"] if sort == "measured" else entry[sort]
+    return figure is None, (figure or 0) * (1 if sort == "year" else -1)
 
 
 def _claimed(name: str) -> float | None:
@@ -177,7 +232,8 @@ def _claimed(name: str) -> float | None:
     return claim.value if claim else None
 
 
-def _entry(about: Described, known: Mapping[str, Any] | None) -> dict[str, Any]:
+def _entry(about: Described, known: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    takes = about.takes
     return {
         "id": about.id,
         "title": about.title,
@@ -186,12 +242,12 @@ def _entry(about: Described, known: Mapping[str, Any] | None) -> dict[str, Any]:
         "paper": about.paper.url,
         "code": list(about.paper.code),
         "claimed": _claimed(about.id),
-        "measured": known,
+        "measured": next(iter(known), None),
         "parameters": about.parameters,
         "macs": about.macs,
-        "input": about.input and [about.input["channels"], about.input["size"]],
+        "input": takes and [takes["channels"], takes["size"], takes["size"]],
         "options": dict(about.options),
-        "recipes": list(about.recipes),
+        "recipes": {name: {key: of[key] for key in ("hash", "macs")} for name, of in about.recipes.items()},
         "extra_data": list(about.extra_data),
     }
 

@@ -11,7 +11,8 @@ import ast
 import functools
 import json
 import re
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ from mien.systems import home
 from mien.systems.card import Paper
 
 FILE = Path(__file__).with_name("cards.json")
-SCHEMA = "mien-cards@3"
-HEADER = ("about", "text", "deviations")
-"""What `header` finds; it is no part of ``cards.json``."""
+SCHEMA = "mien-cards@4"
+HEADER = ("about", "text", "deviations", "file")
+"""What is read from the system's file; it is no part of ``cards.json``."""
+_STATEMENTS = ("Known", "Reconstructed", "Public code", "Recipe")
 _DEVIATIONS = re.compile(r"^Deviations\b[^\n:]*:?", re.MULTILINE)
 
 
@@ -42,13 +44,16 @@ class Described:
         deviations: where it departs from its source, one sentence or two each.
         paper: where it comes from.
         parameters: for seven expressions; None where there are none to count.
-        macs: multiply-accumulates for one face at the card's input; None where they were not counted.
-        input: ``size``, ``channels``, ``colour``, ``mean``, ``std``, ``resize``; None where it takes no images.
-        parts: rows of the table of the network (`mien.systems.outline.Part`), in the order a face passes them.
+        input: ``size``, ``channels``, ``colour``, ``mean``, ``std``, ``resize`` where a recipe does not say otherwise;
+            None where it takes no images.
+        parts: rows of the table of the network as it was published (`mien.systems.outline.Part`), in the order a face
+            passes them.
         options: architecture options and their defaults.
         views: the view that the source reports.
         extra_data: data beyond FER2013 that the source used.
         recipes: recipe name → ``hash``, ``toml`` and ``macs``: those of one face at the recipe's own input, or None.
+        network: name of its class.
+        file: path of the system's Python file; empty where there is none.
     """
 
     id: str
@@ -59,13 +64,39 @@ class Described:
     deviations: tuple[str, ...]
     paper: Paper
     parameters: int | None
-    macs: int | None
     input: Mapping[str, Any] | None
     parts: tuple[Mapping[str, Any], ...]
     options: Mapping[str, Any]
     views: tuple[str, ...]
     extra_data: tuple[str, ...]
     recipes: Mapping[str, Mapping[str, Any]]
+    network: str = ""
+    file: str = ""
+
+    @functools.cached_property
+    def meanings(self) -> Mapping[str, str]:
+        """Option → what it is, as the class of the network explains it in its file, which is not imported."""
+        if not self.file:
+            return {}
+        return option_meanings(Path(self.file).read_text(encoding="utf-8"), self.network, self.options)
+
+    @property
+    def published(self) -> str:
+        """The recipe that shows it as its source has it: ``faithful``, else the first one."""
+        return "faithful" if "faithful" in self.recipes else next(iter(self.recipes), "")
+
+    @property
+    def takes(self) -> Mapping[str, Any] | None:
+        """What the recipe `published` feeds it, with the fields of ``input``."""
+        if self.input is None or self.kind != "network" or not self.published:
+            return self.input
+        return {**self.input, **tomllib.loads(self.recipes[self.published]["toml"]).get("input", {})}
+
+    @property
+    def macs(self) -> int | None:
+        """Multiply-accumulates for one face in the recipe `published`; None where they were not counted."""
+        counted: int | None = self.recipes.get(self.published, {}).get("macs")
+        return counted
 
 
 @functools.cache
@@ -88,7 +119,11 @@ def describe(name: str) -> Described:
 
 def read(text: str) -> Mapping[str, Described]:
     """The systems in the text of such a file; it is our own, so a field more or less is a programming error."""
-    return {name: _described(entry) for name, entry in entries(text).items()}
+    return {
+        name: from_entry({**entry, **header(_docstring(file)), "file": str(file)})
+        for name, entry in entries(text).items()
+        for file in (FILE.with_name(f"{home(name).rpartition('.')[2]}.py"),)
+    }
 
 
 def entries(text: str) -> dict[str, dict[str, Any]]:
@@ -114,12 +149,13 @@ def _over(start: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return made
 
 
-def _described(entry: Mapping[str, Any]) -> Described:
+def from_entry(entry: Mapping[str, Any]) -> Described:
+    """The plain values of one system, its header included (`mien.training.describe.entry`), as an object."""
     paper: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in entry["paper"].items()
     }
     lists = {key: tuple(entry[key]) for key in ("parts", "views", "extra_data")}
-    return Described(**{**entry, **lists, **header(_docstring(home(entry["id"]))), "paper": Paper(**paper)})
+    return Described(**{**entry, **lists, "paper": Paper(**paper)})
 
 
 def header(docstring: str) -> dict[str, Any]:
@@ -141,9 +177,52 @@ def header(docstring: str) -> dict[str, Any]:
     return {"about": about, "text": text.strip(), "deviations": deviations}
 
 
+def paragraphs(text: str) -> list[str]:
+    r"""A header's text as paragraphs and items (``- …``) of one line each.
+
+    A line that begins a new kind of statement begins a paragraph.
+
+    Example:
+        >>> paragraphs("Paper: none.\nKnown: the\nlayers.\n\n- One\n  item.")
+        ['Paper: none.', 'Known: the layers.', '- One item.']
+    """
+    parts = re.split(rf"\n\s*\n|\n(?=- )|\n(?=(?:{'|'.join(_STATEMENTS)})\b)", text)
+    return [" ".join(part.split()) for part in parts if part.strip()]
+
+
+def option_meanings(source: str, name: str, options: Iterable[str]) -> dict[str, str]:
+    r"""What the class of a network says of architecture options under ``Args:``.
+
+    Args:
+        source: the text of the file that holds the class, which is parsed and not run.
+        name: of the class; what it does not explain its bases in that file may.
+        options: names of the options.
+
+    Example:
+        >>> option_meanings("class A:\n 'A.\\n\\nArgs:\\n    width: channels\\n        at first.'", "A", ["width"])
+        {'width': 'channels at first.'}
+    """
+    classes = {node.name: node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)}
+    explained: dict[str, str] = {}
+    line = [name]
+    while line:
+        if (found := classes.get(line.pop(0))) is not None:
+            explained = {**_arguments(ast.get_docstring(found) or ""), **explained}
+            line += [base.id for base in found.bases if isinstance(base, ast.Name)]
+    return {option: explained[option] for option in options if option in explained}
+
+
+def _arguments(docstring: str) -> dict[str, str]:
+    """The section ``Args:`` of a docstring whose indentation is gone: name → text on one line."""
+    section = re.search(r"^Args:\n((?:(?: {4}.*)?(?:\n|\Z))*)", docstring, re.MULTILINE)
+    items = re.split(r"^ {4}(?=\w+: )", section[1], flags=re.MULTILINE) if section else []
+    pairs = (" ".join(item.split()).replace("``", "`").partition(": ") for item in items if item.strip())
+    return {name: text for name, _, text in pairs}
+
+
 @functools.cache
-def _docstring(module: str) -> str:
-    """That of a module beside this one, which is not imported; an unusual beginning of a file is parsed in full."""
-    source = FILE.with_name(f"{module.rpartition('.')[2]}.py").read_text(encoding="utf-8")
+def _docstring(file: Path) -> str:
+    """That of a Python file, which is not imported; an unusual beginning of a file is parsed in full."""
+    source = file.read_text(encoding="utf-8")
     whole = source if not source.startswith('"""') else source[: source.index('"""', 3) + 3]
     return ast.get_docstring(ast.parse(whole)) or ""

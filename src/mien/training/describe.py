@@ -25,8 +25,10 @@ from mien import systems
 from mien.bundle import InputSpec
 from mien.errors import MienError
 from mien.store import write_text
-from mien.systems.base import System
-from mien.systems.described import FILE, HEADER, SCHEMA, entries, header
+from mien.systems.base import System, build
+from mien.systems.card import Card
+from mien.systems.described import FILE, HEADER, SCHEMA, Described, entries, from_entry, header
+from mien.systems.elsewhere import refuse_clash
 from mien.systems.outline import Part, outline
 from mien.training.classical import recipe_of
 from mien.training.recipe import Recipe
@@ -61,7 +63,7 @@ def stale(*, macs: bool = True) -> list[str]:
     if not macs:
         for name, of_system in now.items():
             known = recorded.get(name, {})
-            of_system |= {key: known.get(key) for key in ("macs", "parts")}
+            of_system["parts"] = known.get("parts")
             for recipe, made in of_system["recipes"].items():
                 made["macs"] = known.get("recipes", {}).get(recipe, {}).get("macs")
     now = json.loads(json.dumps(now))
@@ -100,17 +102,20 @@ def laid_out(content: dict[str, Any]) -> str:
 def entry(name: str, *, macs: bool = True) -> dict[str, Any]:
     """What is said of one system, its header included."""
     card = systems.card(name)
+    recipes = {recipe: recipe_of(card, recipe) for recipe in card.recipes}
+    # The table is of the network as it was published; a card of somebody's own may have no recipe at all.
+    published = recipes.get("faithful") or next(iter(recipes.values()), None)
     network = issubclass(card.module, System)
-    parts = _parts(name) if network and macs else []
+    parts = _parts(card, published if isinstance(published, Recipe) else None) if network and macs else []
     takes = card.input
     return {
         "id": card.id,
         "title": card.title,
         "kind": card.kind,
         **header(inspect.getdoc(inspect.getmodule(card.module) or card) or ""),
+        "file": inspect.getsourcefile(card.module) or "",
         "paper": dataclasses.asdict(card.paper),
         "parameters": card.parameters or None,
-        "macs": _macs(parts),
         "input": {
             "size": takes.size,
             "channels": takes.channels,
@@ -123,18 +128,28 @@ def entry(name: str, *, macs: bool = True) -> dict[str, Any]:
         else None,
         "parts": [dataclasses.asdict(part) for part in parts],
         "options": dict(card.options),
+        "network": card.module.__name__,
         "views": list(card.views),
         "extra_data": list(card.extra_data),
         "recipes": {
             recipe: {
                 "hash": made.hash,
                 "toml": made.to_toml().strip(),
-                "macs": _macs(_parts(name, made)) if macs and isinstance(made, Recipe) else None,
+                "macs": _macs(_parts(card, made)) if macs and isinstance(made, Recipe) else None,
             }
-            for recipe in card.recipes
-            for made in (recipe_of(card, recipe),)
+            for recipe, made in recipes.items()
         },
     }
+
+
+def described_plugin(name: str) -> Described:
+    """What is known of a system of an installed package, which is imported for it.
+
+    Raises:
+        InputError: it cannot be used, or has the name of a system of mien; the message names the package.
+    """
+    refuse_clash(name)
+    return from_entry(entry(name))
 
 
 def _written(of_system: dict[str, Any]) -> dict[str, Any]:
@@ -152,16 +167,15 @@ def _changes(start: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def _parts(name: str, recipe: Recipe | None = None) -> list[Part]:
+def _parts(card: Card, recipe: Recipe | None) -> list[Part]:
     """The network's table, at the input and with the options of the recipe, else at those of the card."""
-    card = systems.card(name)
     takes, options = (card.input, {}) if recipe is None else (recipe.input, dict(recipe.system))
     try:
         # Shapes suffice: the largest networks would take a gigabyte each otherwise.
         with torch.device("meta"):
-            return outline(systems.create(name, channels=takes.channels, **options), takes.channels, takes.size)
+            return outline(build(card, classes=7, channels=takes.channels, options=options), takes.channels, takes.size)
     except (NotImplementedError, RuntimeError, MienError):
-        return outline(systems.create(name, channels=takes.channels, **options), takes.channels, takes.size)
+        return outline(build(card, classes=7, channels=takes.channels, options=options), takes.channels, takes.size)
 
 
 def _macs(parts: list[Part]) -> int | None:
