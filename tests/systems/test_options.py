@@ -8,6 +8,7 @@ import torch
 from mien import systems
 from mien.errors import RecipeError
 from mien.systems import options as checks
+from mien.systems.classical import make
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("emonext-t", {"dims": [96, 192]}, "dims = [96, 192]: give 4 values, one for each stage, not 2"),
@@ -77,3 +78,27 @@ def test_what_fits_passes() -> None:
     checks.check_stages(widths=[8], depths=[1])
     checks.check_not_negative(weight=0)
     checks.check_stride(1)
+
+
+@pytest.mark.parametrize(
+    ("system", "options", "said"),
+    [
+        ("turtle", {"steps": 0}, "steps = 0: expected a whole number of at least 1, such as 6000"),
+        ("turtle", {"entropies": ["a"]}, "entropies = ['a']: expected a list of numbers, such as (10.0,)"),
+        ("turtle", {"entropies": []}, "entropies = []: give at least one value, one for each try, not 0"),
+        ("turtle", {"lr": -1.0}, "lr = -1.0: give a number above 0"),
+        ("local-learning-bow", {"words": 0}, "words = 0: expected a whole number of at least 1, such as 10000"),
+        ("local-learning-bow", {"patches": ["a"]}, "patches = ['a']: expected a list of whole numbers of at least 1"),
+        ("local-learning-bow", {"neighbours": -1}, "neighbours = -1: expected a whole number of at least 1"),
+        ("local-learning-bow", {"neighbours": 0, "penalty": 0.0}, "penalty = 0.0: give a number above 0"),
+        (
+            "local-learning-bow",
+            {"level_weights": [1.0]},
+            "levels = (1, 2, 3, 4) and level_weights = [1.0]: give each one value for each level, not 4 and 1",
+        ),
+    ],
+)
+def test_systems_that_are_fitted_refuse_likewise(system: str, options: dict[str, Any], said: str, faces: Any) -> None:
+    with pytest.raises(RecipeError) as caught:
+        make(systems.card(system), 7, options).check(faces.train)
+    assert said in str(caught.value)

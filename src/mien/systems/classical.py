@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mien.errors import InputError
 from mien.systems.card import check_options
+from mien.systems.options import check_values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,9 +32,12 @@ class ClassicalSystem(ABC):
 
     scores_kind: ClassVar[str] = "margins"
     """What `scores` gives: margins, probabilities or clusters."""
+    may_be_zero: ClassVar[tuple[str, ...]] = ()
+    """Options that count something and say with 0 that it is left out."""
 
     def __init__(self, card: Card, classes: int, options: Mapping[str, Any]) -> None:
         check_options(card, options)
+        check_values(card, {name: value for name, value in options.items() if value or name not in self.may_be_zero})
         self.card, self.classes = card, classes
         self.extra_data: tuple[str, ...] = ()  # data beyond the split that went in; known after `fit`
         self.notes: dict[str, Any] = {}  # what else a run should say of the fit

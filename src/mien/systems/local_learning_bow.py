@@ -36,6 +36,7 @@ from mien.features.words import check_vocabulary, learn_vocabulary, mirrored_wor
 from mien.systems.card import Card, Paper, grey
 from mien.systems.classical import ClassicalSystem, Notify, grey_faces
 from mien.systems.local_learning import check_neighbours, global_margins, kernel, local_margins, presence, scale_rows
+from mien.systems.options import check_not_negative, check_positive, check_stages
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,6 +63,7 @@ class LocalLearningBOW(ClassicalSystem):
     """
 
     vocabulary: NDArray[np.float32]
+    may_be_zero = ("neighbours",)
     words: NDArray[np.uint16]
     labels: NDArray[np.uint8]
 
@@ -73,6 +75,10 @@ class LocalLearningBOW(ClassicalSystem):
 
     def check(self, split: Split, *scored: Split) -> None:
         """Refuse too few faces for the neighbours or for the vocabulary, and to go without what computes words."""
+        levels, weights = self.options["levels"], self.options["level_weights"]
+        check_stages("level", levels=levels, level_weights=weights)
+        check_not_negative(level_weights=min(weights))
+        check_positive(penalty=self.options["penalty"], blur=self.options["blur"])
         MissingExtraError.check("visual words", "classical", "cv2", "faiss")
         if self.options["neighbours"]:
             check_neighbours(int(self.options["neighbours"]), len(split))

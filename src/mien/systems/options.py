@@ -1,8 +1,8 @@
 """Values of a system's options: whether they are of the kind of their defaults, and how they are told.
 
 What else an option takes, its constructor says with one of `check_choice`, `check_count`, `check_stages`,
-`check_not_negative`, `check_stride` and `check_network`, so that each refusal names the option, what it takes and what
-it got.
+`check_not_negative`, `check_positive`, `check_stride` and `check_network`, so that each refusal names the option, what
+it takes and what it got.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def check_count(option: str, values: Sequence[object], count: int, each: str) ->
         raise RecipeError(f"{option} = {values!r}: give {count} values, one for each {each}, not {len(values)}")
 
 
-def check_stages(**lists: Sequence[object]) -> None:
-    """Lists of any length from 1 that go together, one value for each stage, or `RecipeError`.
+def check_stages(each: str = "stage", /, **lists: Sequence[object]) -> None:
+    """Lists of any length from 1 that go together, one value for each stage or whatever ``each`` is, or `RecipeError`.
 
     Example:
         >>> check_stages(widths=[8, 16], depths=[2])
@@ -68,7 +68,7 @@ def check_stages(**lists: Sequence[object]) -> None:
     if min(counts) < 1 or len(set(counts)) > 1:
         told = " and ".join(f"{name} = {values!r}" for name, values in lists.items())
         what = "give each one value" if len(counts) > 1 else "give at least one value, one"
-        raise RecipeError(f"{told}: {what} for each stage, not {' and '.join(map(str, counts))}")
+        raise RecipeError(f"{told}: {what} for each {each}, not {' and '.join(map(str, counts))}")
 
 
 def check_not_negative(**numbers: float) -> None:
@@ -76,6 +76,13 @@ def check_not_negative(**numbers: float) -> None:
     for name, number in numbers.items():
         if number < 0:
             raise RecipeError(f"{name} = {number!r}: give a number of at least 0")
+
+
+def check_positive(**numbers: float) -> None:
+    """Numbers above 0, or `RecipeError`."""
+    for name, number in numbers.items():
+        if number <= 0:
+            raise RecipeError(f"{name} = {number!r}: give a number above 0")
 
 
 def check_stride(stem_stride: int) -> None:

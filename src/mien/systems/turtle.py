@@ -35,6 +35,7 @@ from mien.features.spaces import FeatureSpace, check_features, feature_space
 from mien.registry import suggestion
 from mien.systems.card import Card, Paper, grey
 from mien.systems.classical import ClassicalSystem, Notify, grey_faces
+from mien.systems.options import check_not_negative, check_positive, check_stages
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,6 +70,9 @@ class Turtle(ClassicalSystem):
             raise InputError(f"no clustering is called {method!r}; {suggestion(str(method), METHODS)}")
         if not names:
             raise InputError("clustering needs features: --set 'system.features=[\"clip.npy\"]'")
+        check_stages("try", entropies=self.options["entropies"])
+        check_not_negative(entropies=min(self.options["entropies"]))
+        check_positive(lr=self.options["lr"], inner_lr=self.options["inner_lr"])
         if len(split) < 10 * self.classes:
             raise InputError(f"{len(split)} faces are too few for {self.classes} clusters; give {10 * self.classes}")
         check_features(names, split, *scored)
