@@ -183,7 +183,7 @@ def test_a_file_may_say_little() -> None:
         ("optim.lrr=0.1", "did you mean 'lr'"),
         ("optm.lr=0.1", "did you mean 'optim'"),
         ("epoch=3", "did you mean 'epochs'"),
-        ("optim=3", "is a group; set one of its parts"),
+        ("optim=3", "is a group of settings; set one of them, for example optim.name="),
         ("epochs.x=3", "'epochs' has no parts"),
         ("epochs", "write key=value"),
         ("epochs=0", "epochs = 0 lies outside 1–"),

@@ -35,7 +35,10 @@ def search(
     from mien.errors import MissingExtraError
 
     MissingExtraError.check("mien search", "search", "torch", "optuna")
+    from mien.evaluation import check_device
     from mien.training.search import search as run_search
+
+    check_device(device)
 
     face_set = load_dataset(data, path)
     seen = -1

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from mien.errors import ProcessError
+from mien.evaluation.devices import check_device
 from mien.store.launch import launched, local_rank
 
 T = TypeVar("T")
@@ -209,8 +210,15 @@ def joined(timeout: float | None = None) -> Processes:
 
 
 def own_device(device: str) -> str:
-    """The device of this process where several share a machine: ``cuda`` becomes ``cuda:1`` in the second one."""
-    return f"cuda:{local_rank()}" if launched() and device in ("cuda", "gpu") else device
+    """The device of this process where several share a machine: ``cuda`` becomes ``cuda:1`` in the second one.
+
+    Raises:
+        InputError: it is not there.
+    """
+    if launched() and device in ("cuda", "gpu"):
+        device = f"cuda:{local_rank()}"
+    check_device(device)
+    return device
 
 
 def first_to_say(sentence: str) -> bool:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mien.errors import InputError
+from mien.evaluation.devices import check_device
 from mien.evaluation.processes import Processes
 from mien.store.launch import processes_here
 from mien.systems.base import Criterion, System
@@ -46,6 +47,9 @@ def fabric_of(device: str, precision: str, processes: Processes | None = None, *
     Raises:
         InputError: a device that is not there, or not once per process.
     """
+    check_device(device)
+    if ":" in device:
+        raise InputError(f"a training takes cuda without a number, not {device!r}; CUDA_VISIBLE_DEVICES chooses one")
     processes = processes or Processes()
     options: dict[str, Any] = {"devices": 1}
     if processes.count > 1:

@@ -243,7 +243,9 @@ def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
     if known is not tree.get("system"):
         _known(leaf, known, key)
         if isinstance(known[leaf], dict):
-            raise RecipeError(f"{key!r} is a group; set one of its parts: {', '.join(known[leaf]) or 'none'}")
+            one = f"{key}.{next(iter(known[leaf]))}=…" if known[leaf] else f"{key}.NAME=…, with an option of the system"
+            more = f" (it has {', '.join(known[leaf])})" if known[leaf] else ""
+            raise RecipeError(f"{key!r} is a group of settings; set one of them, for example {one}{more}")
         if leaf == "stages":
             raise RecipeError("stages stand in the recipe's file; change one by its name: stages.NAME.epochs=3")
     branch[leaf] = value

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mien import systems
 from mien.errors import InputError, MienError, SealedSplitError, StoppedError
+from mien.evaluation.devices import check_device
 from mien.registry import suggestion
 from mien.store import write_text
 from mien.store.cpu import cpu_count
@@ -146,6 +147,7 @@ def search(
     for what, given, known in (("sampler", sampler, SAMPLERS), ("pruner", pruner, PRUNERS)):
         if given not in known:
             raise InputError(f"no {what} is called {given!r}; {suggestion(given, known)}")
+    check_device(device)
     if trials < 1 or workers < 1:
         raise InputError("a search makes at least one trial with at least one worker")
     chosen = get_space(space)
