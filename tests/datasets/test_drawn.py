@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -99,3 +101,27 @@ def test_a_small_network_learns_them() -> None:
     images, labels = tensors(faces.selection)
     accuracy = (net(images).argmax(1) == labels).float().mean().item()
     assert accuracy > 0.5
+
+
+def test_drawn_faces_are_kept_and_the_oldest_go(mien_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mien.datasets import drawn_kept, load_dataset
+
+    first = load_dataset("drawn", count=504, seed=1)
+    assert first.fingerprint == drawn_faces(504, 1).fingerprint
+    monkeypatch.setattr(drawn_kept, "drawn_faces", lambda **options: pytest.fail("drawn anew"))
+    assert load_dataset("drawn", count=504, seed=1).fingerprint == first.fingerprint
+    monkeypatch.undo()
+    monkeypatch.setenv("MIEN_CACHE", str(mien_cache))
+    monkeypatch.setattr(drawn_kept, "SETS", 1)
+    load_dataset("drawn", count=504, seed=2)
+    assert [folder.name[:6] for folder in (mien_cache / "datasets" / "drawn").glob("5*")] == ["504-2-"]
+    load_dataset("drawn", count=70)
+    assert len(list((mien_cache / "datasets" / "drawn").glob("[0-9]*"))) == 1, "few faces are drawn sooner than read"
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mien.datasets import load_dataset
+
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "file"))
+    assert len(load_dataset("drawn", count=504, seed=1)) == 504

@@ -55,6 +55,9 @@ def drawn_faces(count: int = 3500, seed: int = 0) -> FaceSet:
         >>> len(faces.train), len(faces.selection), len(faces.test)
         (112, 14, 14)
     """
+    for name, number, least in (("count", count, 1), ("seed", seed, 0)):
+        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < least:
+            raise InputError(f"{name} of drawn faces is a whole number from {least}, not {number!r}")
     if count < 10 * _FACES_PER_PERSON:
         raise InputError(f"{count} drawn faces are too few: {10 * _FACES_PER_PERSON} or more fill three splits")
     images, labels, split = _drawn(count, seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import inspect
 import json
 import os
 import re
@@ -15,14 +16,14 @@ from typing import Any
 from mien.datasets import affectnet, ckplus, expw, ferg, ferplus, folder, jaffe, rafdb
 from mien.datasets.card import Card
 from mien.datasets.disk import LAYOUT, open_face_set, write_face_set
-from mien.datasets.drawn import drawn_faces
+from mien.datasets.drawn_kept import kept_faces
 from mien.datasets.faceset import FaceSet
 from mien.datasets.fer2013 import read_fer2013
 from mien.datasets.readers import Progress
 from mien.datasets.readers.records import PICTURES
 from mien.datasets.readers.sources import walk
 from mien.errors import DataError, InputError
-from mien.registry import Registry
+from mien.registry import Registry, suggestion
 from mien.store import cache_dir, scratch_directory, write_text
 from mien.store.growing import WriteError
 
@@ -78,7 +79,7 @@ for _name, _read, _card in (
     ("folder", folder.read_folder, folder.CARD),
 ):
     DATASETS.add(_name, DataSet(_name, _card.title, read=_read, card=_card))
-DATASETS.add("drawn", DataSet("drawn", "drawn faces of the same seven expressions; needs no files", make=drawn_faces))
+DATASETS.add("drawn", DataSet("drawn", "drawn faces of the same seven expressions; needs no files", make=kept_faces))
 
 
 def load_dataset(name: str, path: str | Path | None = None, **options: Any) -> FaceSet:
@@ -99,14 +100,19 @@ def load_dataset(name: str, path: str | Path | None = None, **options: Any) -> F
         >>> load_dataset("drawn", count=70, seed=1).split_names
         ('train', 'selection', 'test')
     """
+    if not isinstance(name, str):
+        raise InputError(f"a data set is given by its name, not by a {type(name).__name__}: {', '.join(DATASETS)}")
+    if path is not None and not isinstance(path, str | Path):
+        raise InputError(f"the path of {name} is a str or Path, not a {type(path).__name__}")
     entry = DATASETS[name]
     if entry.make is not None:
         if path is not None:
             raise InputError(f"{name} is made, not read: leave the path away, use count=… and seed=…")
-        try:
-            return entry.make(**options)
-        except TypeError as error:
-            raise InputError(f"{name} does not take these options: {error}") from error
+        known = list(inspect.signature(entry.make).parameters)
+        for option in options:
+            if option not in known:
+                raise InputError(f"{name} takes no option {option!r}; {suggestion(option, known)}")
+        return entry.make(**options)
     if options:
         raise InputError(f"{name} takes no option {sorted(options)[0]!r}; give the path of its files")
     if entry.derive is not None:
@@ -116,8 +122,8 @@ def load_dataset(name: str, path: str | Path | None = None, **options: Any) -> F
     folder = _read_index(name).get("latest")
     if folder is None or not (cache_dir("datasets", name) / folder).is_dir():
         raise InputError(
-            f"{name} is not imported yet: run `mien data import {name} PATH`, "
-            f"or give the path: mien.load_dataset({name!r}, PATH)"
+            f"{name} is not imported yet: run `mien data import {name} PATH`, or say where it lies (--path PATH; in "
+            "Python path=…)"
         )
     return open_face_set(cache_dir("datasets", name) / folder)
 
