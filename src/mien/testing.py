@@ -26,6 +26,7 @@ from mien.bundle import Bundle, BundleCard, InputSpec
 from mien.errors import InputError, RecipeError
 from mien.recognition.network import Network
 from mien.systems.base import System, build, count_parameters
+from mien.systems.brought import check_own_id
 from mien.systems.card import Card
 from mien.systems.sides import check_side
 from mien.training.optimisation import make_criterion, soft_targets
@@ -51,6 +52,7 @@ def check_system(
 
     Raises:
         AssertionError: what does not hold.
+        InputError: it is no network, or has the id of another system.
 
     Example:
         >>> check_system("compact")                                         # doctest: +SKIP
@@ -71,6 +73,9 @@ class _Subject:
         cls, system: str | Card, tiny_options: Mapping[str, Any] | None = None, tiny_size: int | None = None
     ) -> _Subject:
         card = systems.card(system) if isinstance(system, str) else system
+        if not isinstance(card, Card):
+            raise InputError(f"give the id or the Card of a system, not a {type(card).__name__}")
+        check_own_id(card)
         if card.kind != "network" or not (isinstance(card.module, type) and issubclass(card.module, System)):
             raise InputError(
                 f"{card.id} is no network, that is no mien.systems.base.System; these are checks of networks"

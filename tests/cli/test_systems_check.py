@@ -76,6 +76,7 @@ def test_a_bad_one_is_told_all_that_is_wrong(tmp_path: Path, capsys: pytest.Capt
         (GOOD, ["--only", "flot"], "holds no system 'flot'; did you mean 'flat'?"),
         ("x = 1", [], "holds no systems; define CARDS"),
         (GOOD.replace("Flat, grey", "nn.Linear, grey"), [], "flat is no network"),
+        (GOOD.replace('"flat"', '"vggnet"'), [], "the id 'vggnet' is that of a system of mien; give yours another one"),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -87,6 +88,11 @@ def test_bad_input_is_one_sentence(
 
 
 def test_unknown_id_and_no_file(capsys: pytest.CaptureFixture[str]) -> None:
+    from mien.systems import described, elsewhere
+    from mien.testing import system_checks
+
+    (own,) = elsewhere.find(described.describe("vggnet").file)
+    assert next(system_checks(own))  # its own file is no other system
     assert run(capsys, "vgnet")[::2] == (2, "mien: no system is called 'vgnet'; did you mean 'vggnet'?\n")
     assert "is no file" in run(capsys, "./no_such_file.py")[2]
     code, _, err = run(capsys, "local-learning-bow")

@@ -26,6 +26,15 @@ def few_faces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(DATASETS._entries, "drawn", DataSet("drawn", "few", make=lambda: drawn_faces(70)))
 
 
+@pytest.fixture(autouse=True)
+def nothing_brought(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Systems that one test brings along are not known to the next one."""
+    from mien.systems import brought
+
+    monkeypatch.setattr(brought, "_cards", {})
+    monkeypatch.setattr(brought, "_sources", {})
+
+
 def test_train_goes_on_and_distils(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")
     assert run("train", "compact", *TINY, "--out", tmp_path) == 0
@@ -60,7 +69,8 @@ def test_a_training_in_another_precision_than_its_recipe_says_so(
     for has, says in ((False, True), (True, False)):
         monkeypatch.setattr(precision, "has_bf16", lambda has=has: has)
         assert run("train", "compact", *told, "--out", tmp_path / str(has)) == 0
-        assert ("computed in fp32: the processor has no fast bf16" in capsys.readouterr().out) == says
+        told_first = capsys.readouterr().err.partition("epoch")[0]
+        assert ("computed in fp32: the processor has no fast bf16" in told_first) == says
 
 
 @pytest.mark.parametrize(
@@ -70,6 +80,17 @@ def test_a_training_in_another_precision_than_its_recipe_says_so(
         (["train", "compact", "--data", "fer2031"], "did you mean 'fer2013'?"),
         (["train", "compact", "--fold", "x"], "--fold is all or the number of a fold, not 'x'"),
         (["distill", "--teacher", "runs/x", "--student", "compct"], "did you mean 'compact'?"),
+        (["distill", "--teacher", "runs/x", "--student", "compact"], "runs/x is no run folder"),
+        (["train", "compact", "--recipe", "mein"], "compact has no recipe 'mein'; did you mean 'mien'?"),
+        (["train", "compact", "--recipe", "no.toml"], "no.toml: No such file or directory"),
+        (["train", "compact", "--set", "optim.lrr=1"], "a recipe has no 'optim.lrr'; did you mean 'lr'?"),
+        (["train", "compact", "--set", "system.width=1"], "has no option 'width'"),
+        (["train", "compact", "--set", "system=3"], "'system' is a group of settings; set one of them, for example"),
+        (["train", "compact", "--set", "optim=3"], "'optim' is a group of settings; set one of them, for example"),
+        (["train", "compact", "--protocol", "fer2013/privat@1"], "did you mean 'fer2013/private@1' or"),
+        (["train", "compact", "--extra-images", "no.csv"], "no.csv is no file"),
+        (["evaluate", "runs/x"], "runs/x is no run folder"),
+        (["evaluate", "runs/x", "--device", "cdua"], "no device is called 'cdua'"),
     ],
 )
 def test_misspelt_names_are_told_before_torch_is_loaded(arguments: list[str], message: str) -> None:
@@ -78,3 +99,171 @@ def test_misspelt_names_are_told_before_torch_is_loaded(arguments: list[str], me
     assert done.returncode == 2
     assert message in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", [["train", "compact"], ["distill", "--student", "compact"], ["evaluate"]])
+def test_a_device_that_is_not_here_is_one_sentence(
+    verb: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    torch = pytest.importorskip("torch")
+    from mien.evaluation.devices import device_of
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    bundle = tmp_path / "teacher.onnx"
+    bundle.touch()
+    given = {"distill": ["--teacher", str(bundle)], "evaluate": [str(bundle)]}.get(verb[0], [])
+    assert run(*verb, *given, "--device", "cuda") == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.startswith("mien: there is no device 'cuda' here (")
+    assert told.endswith("); choose auto, for the best there is, or cpu")
+    assert device_of("auto") in ("cpu", "mps")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert device_of("auto") == "cuda"
+    assert device_of("cuda:1") == "cuda:1"
+
+
+def test_resume_without_a_run_says_so_and_a_finished_training_is_described(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run knows its data set: it is measured and exported on it, and where the result goes is told."""
+    pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    assert run("train", "compact", *TINY, "--resume") == 0
+    output = capsys.readouterr()
+    folder = json.loads(output.out)["folder"]
+    assert f"--resume found no earlier run of these settings, so this one begins anew: {folder}" in output.err
+    assert json.loads(output.out)["data_options"] == {"count": 70, "seed": 0}
+    assert run("evaluate", folder, "--split", "test") == 0
+    told = capsys.readouterr().out
+    assert "compact · own/test@1 · one" in told
+    assert "noted in my-results/ledger.jsonl:\nmy-results/own/test@1/compact/" in told
+    assert not Path("results").exists()
+    assert run("export", folder, "--onnx", "compact.onnx") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "every decision is equal" in told
+    assert "of the faces are decided" in told
+    assert "{" not in told
+    assert run("evaluate", "compact.onnx") == 0
+    assert "my-results/own/test@1/compact/" in capsys.readouterr().out
+    assert run("export", folder, "--onnx", "x.onnx", "--data", "none", "--int8") == 2
+    assert "leave out --data none" in capsys.readouterr().err
+
+
+SYSTEM = """
+from torch import nn
+from mien.systems.base import System
+from mien.systems.card import Card, grey
+
+class Flat(System):
+    def __init__(self, *, classes, channels):
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(channels * 256, classes))
+
+    def forward(self, images):
+        return self.body(images)
+
+RECIPE = {"epochs": 1, "compile": False}
+CARDS = {"flat": Card("flat", "Flat", Flat, grey(16), 1799, recipes={"mien": RECIPE})}
+"""
+
+
+def test_a_system_in_a_file_is_trained_and_found_again(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pytest.importorskip("torch")
+    from mien.systems import brought
+
+    monkeypatch.chdir(tmp_path)
+    Path("flat.py").write_text(SYSTEM)
+    data = ["--data", "drawn", "--device", "cpu"]
+    assert run("train", "flat.py:flot", *data) == 2
+    assert "holds no system 'flot'; did you mean 'flat'?" in capsys.readouterr().err
+    assert run("train", "flat.py", *data, "--json") == 0
+    info = json.loads(capsys.readouterr().out)
+    assert info["source"]["file"] == str(tmp_path / "flat.py")
+
+    def forget() -> None:  # as another process would begin
+        brought._cards.clear()
+        brought._sources.clear()
+
+    forget()
+    assert run("evaluate", info["folder"], "--no-save") == 0
+    assert "flat.py is run: it holds 'flat'" in caplog.text
+    Path("flat.py").write_text(SYSTEM + "# changed")
+    forget()
+    assert run("evaluate", info["folder"], "--no-save") == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "and now it is" in told
+    assert "put the file back as it was, or train again" in told
+    assert run("train", "flat.py", *data, "--resume") == 2
+    assert "was begun with another 'flat'" in capsys.readouterr().err
+    Path("flat.py").unlink()
+    forget()
+    assert run("export", info["folder"], "--onnx", "flat.onnx") == 2
+    assert "which is not there; put it back" in " ".join(capsys.readouterr().err.split())
+    Path("moved.py").write_text(SYSTEM)
+    from mien.training import Run
+
+    assert Run.open(info["folder"], system="moved.py").module().card.title == "Flat"
+    forget()
+    Path("flat.py").write_text(SYSTEM.replace('"flat"', '"compact"'))
+    assert run("train", "flat.py", *data) == 2
+    assert "the id 'compact' is that of a system of mien; give yours another one" in capsys.readouterr().err
+
+
+def test_a_card_is_trained_and_given_again(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    import mien
+    from mien.errors import InputError, RunError
+    from mien.systems import brought
+
+    space: dict[str, object] = {"__name__": "typed_in"}
+    exec(SYSTEM, space)
+    card = space["CARDS"]["flat"]  # type: ignore[index]
+    data = drawn_faces(70)
+    made = mien.train(card, data.train, data.selection, out=tmp_path, device="cpu")
+    assert made.source == {"class": "typed_in.Flat"}
+    result = mien.evaluate(made, data.selection, results=tmp_path)
+    assert result.system == "flat"
+    brought._cards.clear()
+    brought._sources.clear()
+    opened = mien.Run.open(made.folder)
+    with pytest.raises(
+        RunError, match=r"given as a Card \(typed_in.Flat\); give that card again: mien.Run.open\(FOLDER"
+    ):
+        opened.module()
+    assert mien.Run.open(made.folder, system=card).module().card is card
+    with pytest.raises(InputError, match=r"the whole face set was given in the place of a split; give data\.train of"):
+        mien.train(card, data, data)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"give data\.selection or data\.test of"):
+        mien.evaluate(made, data)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="a system is given by its id, as a Card or as a file, not as a int"):
+        mien.train(3, data.train, data.selection)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="a recipe is a name, a file or a Recipe, not a dict"):
+        mien.train("compact", data.train, data.selection, recipe={})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="a data set is given by its name"):
+        mien.load_dataset(data)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="a run is opened by its folder"):
+        mien.Run.open(made)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="count of drawn faces is a whole number from 1, not '70'"):
+        drawn_faces("70")  # type: ignore[arg-type]
+
+
+def test_a_long_fit_says_what_it_is_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    from mien.systems.turtle import Turtle
+
+    def fit(self: object, split: object, *, seed: int, notify: object) -> None:
+        for stage in ("features sift", "features sift", "k-means"):
+            notify(stage, 0, 1)  # type: ignore[operator]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Turtle, "check", lambda self, split, *scored: None)
+    monkeypatch.setattr(Turtle, "fit", fit)
+    assert run("train", "turtle", "--data", "drawn", "--out", tmp_path) == 130
+    assert capsys.readouterr().err.startswith("features sift\nk-means\n")

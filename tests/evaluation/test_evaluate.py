@@ -146,7 +146,7 @@ def test_refusals_open_nothing(trained: Run, bundle: Bundle, faces: FaceSet, tmp
     refused(InputError, "cannot be evaluated; give a run, a bundle", tmp_path, 3, test)
     refused(InputError, r"open a run with mien\.Run\.open", tmp_path, trained.folder, test)
     unfinished = replace(trained, info={**trained.info, "status": "running"})
-    refused(RunError, r"is unfinished \(running\)", tmp_path, unfinished, test)
+    refused(RunError, r"is unfinished \(stopped\)", tmp_path, unfinished, test)
     refused(InputError, "not about a part", tmp_path, trained, faces.selection.subset(np.arange(5)))
     opening = Ledger(tmp_path / "other" / "ledger.jsonl").open_split(
         "own/test@1", "test", "x", "run", "00", "00", "one", faces.fingerprint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def test_a_relative_path_has_its_line_too(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"^flat\.py, line 2: ValueError: no luck"):
         elsewhere.load_file(Path("flat.py"))
-    with pytest.raises(UnknownNameError, match=r"'flat\.py' is a file: `mien systems check` takes it; to train"):
+    with pytest.raises(UnknownNameError, match=r"'flat\.py' is a file and no id: `mien train`"):
         systems.check_name("flat.py")
 
 
@@ -127,7 +128,7 @@ def test_find_takes_files_and_ids(tmp_path: Path) -> None:
 
 def test_an_installed_package_adds_a_system(package) -> None:
     package("strangers", "flat = strangers_module")
-    assert systems.plugins() == ["flat"]
+    assert list(elsewhere.installed()) == ["flat"]
     assert systems.card("flat").title == "Flat"
     assert systems.create("flat", classes=3).options == {"classes": 3, "channels": 1}
     with pytest.raises(UnknownNameError, match="did you mean 'flat'"):
@@ -136,7 +137,7 @@ def test_an_installed_package_adds_a_system(package) -> None:
 
 def test_a_broken_package_names_itself_and_breaks_nothing_else(package) -> None:
     package("broken", "flat = broken_module\nother = broken_module", "raise RuntimeError('not today')")
-    assert systems.plugins() == ["flat", "other"]
+    assert list(elsewhere.installed()) == ["flat", "other"]
     with pytest.raises(InputError, match="the plug-in 'flat' of broken: RuntimeError: not today"):
         systems.card("flat")
     assert systems.card("compact").id == "compact"
@@ -159,7 +160,31 @@ def test_a_package_cannot_take_the_place_of_ours(package) -> None:
     package("greedy", "compact = greedy_module")
     assert systems.card("compact").title == "Compact"
     with pytest.raises(InputError, match="the plug-in 'compact' of greedy has the name of a system of mien"):
-        systems.plugins()
+        elsewhere.refuse_clash("compact")
+
+
+def test_the_list_shows_packages_systems_and_says_of_a_broken_one_what_is_wrong(
+    package, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mien.cli import main
+
+    def said(*arguments: str) -> tuple[str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main(["systems", "list", *arguments])
+        assert not caught.value.code
+        return tuple(capsys.readouterr())
+
+    package("good", "flat = good_module")
+    package("broken", "crooked = broken_module", "raise RuntimeError('not today')")
+    package("greedy", "compact = greedy_module")
+    entries = {entry["id"]: entry for entry in json.loads(said("--json")[0]) if "package" in entry}
+    assert (entries["flat"]["title"], entries["flat"]["package"]) == ("Flat", "good")
+    assert "not today" in entries["crooked"]["error"]
+    assert "has the name of a system of mien" in entries["compact"]["error"]
+    out, err = said()
+    assert "vggnet" in out
+    assert "plug-in of good" in out
+    assert "the plug-in 'crooked' of broken: RuntimeError: not today" in " ".join(err.split())
 
 
 def test_what_is_known_of_a_packages_system_is_told(package, capsys: pytest.CaptureFixture[str]) -> None:

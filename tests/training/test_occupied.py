@@ -69,6 +69,7 @@ def test_only_one_fits(drawn: FaceSet, tmp_path: Path, monkeypatch: pytest.Monke
         (folder,) = tmp_path.iterdir()
         with pytest.raises(RunError, match="another process trains in"), occupied(folder):
             pass
+        assert (Run.open(folder).info["status"], Run.open(folder).state) == ("running", "running")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Turtle, "check", lambda self, split, *scored: None)
@@ -76,7 +77,7 @@ def test_only_one_fits(drawn: FaceSet, tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(KeyboardInterrupt):
         train("turtle", drawn.train, drawn.selection, out=tmp_path)
     (folder,) = tmp_path.iterdir()
-    assert Run.open(folder).info["status"] == "running"
+    assert (Run.open(folder).info["status"], Run.open(folder).state) == ("stopped", "stopped")
     assert not (folder / "lock").exists()
 
 

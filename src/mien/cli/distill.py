@@ -15,7 +15,7 @@ def distill(
         list[Path],
         typer.Option(metavar="RUN|BUNDLE", help="A run folder or a bundle; several teach by their mean."),
     ],
-    student: Annotated[str, typer.Option(metavar="SYSTEM", help="Id of the system that learns.")],
+    student: Annotated[str, typer.Option(metavar="SYSTEM|FILE", help="What learns; a file as with `mien train`.")],
     alpha: Annotated[
         float | None, typer.Option(min=0, max=1, help="Share of the teacher; the recipe's own, or 0.7.")
     ] = None,

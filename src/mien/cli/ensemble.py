@@ -21,16 +21,20 @@ def ensemble(
     views: Annotated[str, typer.Option(help="View of the members; of a named ensemble its own by default.")] = "",
     data: Annotated[str, typer.Option(help="Data set, for bundles and runs.")] = "fer2013",
     path: Annotated[Path | None, typer.Option(help="Where the data set lies, if it is not imported yet.")] = None,
-    results: Annotated[Path, typer.Option(help="Folder of results and ledger.")] = Path("results"),
+    results: Annotated[
+        Path | None, typer.Option(help="Folder of results and ledger; results, or my-results for data of your own.")
+    ] = None,
     save: Annotated[bool, typer.Option(help="Record the result in that folder.")] = True,
     onnx: Annotated[Path | None, typer.Option(help="Write an ensemble of bundles as one bundle to this file.")] = None,
-    device: Annotated[str, typer.Option(help="Of runs: cpu, cuda, …; bundles run on the CPU.")] = "cpu",
+    device: Annotated[str, typer.Option(help="Of runs: auto, cpu, cuda, mps; bundles run on the CPU.")] = "cpu",
     json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
 ) -> None:
     """Average the probabilities of several networks; the recipe stands in the result."""
     from mien.cli.common import print_json, print_table, progress, stdout
     from mien.ensembles import make
+    from mien.evaluation import check_device, default_results
 
+    check_device(device)
     with progress() as bar:
         task = bar.add_task(name, total=None)
         result, bundle = make(
@@ -46,7 +50,7 @@ def ensemble(
             device=device,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    saved = result.save(results) if save else None
+    saved = result.save(results or default_results(result.protocol)) if save else None
     if json:
         print_json({**result.to_json(), "path": str(saved) if saved else None})
         return

@@ -16,12 +16,16 @@ def evaluate(
     adapter: Annotated[
         Path | None, typer.Option(help="Python file that says how to use it. It is EXECUTED: read it first.")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Data set; that of the protocol, else fer2013, by default.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data set; that of the protocol, else of the run or bundle, by default.")
+    ] = None,
     path: Annotated[Path | None, typer.Option(help="Where the data set lies, if it is not imported yet.")] = None,
     split: Annotated[str, typer.Option(help="selection or test. Opening test is noted in the ledger.")] = "selection",
     views: Annotated[str, typer.Option(help="one, flip, tencrop@40, tencrop@44, rot8, rot10, lhc60.")] = "one",
     protocol: Annotated[str | None, typer.Option(help="By default the one that is about this data set.")] = None,
-    results: Annotated[Path, typer.Option(help="Folder of results and ledger.")] = Path("results"),
+    results: Annotated[
+        Path | None, typer.Option(help="Folder of results and ledger; results, or my-results for data of your own.")
+    ] = None,
     groups: Annotated[
         str | None,
         typer.Option(metavar="ATTRIBUTE", help="Tell groups apart: subject, gender, age, … of the data set."),
@@ -31,7 +35,7 @@ def evaluate(
     ] = False,
     save: Annotated[bool, typer.Option(help="Record the result in that folder.")] = True,
     confusion: Annotated[Path | None, typer.Option(help="Write the confusion matrix to this PNG.")] = None,
-    device: Annotated[str, typer.Option(help="Of a run: cpu, cuda, …; bundles run on the CPU.")] = "cpu",
+    device: Annotated[str, typer.Option(help="Of a run: auto, cpu, cuda, mps; bundles run on the CPU.")] = "cpu",
     timeout: Annotated[
         float, typer.Option(min=1, metavar="SECONDS", help="Under torchrun: how long a process waits for another one.")
     ] = 600.0,
@@ -39,29 +43,36 @@ def evaluate(
 ) -> None:
     """Measure a run or a bundle under a protocol, and record the predictions with the numbers."""
     from mien.cli.common import print_json, print_table, progress, stdout
-    from mien.datasets import load_dataset
+    from mien.cli.data_choice import USUAL, load, trained_on
     from mien.errors import InputError
+    from mien.evaluation import check_device, default_results, foreign_subject
     from mien.evaluation import evaluate as measure
-    from mien.evaluation import foreign_subject
     from mien.evaluation.across import said
     from mien.evaluation.folds import FOLDS
     from mien.evaluation.groups import by_attribute, check_attribute, group_rows
     from mien.evaluation.processes import joined
+    from mien.faces.views import get_view
     from mien.results import protocols, tables
 
     if split not in ("selection", "test"):
         raise InputError(f"--split is selection or test, not {split!r}")
+    # What is misspelt is told before torch and faces are loaded.
+    if views != "members":
+        get_view(views)
+    about = protocols.get(protocol).face_set if protocol else None
+    check_device(device)
     opened = [_open(each) for each in subject or []]
     if (onnx is None) != (adapter is None) or (onnx is None) == (not opened):
         raise InputError("give runs or a bundle, or a network with --onnx FILE --adapter FILE")
     if onnx is not None and adapter is not None:
         opened = [foreign_subject(onnx, adapter)]
     folds = len(opened) > 1
-    if folds and data is None:
-        protocol = protocol or FOLDS
+    if folds and data is None and protocol is None and trained_on(opened[0])["data"] in ("", USUAL):
+        protocol = FOLDS
+        about = protocols.get(protocol).face_set
     processes = joined(timeout)
     with processes.first_ahead():  # an import is one process's
-        face_set = load_dataset(data or (protocol and protocols.get(protocol).face_set) or "fer2013", path)
+        face_set = load(data or about, path, of=opened)
     whole = folds or set(face_set.roles) == {"train"}  # a data set without splits is measured as it is
     if card and (not groups or not save or not subject or len(subject) > 1 or subject[0].suffix != ".onnx"):
         raise InputError(
@@ -82,7 +93,8 @@ def evaluate(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     told = by_attribute(result, face_set, groups) if groups else []
-    saved = result.save(results) if save else None
+    folder = results or Path(default_results(result.protocol))
+    saved = result.save(folder) if save else None
     if card and subject and processes.first:
         from mien.export import add_groups
 
@@ -108,7 +120,8 @@ def evaluate(
     if told:
         print_table(*group_rows(told))
     if saved:
-        stdout.print(str(saved), soft_wrap=True, highlight=False)
+        noted = f"; the opening of the test split is noted in {folder / 'ledger.jsonl'}" if split == "test" else ""
+        stdout.print(f"recorded{noted}:\n{saved}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _open(subject: Path) -> object:

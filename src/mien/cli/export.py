@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,7 +17,9 @@ def export(
     ] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Quantise, calibrated on Training faces.")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Half precision: half the size, no faster on a CPU.")] = False,
-    data: Annotated[str, typer.Option(help="The data set of the run; none: no calibration.")] = "fer2013",
+    data: Annotated[
+        str | None, typer.Option(help="The run's data set, which is the default; none: no calibration.")
+    ] = None,
     path: Annotated[Path | None, typer.Option(help="Where the data set lies, if it is not imported yet.")] = None,
     method: Annotated[str, typer.Option(help="Of the int8 calibration: minmax, percentile, entropy.")] = "minmax",
     calibration: Annotated[
@@ -41,19 +44,24 @@ def export(
         raise InputError("say what to write: --onnx FILE for a bundle, --web DIR for a page")
     if int8 and fp16:
         raise InputError("a bundle is of one precision; give --int8 or --fp16")
+    if data == "none" and (int8 or calibration == "vector"):
+        what = "--int8" if int8 else "--calibration vector"
+        raise InputError(f"{what} is calibrated on faces of the run's data set; leave out --data none")
     if web is None and runtime is not None:
         raise InputError("--runtime belongs to --web")
     told: dict[str, object] = {}
     with contextlib.ExitStack() as held:
         if Path(source).is_dir():
-            from mien.datasets import load_dataset
+            from mien.cli.data_choice import load
             from mien.export import export_run
             from mien.training import Run
 
+            run = Run.open(source)
+            faces = None if data == "none" else load(data, path, of=[run])
             done = export_run(
-                Run.open(source),
+                run,
                 onnx or held.enter_context(scratch_directory()) / "bundle.onnx",
-                data=None if data == "none" else load_dataset(data, path),
+                data=faces,
                 precision="int8" if int8 else "fp16" if fp16 else "fp32",
                 method=method,
                 calibration=calibration,
@@ -80,15 +88,48 @@ def export(
         print_json(told)
         return
     if onnx is not None or Path(source).is_dir():
-        hidden = ("path", "sha256", "page")
-        print_table(["", "measured"], [[k.replace("_", " "), _readable(v)] for k, v in told.items() if k not in hidden])
+        print_table(["", "measured"], [[name, text] for name, text in _report(told).items()])
     if onnx is not None:
         stdout.print(str(onnx), soft_wrap=True, highlight=False, markup=False)
     if web is not None:
         stdout.print(str(page.path), soft_wrap=True, highlight=False, markup=False)
 
 
-def _readable(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key.replace('_', ' ')} {_readable(item)}" for key, item in value.items())
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _report(told: Mapping[str, Any]) -> dict[str, str]:
+    """What `mien.export.export_run` measured, in words."""
+    lines: dict[str, str] = {}
+    if parity := told.get("parity"):
+        same = "every decision is equal" if parity["same_decision"] else "decisions differ"
+        lines["as PyTorch computes it"] = (
+            f"largest deviation of a logit {parity['largest_deviation']:.1g}; {same} ({parity['faces']:,} faces)"
+        )
+    if "selection_accuracy" in told:
+        before = f" ({told['selection_accuracy_fp32']:.2%} in fp32)" if "selection_accuracy_fp32" in told else ""
+        lines["selection accuracy"] = f"{told['selection_accuracy']:.2%}{before}"
+    if change := told.get("logit_change"):
+        lines["cost of rounding"] = (
+            f"{told['same_decision']:.2%} of the decisions are as in fp32; a logit moves by {change['mean']:.2g} on "
+            f"average, {change['largest']:.2g} at most"
+        )
+    if vector := told.get("vector_scaling"):
+        one, several = vector["held_out"]["temperature"], vector["held_out"]["vector"]
+        lines["vector scaling"] = (
+            f"on faces that neither was fitted on, it has {_figures(several)}; a temperature has {_figures(one)}; "
+            f"on the selection split, where it was fitted, {vector['selection_accuracy']:.2%}"
+        )
+    if temperatures := told.get("temperatures"):
+        lines["temperature"] = ", ".join(f"{view} {value:.3g}" for view, value in temperatures.items())
+    if threshold := told.get("threshold"):
+        right = threshold["accuracy_when_decided"]
+        lines["threshold"] = f"{threshold['threshold']:.3g}: {threshold['coverage']:.1%} of the faces are decided" + (
+            f", {right:.1%} of them rightly" if right is not None else ""
+        )
+        if not threshold["reached"]:
+            lines["threshold"] += f"; no threshold reaches {threshold['target']:.0%}"
+    if "bytes" in told:
+        lines["size"] = f"{told['bytes'] / 1e6:,.2f} MB, ONNX opset {told['opset']}"
+    return lines
+
+
+def _figures(held_out: Mapping[str, float]) -> str:
+    return f"accuracy {held_out['accuracy']:.2%}, NLL {held_out['nll']:.4f}, ECE {held_out['ece']:.2%}"

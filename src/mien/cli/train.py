@@ -11,7 +11,14 @@ from mien.cli import trainings as shared
 
 
 def train(
-    system: Annotated[str, typer.Argument(help="Id of a system; `mien systems list` shows all.")],
+    system: Annotated[
+        str,
+        typer.Argument(
+            metavar="SYSTEM|FILE",
+            help="Id of a system, as `mien systems list` shows it; or a Python file with CARDS (FILE, FILE:ID), which "
+            "is EXECUTED.",
+        ),
+    ],
     data: shared.Data = None,
     path: shared.DataPath = None,
     recipe: shared.RecipeName = "mien",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 if TYPE_CHECKING:
-    from mien.training import Progress
+    from mien.training import Beginning, Progress
 
 Data = Annotated[
     str | None, typer.Option(help="Data set: fer2013, ferplus, drawn, …; that of the protocol by default.")
@@ -56,38 +57,55 @@ def run_trainings(
 ) -> None:
     """Train under every part of the protocol and say how it went; ``options`` go to `mien.train`."""
     from mien import systems
-    from mien.errors import InputError
-
-    # Misspelt names are told at once: torch is loaded last.
-    systems.check_name(system)
-    if fold != "all" and not fold.isdecimal():
-        raise InputError(f"--fold is all or the number of a fold, not {fold!r}")
-
     from mien.cli.common import complain, print_json, progress, stderr, stdout
-    from mien.datasets import DATASETS, load_dataset, read_manifest
-
-    if data is not None:
-        DATASETS[data]  # a misspelt one is told, too, before what is not installed
-    systems.check_installed(system)
-
-    from mien.evaluation import parts
-    from mien.evaluation.processes import joined
+    from mien.cli.data_choice import USUAL
+    from mien.datasets import load_dataset, read_manifest
     from mien.results import protocols
+    from mien.systems.brought import bring
 
-    with joined(options["timeout"]).first_ahead():  # an import is one process's
-        face_set = load_dataset(data or (protocol and protocols.get(protocol).face_set) or "fer2013", path)
-    wanted = parts(face_set, protocol, None if fold == "all" else int(fold))
+    # What is misspelt is told at once: torch and faces are loaded last.
+    _check(system, recipe, assignments, data, protocol, fold, extra_images, options)
+    system = bring(system)
+    card = systems.card(system)
 
     from mien.training import Recipe, recipe_of, train
 
-    card = systems.card(system)
     chosen = recipe_of(card, recipe).set(assignments)
+    systems.check_options(card, chosen.system)
+
+    from mien.evaluation import parts
+    from mien.evaluation.processes import joined
+
+    with joined(options["timeout"]).first_ahead():  # an import is one process's
+        face_set = load_dataset(data or (protocol and protocols.get(protocol).face_set) or USUAL, path)
+    wanted = parts(face_set, protocol, None if fold == "all" else int(fold))
     runs, best, finished = [], 0.0, 0
+    stages: set[str] = set()
     with progress() as bar:
         task = bar.add_task(f"{card.title}, {chosen.name}", total=None)
 
+        def begin(now: Beginning) -> None:
+            if options.get("resume"):
+                stderr.print(
+                    f"goes on after {now.epochs} epochs: {now.folder}"
+                    if now.resumed and isinstance(chosen, Recipe)
+                    else f"goes on: {now.folder}"
+                    if now.resumed
+                    else f"--resume found no earlier run of these settings, so this one begins anew: {now.folder}",
+                    highlight=False,
+                    markup=False,
+                    soft_wrap=True,
+                )
+            if isinstance(chosen, Recipe) and chosen.precision != now.precision:
+                stderr.print(
+                    f"computed in {now.precision}: the processor has no fast {chosen.precision}", highlight=False
+                )
+
         def show(now: Progress) -> None:
             nonlocal best, finished
+            if now.stage and now.stage not in stages:
+                stages.add(now.stage)
+                stderr.print(now.stage, highlight=False, markup=False)
             bar.update(
                 task,
                 total=now.epochs * now.steps,
@@ -120,11 +138,19 @@ def run_trainings(
                 )
             for part in wanted:
                 best, finished = 0.0, 0
+                stages.clear()
                 if part.name:
                     stderr.print(part.name, highlight=False)
                 runs.append(
                     train(
-                        system, part.train, part.selection, recipe=chosen, part=part.name, on_progress=show, **options
+                        system,
+                        part.train,
+                        part.selection,
+                        recipe=chosen,
+                        part=part.name,
+                        on_progress=show,
+                        on_begin=begin,
+                        **options,
                     )
                 )
         except KeyboardInterrupt:
@@ -139,9 +165,6 @@ def run_trainings(
     for run in runs:
         if beginning := began(run.info.get("start", {})):
             stdout.print(beginning, highlight=False, soft_wrap=True)
-        precision = run.info["environment"]["precision"]
-        if isinstance(chosen, Recipe) and chosen.precision != precision:
-            stdout.print(f"computed in {precision}: the processor has no fast {chosen.precision}", highlight=False)
         stdout.print(
             f"selection {run.info['selection_accuracy']:.2%} "
             + (f"at epoch {run.info['best_epoch'] + 1} " if "best_epoch" in run.info else "")
@@ -149,3 +172,61 @@ def run_trainings(
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _check(
+    system: str,
+    recipe: str,
+    assignments: list[str],
+    data: str | None,
+    protocol: str | None,
+    fold: str,
+    extra_images: Path | None,
+    options: Mapping[str, Any],
+) -> None:
+    """Refuse misspelt names, settings and paths, without torch as far as that goes."""
+    from mien import systems
+    from mien.datasets import DATASETS
+    from mien.errors import InputError
+    from mien.evaluation import check_device
+    from mien.results import protocols
+    from mien.systems.brought import is_file
+    from mien.systems.card import Card
+    from mien.systems.described import described
+
+    if not is_file(system):
+        systems.check_name(system)
+    if fold != "all" and not fold.isdecimal():
+        raise InputError(f"--fold is all or the number of a fold, not {fold!r}")
+    if data is not None:
+        DATASETS[data]
+    if protocol is not None:
+        protocols.get(protocol)
+    from_file = recipe.endswith(".toml")
+    known = described().get(system)
+    if known is not None and known.kind == "network":
+        from mien.errors import RecipeError
+        from mien.registry import suggestion
+        from mien.training import Recipe
+
+        if not from_file and recipe not in known.recipes:
+            raise RecipeError(f"{system} has no recipe {recipe!r}; {suggestion(recipe, known.recipes)}")
+        read = Recipe.from_toml(Path(recipe) if from_file else known.recipes[recipe]["toml"]).set(assignments)
+        systems.check_options(cast(Card, known), read.system)  # has an id and options, too
+    elif from_file and not Path(recipe).is_file():
+        raise InputError(f"{recipe}: no such file; give a recipe file (.toml)")
+    if extra_images is not None and not extra_images.is_file():
+        raise InputError(f"{extra_images} is no file; give the manifest of the extra images")
+    pretrained = options.get("pretrained")
+    if pretrained not in (None, "timm") and not Path(str(pretrained)).is_file():
+        raise InputError(f"{pretrained} is no file; give --pretrained timm, or a file of the weights")
+    from mien.training import Run
+
+    for given in (*(options.get("teacher") or ()), *filter(None, [options.get("init")])):
+        if Path(given).suffix != ".onnx":
+            Run.open(given)
+        elif not Path(given).is_file():
+            raise InputError(f"{given} is no file; give a bundle or a run folder")
+    if not is_file(system):
+        systems.check_installed(system)
+    check_device(options["device"])

@@ -11,6 +11,7 @@ from mien.ensembles.named import named_members
 from mien.ensembles.networks import network_ensemble
 from mien.ensembles.recorded import ensemble_of_results
 from mien.errors import InputError
+from mien.evaluation.subjects import RECORDED
 from mien.results import load_all
 from mien.results.finding import find
 from mien.systems.named_ensembles import CARDS
@@ -29,7 +30,7 @@ def make(
     views: str = "",
     data: str = "fer2013",
     path: str | Path | None = None,
-    results: str | Path = "results",
+    results: str | Path | None = None,
     onnx: str | Path | None = None,
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
@@ -44,7 +45,7 @@ def make(
         views: the view of bundles and runs (``one`` by default); of a named ensemble the members' view.
         data: data set, for bundles and runs.
         path: where it lies, if it is not imported yet.
-        results: folder of results and ledger.
+        results: folder of results and ledger; by default that of the protocol (`mien.evaluation.default_results`).
         onnx: where to write an ensemble of bundles as one bundle.
         device: of runs.
         progress: called with (done, in all).
@@ -59,18 +60,19 @@ def make(
     if split not in ("selection", "test"):
         raise InputError(f"--split is selection or test, not {split!r}")
     test = split == "test"
+    folder = results or RECORDED
     if len(members) == 1 and not _is_network(members[0]) and not _is_result(members[0]):
         name = str(members[0])
-        found = named_members(name, load_all(results), views=views, test=test)
+        found = named_members(name, load_all(folder), views=views, test=test)
         _no_graph(onnx)
-        return ensemble_of_results(found, name=name, how=how, test=test, folder=results), None
+        return ensemble_of_results(found, name=name, how=how, test=test, folder=folder), None
     networks = [_is_network(member) for member in members]
     if not any(networks):
         _no_graph(onnx)
         if views:
             raise InputError("recorded results have their views already; leave out --views")
-        recorded = [find(member, results) for member in members]
-        return ensemble_of_results(recorded, name=name, how=how, test=test, folder=results), None
+        recorded = [find(member, folder) for member in members]
+        return ensemble_of_results(recorded, name=name, how=how, test=test, folder=folder), None
     if not all(networks):
         raise InputError("give results, or bundles and runs, not both: a recorded score cannot run on a face again")
     from mien.datasets import load_dataset

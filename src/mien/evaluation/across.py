@@ -102,7 +102,7 @@ def evaluate_across(
     split: Split | SealedSplit,
     *,
     views: str = "one",
-    results: str | Path = "results",
+    results: str | Path | None = None,
     protocol: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Result:

@@ -14,9 +14,9 @@ from mien.errors import DataError, InputError, RunError
 from mien.evaluation.across import OPEN, TEST, evaluate_across, is_across, own_protocol
 from mien.evaluation.adapters import check_steady
 from mien.evaluation.folds import FOLDS, evaluate_folds
-from mien.evaluation.parts import OWN, check_data, protocol_of, suited
+from mien.evaluation.parts import check_data, check_split, protocol_of, suited
 from mien.evaluation.processes import joined, own_device
-from mien.evaluation.subjects import Subject, check_unadapted, subject_of
+from mien.evaluation.subjects import OWN, Subject, check_unadapted, subject_of
 from mien.faces.views import get_view
 from mien.results import Answers, Result, protocols
 from mien.results.submission import check_against_labels
@@ -30,7 +30,7 @@ def evaluate(
     split: Split | SealedSplit,
     *,
     views: str = "one",
-    results: str | Path = "results",
+    results: str | Path | None = None,
     protocol: str | None = None,
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
@@ -49,7 +49,8 @@ def evaluate(
             list of runs, one per fold.
         split: ``data.selection`` or ``data.test``; under cross-validation ``data.train``.
         views: name of the view.
-        results: folder of the ledger; ``result.save(results)`` puts the result there.
+        results: folder of the ledger; ``result.save(results)`` puts the result there. By default ``results``, and
+            ``my-results`` for faces of your own or drawn ones, which no published protocol is about.
         protocol: name; by default the one that the face set's fingerprint belongs to, else ``own/test@1``.
         device: of a run; bundles run on the CPU.
         progress: called with (faces done, faces in all).
@@ -74,7 +75,7 @@ def _measured(
     subject: Any,
     split: Split | SealedSplit,
     views: str,
-    results: str | Path,
+    results: str | Path | None,
     protocol: str | None,
     device: str,
     progress: Callable[[int, int], None] | None,
@@ -83,6 +84,7 @@ def _measured(
         if Path(subject).is_dir():
             raise InputError(f"{subject} is a folder; open a run with mien.Run.open({str(subject)!r}) and give that")
         subject = read_bundle(subject)
+    check_split(split, "data.selection or data.test")
     if isinstance(subject, list | tuple):
         if split.role != "train":
             raise InputError("the runs of all folds are measured on the split they share: give data.train")
@@ -95,7 +97,7 @@ def _measured(
             progress=progress,
         )
     if getattr(subject, "finished", True) is False:
-        raise RunError(f"{subject.folder} is unfinished ({subject.info['status']}); finish it with --resume first")
+        raise RunError(f"{subject.folder} is unfinished ({subject.state}); finish it with --resume first")
     face_set = split.face_set
     if protocol in (OPEN, TEST) or (protocol is None and (face_set.name in DATASETS)):
         prepared = subject_of(subject, device)

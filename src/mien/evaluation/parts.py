@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.datasets import FaceSet, Split, copies_of
+from mien.datasets import FaceSet, SealedSplit, Split, copies_of
 from mien.datasets.faceset import ROLES, SUBJECT
 from mien.datasets.relabel import ASIDE, relabelled
 from mien.errors import DataError, InputError
+from mien.evaluation.subjects import OWN
 from mien.results import protocols
-
-OWN = "own/test@1"
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,14 @@ def parts(face_set: FaceSet, protocol: str | None = None, fold: int | None = Non
     selection = selection.subset(~copies_of(selection.groups, whole.groups))
     chosen = range(count) if fold is None else (fold,)
     return [Part(known.name, k, whole.subset(folds != k), selection) for k in chosen]
+
+
+def check_split(given: Any, instead: str) -> None:
+    """Refuse what is no split (`InputError`): most often the whole face set, or its images."""
+    if isinstance(given, Split | SealedSplit):
+        return
+    what = "the whole face set" if isinstance(given, FaceSet) else f"a {type(given).__name__}"
+    raise InputError(f"{what} was given in the place of a split; give {instead} of data = mien.load_dataset(…)")
 
 
 def check_data(known: protocols.Protocol, face_set: FaceSet) -> None:

@@ -25,6 +25,23 @@ if TYPE_CHECKING:
     from mien.evaluation.scorers import Logits
 
 
+OWN = "own/test@1"
+RECORDED, APART = "results", "my-results"
+
+
+def default_results(protocol: str) -> str:
+    """The folder that results of a protocol go to where the caller names none.
+
+    Results of published data sets are recorded in ``results``. What was measured on drawn faces, or on a data set of
+    one's own, is comparable with nothing there; it goes to ``my-results``, with a ledger of its own.
+
+    Example:
+        >>> default_results("fer2013/private@1"), default_results("own/test@1")
+        ('results', 'my-results')
+    """
+    return APART if protocol == OWN else RECORDED
+
+
 @dataclass(frozen=True)
 class Subject:
     """A trained thing under evaluation. A run and a bundle each turn into one.
@@ -91,14 +108,16 @@ class Subject:
         system = "" if self.kind == "ensemble" else self.system
         check_unsearched(self.system, self.searched, system, self.seed)
 
-    def note_opening(self, split: SealedSplit, protocol: str, views: str, results: str | Path) -> Opening:
+    def note_opening(self, split: SealedSplit, protocol: str, views: str, results: str | Path | None) -> Opening:
         """Note in the ledger of the folder ``results`` that this split is opened for it; the first process does so.
+
+        Without a folder it is that of `default_results`.
 
         Raises:
             SealedSplitError: it is a trial of a search.
         """
         self.check_unsearched()
-        ledger = Ledger(Path(results) / "ledger.jsonl")
+        ledger = Ledger(Path(results or default_results(protocol)) / "ledger.jsonl")
         return joined().on_first(
             lambda: ledger.open_split(
                 protocol=protocol,

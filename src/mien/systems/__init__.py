@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mien.errors import InputError, MissingExtraError, UnknownNameError
+from mien.errors import MissingExtraError, UnknownNameError
 from mien.registry import suggestion
 from mien.systems.card import Card, Paper, Pretrained, check_options
 
@@ -82,7 +82,6 @@ __all__ = [
     "home",
     "names",
     "networks",
-    "plugins",
 ]
 
 
@@ -124,21 +123,6 @@ def check_installed(name: str) -> None:
     MissingExtraError.check(f"training {name}", extra(name), *_BY)
 
 
-def plugins() -> list[str]:
-    """Ids of the systems that installed packages offer by entry points of the group ``mien.systems``.
-
-    A package that claims the id of a system of ours raises `InputError`; ours goes by that id in any case.
-    """
-    from mien.systems.elsewhere import installed, origin
-
-    found = installed()
-    for name in names():
-        if name in found:
-            packages = " and ".join(map(origin, found[name]))
-            raise InputError(f"the plug-in {name!r} of {packages} has the name of a system of mien; have it renamed")
-    return list(found)
-
-
 def check_name(name: str) -> None:
     """Refuse an unknown id with the nearest ones (`UnknownNameError`), without loading torch."""
     if name in names():
@@ -147,10 +131,13 @@ def check_name(name: str) -> None:
 
     found = installed()
     if name not in found:
-        if name.endswith(".py"):
+        from mien.systems.brought import brought, is_file
+
+        if brought(name) is not None:
+            return
+        if is_file(name):
             raise UnknownNameError(
-                f"{name!r} is a file: `mien systems check` takes it; to train its systems, install it as a package "
-                "with an entry point in the group mien.systems (see CONTRIBUTING.md)"
+                f"{name!r} is a file and no id: `mien train`, `mien distill` and `mien systems check` take it"
             )
         raise UnknownNameError(f"no system is called {name!r}; {suggestion(name, [*names(), *found])}")
 
@@ -159,9 +146,10 @@ def card(name: str) -> Card:
     """The card of a system; an unknown name raises `UnknownNameError` with the nearest ones."""
     check_name(name)
     if name not in names():
+        from mien.systems.brought import brought
         from mien.systems.elsewhere import load_installed
 
-        return load_installed(name)
+        return brought(name) or load_installed(name)
     found: Card = _module(name).CARDS[name]
     return found
 

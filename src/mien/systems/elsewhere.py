@@ -23,17 +23,18 @@ GROUP = "mien.systems"
 _TORCH = ("torch", "torchvision", "timm")
 
 
-def find(what: str, *, only: str | None = None) -> list[Card]:
+def find(what: str, *, only: str | None = None, sha256: str = "") -> list[Card]:
     """The cards of a Python file, or the one of a system by its id, ours or of a plug-in.
 
     Args:
         what: the path of a Python file, or an id.
         only: leave out all other systems of the file.
+        sha256: of the file, which is not run if it is another one.
     """
     from mien import systems
 
     is_file = what.endswith(".py") or "/" in what or "\\" in what
-    cards = load_file(what) if is_file else {what: systems.card(what)}
+    cards = load_file(what, sha256) if is_file else {what: systems.card(what)}
     if only is None:
         return list(cards.values())
     if only not in cards:
@@ -47,6 +48,15 @@ def installed() -> dict[str, list[EntryPoint]]:
     for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value)):
         found.setdefault(point.name, []).append(point)
     return found
+
+
+def refuse_clash(name: str) -> None:
+    """`InputError` where a package claims the id of a system of ours, which goes by that id in any case."""
+    from mien.systems import names
+
+    if name in names() and (points := installed().get(name)):
+        packages = " and ".join(map(origin, points))
+        raise InputError(f"the plug-in {name!r} of {packages} has the name of a system of mien; have it renamed")
 
 
 def load_installed(name: str) -> Card:
@@ -75,11 +85,12 @@ def load_installed(name: str) -> Card:
     return cards[name]
 
 
-def load_file(path: str | Path) -> dict[str, Card]:
+def load_file(path: str | Path, sha256: str = "") -> dict[str, Card]:
     """The cards of a Python file. The file is run: load only what you trust.
 
     Args:
         path: a file with ``CARDS``, a mapping of ids to cards.
+        sha256: if given, the file is run only if this is its hash.
 
     Raises:
         InputError: there is no such file, it cannot be run, or it holds no cards; the message names the line.
@@ -89,6 +100,9 @@ def load_file(path: str | Path) -> dict[str, Card]:
         raise InputError(f"{path} is no file; give the Python file that holds CARDS")
     if path.suffix != ".py":
         raise InputError(f"{path} is no Python file (.py)")
+    source = path.read_bytes()
+    if sha256 and hashlib.sha256(source).hexdigest() != sha256:
+        raise InputError(f"{path} is no longer what it was ({sha256[:12]}…), so it is not run; put that file back")
     # One name per place: two files of one stem are two modules, and a file loaded again is run again.
     name = f"mien_file_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -97,7 +111,7 @@ def load_file(path: str | Path) -> dict[str, Card]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        exec(compile(source, path, "exec"), module.__dict__)  # these bytes, and no older ones that Python has kept
         return dict(_cards(module, str(path)))
     except InputError:
         del sys.modules[name]

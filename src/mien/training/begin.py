@@ -14,18 +14,21 @@ import torch
 import mien
 from mien import systems
 from mien.errors import InputError, RunError, SealedSplitError
+from mien.evaluation.devices import check_device
+from mien.evaluation.parts import check_split
 from mien.evaluation.processes import joined
 from mien.store import write_text
 from mien.store.launch import launched
+from mien.systems.brought import bring, source
 from mien.training.classical import ClassicalRecipe, fit, recipe_of
 from mien.training.given import Given, resolve
 from mien.training.loop import Loop
 from mien.training.occupied import clear_away, occupied
 from mien.training.parallel import fabric_of
 from mien.training.precision import computed
-from mien.training.progress import Progress
+from mien.training.progress import Beginning, Progress
 from mien.training.recipe import Recipe
-from mien.training.run import Run, beginning
+from mien.training.run import Run, beginning, check_source
 from mien.training.trainable import Trainable
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    system: str,
+    system: str | Path | Card,
     train: Split,
     selection: Split,
     *,
@@ -52,6 +55,7 @@ def train(
     extra_images: str | Path | ExtraImages | None = None,
     votes: NDArray[np.uint8] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_begin: Callable[[Beginning], None] | None = None,
     timeout: float | None = None,
 ) -> Run:
     """Train a system and choose its epoch on the selection split. The test split cannot be given.
@@ -60,7 +64,8 @@ def train(
     handle it, lets the training finish its step and save.
 
     Args:
-        system: id of the system.
+        system: id of the system, or its card; or a Python file with ``CARDS``, which is run (``tiny.py:ID`` where it
+            holds several systems).
         train: rows to learn from.
         selection: rows that choose the epoch and drive a plateau schedule.
         recipe: a recipe's name, a `Recipe` (of a system that is no network a `ClassicalRecipe`), or a TOML file.
@@ -77,6 +82,7 @@ def train(
         votes: what raters say of each face of the whole face set, uint8 (faces, 10), columns as in FER+, for a recipe
             whose ``loss.targets`` learns from them; of FER2013 and FER+ the votes that were imported.
         on_progress: called after each step and each epoch.
+        on_begin: called once before the first step; not for a run that was finished already.
         timeout: seconds that one of several processes waits for another, 600 by default.
 
     The recipe of the run holds the hashes of what was given, and its ``extra_data`` names the data behind it.
@@ -92,10 +98,14 @@ def train(
         ProcessError: one of several processes is lost, or was given something else than the others.
         MissingExtraError: packages that the system needs are not installed.
     """
+    system = bring(system)
     systems.check_installed(system)
     check_splits(train, selection)
-    if seed < 0:
-        raise InputError(f"a seed is a whole number from 0, not {seed}")
+    if not isinstance(seed, int) or seed < 0:
+        raise InputError(f"a seed is a whole number from 0, not {seed!r}")
+    if not isinstance(recipe, str | Path | Recipe | ClassicalRecipe):
+        raise InputError(f"a recipe is a name, a file or a Recipe, not a {type(recipe).__name__}")
+    check_device(device)
     card = systems.card(system)
     if card.kind != "network":
         for what, thing in (
@@ -107,7 +117,7 @@ def train(
         ):
             if thing is not None:
                 raise InputError(f"{system} is no network; it takes no {what}")
-        return _fit(system, train, selection, recipe, seed, Path(out), part, resume, on_progress)
+        return _fit(system, train, selection, recipe, seed, Path(out), part, resume, on_progress, on_begin)
     if not isinstance(recipe, Recipe):
         found = recipe if isinstance(recipe, ClassicalRecipe) else recipe_of(card, recipe)
         if not isinstance(found, Recipe):
@@ -145,6 +155,7 @@ def train(
                 selection.rows_hash,
                 mien.__version__,
                 computed(recipe.precision, torch.device(own).type),
+                source(system).get("sha256", ""),
             ]
         ),
     )
@@ -164,9 +175,13 @@ def train(
             return run
         # Refuses what does not fit the network.
         loop = Loop(run, given, train, selection, device, on_progress, processes)
-        if processes.first and not (folder / "run.json").exists():
-            write_text(folder / "recipe.toml", recipe.to_toml())
-            run.save_info()
+        resumed = processes.on_first((folder / "run.json").exists)
+        if on_begin is not None:
+            on_begin(Beginning(folder, resumed, len(loop.log), loop.precision))
+        if processes.first:
+            if not resumed:
+                write_text(folder / "recipe.toml", recipe.to_toml())
+            run.noted("running")
         return loop.run_to_end()
 
 
@@ -205,6 +220,7 @@ def _fit(
     part: str,
     resume: bool,
     on_progress: Callable[[Progress], None] | None,
+    on_begin: Callable[[Beginning], None] | None,
 ) -> Run:
     """The same for a system that is no network."""
     if isinstance(recipe, Recipe):
@@ -227,6 +243,7 @@ def _fit(
         folder=Path(out) / f"{system}-{recipe.name}-{recipe.hash[:8]}-s{seed}{part and f'-{part}'}",
         resume=resume,
         notify=lambda stage, done, total: tell(Progress(0, 1, done, total, stage=stage)),
+        on_begin=on_begin,
     )
 
 
@@ -240,6 +257,7 @@ def _start(folder: Path, given: Given, train: Split, selection: Split, seed: int
                 raise
             # Another process removed it between our two steps.
         else:
+            check_source(found)
             return found.continued(train, selection, resume=resume)
     info = beginning(given.recipe, train, selection, seed=seed)
     study = given.recipe.searched.by(seed)
@@ -249,7 +267,8 @@ def _start(folder: Path, given: Given, train: Split, selection: Split, seed: int
 
 def check_splits(train: Split, selection: Split) -> None:
     """Refuse what must not be learnt from or chosen on, and what cannot be (`SealedSplitError`, `InputError`)."""
-    for split in (train, selection):
+    for name, split in (("train", train), ("selection", selection)):
+        check_split(split, f"data.{name}")
         if split.role == "test":
             raise SealedSplitError(
                 "training and selection never see the test split; give data.train and data.selection"

@@ -26,10 +26,12 @@ from mien.registry import suggestion
 from mien.results import metrics
 from mien.results.provenance import trained_with
 from mien.store import atomic_file, write_text
+from mien.systems.brought import bring, bring_again
 from mien.systems.classical import ClassicalSystem, make, quiet
 from mien.training.occupied import occupied
+from mien.training.progress import Beginning
 from mien.training.recipe import Recipe
-from mien.training.run import Run, beginning
+from mien.training.run import Run, beginning, check_source
 from mien.training.values import Written, assigned, build, later
 
 if TYPE_CHECKING:
@@ -133,15 +135,19 @@ class ClassicalRun(Run):
     recipe: Any
 
     @classmethod
-    def open(cls, folder: str | Path) -> ClassicalRun:
-        """Read the folder of a fit; raises `RunError` if it is none."""
+    def open(cls, folder: str | Path, system: str | Path | Card | None = None) -> ClassicalRun:
+        """Read the folder of a fit; arguments and errors as of `Run.open`."""
         folder = Path(folder)
+        if system is not None:
+            bring(system)
         try:
             info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            # Its options are checked against the card, so the card has to be known.
+            bring_again(str(info["system"]), info.get("source", {}), folder)
             recipe = ClassicalRecipe.from_toml(folder / "recipe.toml")
         except RecipeError as error:
             raise RunError(f"{error}; restore it, or fit again") from None
-        except (OSError, ValueError):
+        except (OSError, ValueError, KeyError, AttributeError):
             raise RunError(f"{folder} is no run folder; `mien train` makes one (it holds a run.json)") from None
         if info.get("recipe_hash") != recipe.hash:
             raise RunError(f"{folder}: recipe.toml was changed after the fit started; its hash does not match run.json")
@@ -222,6 +228,7 @@ def fit(
     folder: Path,
     resume: bool,
     notify: Stage | None = None,
+    on_begin: Callable[[Beginning], None] | None = None,
 ) -> ClassicalRun:
     """Fit a system and measure it on the selection split; `mien.train` calls this and checks the splits.
 
@@ -240,13 +247,20 @@ def fit(
         run = _start(folder, recipe, train, selection, seed, resume)  # another process may have been here meanwhile
         if run.finished:
             return run
-        if not (folder / "run.json").exists():
+        resumed = (folder / "run.json").exists()
+        if on_begin is not None:
+            on_begin(Beginning(folder, resumed, 0, "fp32"))
+        if not resumed:
             write_text(folder / "recipe.toml", recipe.to_toml())
-            run.save_info()
+        run = run.noted("running")
         started = time.perf_counter()
-        with counted() as stages:
-            system.fit(train, seed=seed, notify=tell)
-            scores = system.scores_of(selection, notify=tell)
+        try:
+            with counted() as stages:
+                system.fit(train, seed=seed, notify=tell)
+                scores = system.scores_of(selection, notify=tell)
+        except KeyboardInterrupt:
+            run.noted("stopped")
+            raise
         state = system.state()
         with atomic_file(folder / "fitted.npz") as out:
             np.savez(out, **state)  # type: ignore[arg-type]
@@ -277,7 +291,9 @@ def _start(
     folder: Path, recipe: ClassicalRecipe, train: Split, selection: Split, seed: int, resume: bool
 ) -> ClassicalRun:
     if (folder / "run.json").exists():
-        return ClassicalRun.open(folder).continued(train, selection, resume=resume)
+        found = ClassicalRun.open(folder)
+        check_source(found)
+        return found.continued(train, selection, resume=resume)
     info = beginning(recipe, train, selection, seed=seed)
     return ClassicalRun(folder, recipe, {**info, "kind": systems.card(recipe.system_id).kind})
 

@@ -48,6 +48,7 @@ class Given:
         voted: targets from raters' votes; likewise.
         extra_data: names of all data behind them.
         notes: what the run notes of them.
+        origin: the file that the weights lie in; empty where they were fetched.
     """
 
     recipe: Recipe
@@ -59,6 +60,7 @@ class Given:
     voted: Voted | None = None
     extra_data: list[str] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
+    origin: str = ""
 
     def faces(self, train: Split) -> tuple[list[NDArray[np.uint8]], NDArray[np.uint8]]:
         """All that is learnt from: images in parts, uint8 (n, H, W[, 3]) each, and the labels of all, uint8 (N,)."""
@@ -162,7 +164,8 @@ def _published(given: Given, card: Card, source: str | Path) -> Given:
         recipe = recipe.with_(input=spec, system={**recipe.system, **wanted.options})
     recipe = recipe.with_(start=_filled(recipe, "pretrained", hash_weights(state)))
     notes = {"start": {"kind": "pretrained", "model": wanted.model, "weights_sha256": recipe.start.weights}}
-    return _with(given, recipe, wanted.extra_data, notes, published=state)
+    origin = "" if str(source) == "timm" else str(source)
+    return _with(given, recipe, wanted.extra_data, notes, published=state, origin=origin)
 
 
 def _from_run(given: Given, run: Run, train: Split) -> Given:
@@ -170,7 +173,7 @@ def _from_run(given: Given, run: Run, train: Split) -> Given:
     if recipe.start.kind == "pretrained":
         raise InputError("the recipe starts from published weights; leave --init away, or --set start.kind=run")
     if not run.finished:
-        raise RunError(f"{run.folder} is unfinished ({run.info['status']}); finish it with --resume first")
+        raise RunError(f"{run.folder} is unfinished ({run.state}); finish it with --resume first")
     if run.system != recipe.system_id:
         raise InputError(f"{run.folder.name} is a run of {run.system}; {recipe.system_id} cannot start from it")
     same = run.label_set.labels == train.label_set.labels
@@ -180,7 +183,8 @@ def _from_run(given: Given, run: Run, train: Split) -> Given:
     notes: dict[str, Any] = {"start": {**start, **(carried.notes() if carried is not None else {})}}
     if "searched" in run.info:
         notes["searched"] = run.info["searched"]  # weights that were chosen by their luck bring it along
-    return _with(given, recipe, _behind(run, train), notes, state=dict(run.module().state_dict()), carried=carried)
+    state, origin = dict(run.module().state_dict()), str(run.folder / "weights.safetensors")
+    return _with(given, recipe, _behind(run, train), notes, state=state, carried=carried, origin=origin)
 
 
 def _taught(given: Given, source: Any, train: Split, device: str) -> Given:

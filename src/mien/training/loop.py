@@ -99,12 +99,15 @@ class Loop:
                 run.system, classes=self.classes, channels=run.recipe.input.channels, **run.recipe.system
             )
         if given.published is not None:
-            module.load_pretrained(given.published)
+            try:
+                module.load_pretrained(given.published)
+            except RunError as error:
+                raise RunError(f"{given.origin}: {error}" if given.origin else str(error)) from None
         if given.state is not None:
             state = given.state
             if given.carried is not None:
                 state = given.carried.state(module.state_dict(), state)
-            load_strictly(module, state, str(given.notes["start"]["name"]))
+            load_strictly(module, state, given.origin)
         together = run.recipe.sync_batch_norm and self.processes.count > 1
         if together:
             module = synchronised(module, self.device)  # type: ignore[assignment]
@@ -133,8 +136,13 @@ class Loop:
             ProcessError: another process is lost.
         """
         # torchrun passes on the Ctrl-C that the terminal has sent to all of them.
-        with listening(self.asked, ONE_CTRL_C if self.processes.count > 1 else 0.0), self.processes.watched():
-            run = self._run_to_end()
+        try:
+            with listening(self.asked, ONE_CTRL_C if self.processes.count > 1 else 0.0), self.processes.watched():
+                run = self._run_to_end()
+        except (KeyboardInterrupt, StoppedError):
+            if self.processes.first:
+                self.run.noted("stopped")
+            raise
         if self.asked.interrupted:  # while the outcome was written
             raise KeyboardInterrupt
         return run

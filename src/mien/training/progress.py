@@ -1,10 +1,28 @@
-"""What a caller is told while a training runs."""
+"""What a caller is told when a training begins, and while it runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a caller is told before the first step.
+
+    Attributes:
+        folder: of the run.
+        resumed: whether a run lay there that is gone on with.
+        epochs: that it had finished.
+        precision: that this process computes in, which may be another one than the recipe's.
+    """
+
+    folder: Path
+    resumed: bool
+    epochs: int
+    precision: str
 
 
 @dataclass(frozen=True)

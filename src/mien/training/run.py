@@ -7,22 +7,26 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from mien.errors import RecipeError, RunError
+from mien.datasets import DATASETS
+from mien.errors import InputError, OccupiedError, RecipeError, RunError
 from mien.evaluation.subjects import Subject, trained_in
 from mien.labels import LABEL_SETS, LabelSet
 from mien.results.provenance import source_state, trained_with
 from mien.store import write_text
+from mien.systems.brought import bring, bring_again, source
+from mien.training.occupied import occupied
 from mien.training.recipe import Recipe
 from mien.training.values import Written
 
 if TYPE_CHECKING:
     from mien.bundle import Bundle
-    from mien.datasets import Split
+    from mien.datasets import FaceSet, Split
     from mien.systems.base import System
+    from mien.systems.card import Card
 
 SCHEMA = "mien-run@1"
 
@@ -42,9 +46,29 @@ class Run:
     info: dict[str, Any]
 
     @classmethod
-    def open(cls, folder: str | Path) -> Run:
-        """Read a run folder; raises `RunError` if it is none."""
+    def open(cls, folder: str | Path, system: str | Path | Card | None = None) -> Run:
+        """Read a run folder.
+
+        Args:
+            folder: where it lies.
+            system: of a run whose system is none of mien: its card, or its file, which is run. Without it the file that
+                ``run.json`` names is run when the network is needed, if it is still the same.
+
+        Raises:
+            RunError: it is no run folder, or one of another system than the one given.
+        """
+        if not isinstance(folder, str | Path):
+            raise InputError(f"a run is opened by its folder, not by a {type(folder).__name__}")
         folder = Path(folder)
+        if system is not None:
+            name = bring(system)
+            run = cls.open(folder)
+            if run.system != name:
+                raise RunError(
+                    f"{folder} is a run of {run.system!r}, not of {name!r}; give the one it was trained with"
+                )
+            check_source(run)
+            return run
         if _kind(folder) != "network":
             from mien.training.classical import ClassicalRun
 
@@ -68,6 +92,12 @@ class Run:
         return self.recipe.system_id
 
     @property
+    def source(self) -> dict[str, str]:
+        """Where the system comes from, if it is none of mien: ``file`` and ``sha256``, or ``class``; else empty."""
+        found = self.info.get("source", {})
+        return dict(found) if isinstance(found, dict) else {}
+
+    @property
     def seed(self) -> int:
         """Seed of the training."""
         return int(self.info["seed"])
@@ -76,6 +106,21 @@ class Run:
     def finished(self) -> bool:
         """Whether the training ran to its end."""
         return self.info.get("status") == "finished"
+
+    @property
+    def state(self) -> str:
+        """``finished``; ``running`` while a process trains in the folder; else ``stopped``."""
+        if self.finished:
+            return "finished"
+        if (self.folder / "lock").exists():
+            try:
+                with occupied(self.folder):
+                    return "stopped"
+            except OccupiedError:
+                return "running"
+            except OSError:  # not ours to write to, so not ours to go on with either
+                pass
+        return "stopped"
 
     @property
     def label_set(self) -> LabelSet:
@@ -96,8 +141,11 @@ class Run:
             RunError: the run is unfinished, or the weights do not fit or are not those that ``run.json`` names.
         """
         from mien import systems
+        from mien.evaluation.devices import device_of
         from mien.training.weights import hash_weights, load_strictly, load_tensors
 
+        device = device_of(device)
+        bring_again(self.system, self.source, self.folder)
         path = self.folder / "weights.safetensors"
         if not path.exists():
             raise RunError(
@@ -116,9 +164,11 @@ class Run:
 
     def subject(self, device: str = "cpu") -> Subject:
         """What `mien.evaluate` works with: the network in full precision, and where it comes from."""
+        from mien.evaluation.devices import device_of
         from mien.evaluation.environment import environment
         from mien.evaluation.scorers import torch_logits
 
+        device = device_of(device)
         return Subject(
             system=self.system,
             kind="run",
@@ -155,13 +205,18 @@ class Run:
         """
         if not resume:
             raise RunError(
-                f"{self.folder} exists ({self.info['status']}); add --resume to continue it, or choose another seed or "
-                "folder"
+                f"{self.folder} exists ({self.state}); add --resume to continue it, or choose another seed or folder"
             )
         ours = (train.fingerprint, train.rows_hash, selection.rows_hash)
         if ours != tuple(self.info[key] for key in ("data_fingerprint", "train_rows", "selection_rows")):
             raise RunError(f"{self.folder} was trained on other data; give that data set or another folder")
         return self
+
+    def noted(self, status: str) -> Self:
+        """The run with that status, which ``run.json`` has from now on, too."""
+        run = replace(self, info={**self.info, "status": status})
+        run.save_info()
+        return run
 
     def save_info(self) -> None:
         """Write ``run.json``, whole or not at all."""
@@ -175,9 +230,11 @@ def beginning(recipe: Written, train: Split, selection: Split, *, seed: int) -> 
         "schema": SCHEMA,
         "status": "running",
         "system": recipe.system_id,
+        **({"source": brought} if (brought := source(recipe.system_id)) else {}),
         "recipe_hash": recipe.hash,
         "seed": seed,
         "data": train.face_set.name,
+        **_made_with(train.face_set),
         "data_fingerprint": train.fingerprint,
         "train_rows": train.rows_hash,
         "selection_rows": selection.rows_hash,
@@ -187,6 +244,25 @@ def beginning(recipe: Written, train: Split, selection: Split, *, seed: int) -> 
         "commit": revision,
         "dirty": dirty,
     }
+
+
+def _made_with(face_set: FaceSet) -> dict[str, Any]:
+    """The options of a face set that is made and not read, so that the same can be made again."""
+    if face_set.name not in DATASETS or DATASETS[face_set.name].make is None:
+        return {}
+    options = {key: face_set.info[key] for key in ("count", "seed") if key in face_set.info}
+    return {"data_options": options} if options else {}
+
+
+def check_source(run: Run) -> None:
+    """Refuse to go on (`RunError`) with a run whose system was in another file, or in one that has changed."""
+    ours, found = run.source, source(run.system)
+    if ours.get("sha256") != found.get("sha256"):
+        was, now = ((each.get("sha256") or each.get("class") or "one of mien")[:12] for each in (ours, found))
+        raise RunError(
+            f"{run.folder} was begun with another {run.system!r} ({was}) than this one ({now}); put that file back, or "
+            "choose another folder"
+        )
 
 
 def _kind(folder: Path) -> str:
