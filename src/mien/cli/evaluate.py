@@ -20,6 +20,9 @@ def evaluate(
         str | None, typer.Option(help="Data set; that of the protocol, else of the run or bundle, by default.")
     ] = None,
     path: Annotated[Path | None, typer.Option(help="Where the data set lies, if it is not imported yet.")] = None,
+    system: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Of a run trained with a Python file: that file. It is EXECUTED.")
+    ] = None,
     split: Annotated[str, typer.Option(help="selection or test. Opening test is noted in the ledger.")] = "selection",
     views: Annotated[str, typer.Option(help="one, flip, tencrop@40, tencrop@44, rot8, rot10, lhc60.")] = "one",
     protocol: Annotated[str | None, typer.Option(help="By default the one that is about this data set.")] = None,
@@ -61,7 +64,7 @@ def evaluate(
         get_view(views)
     about = protocols.get(protocol).face_set if protocol else None
     check_device(device)
-    opened = [_open(each) for each in subject or []]
+    opened = [_open(each, system) for each in subject or []]
     if (onnx is None) != (adapter is None) or (onnx is None) == (not opened):
         raise InputError("give runs or a bundle, or a network with --onnx FILE --adapter FILE")
     if onnx is not None and adapter is not None:
@@ -124,7 +127,7 @@ def evaluate(
         stdout.print(f"recorded{noted}:\n{saved}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _open(subject: Path) -> object:
+def _open(subject: Path, system: str | None) -> object:
     if str(subject) == "default" and not subject.exists():
         from mien.recognition.default import default_bundle
 
@@ -135,4 +138,4 @@ def _open(subject: Path) -> object:
         return read_bundle(subject)
     from mien.training import Run
 
-    return Run.open(subject)
+    return Run.open(subject, system=system)

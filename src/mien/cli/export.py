@@ -21,6 +21,9 @@ def export(
         str | None, typer.Option(help="The run's data set, which is the default; none: no calibration.")
     ] = None,
     path: Annotated[Path | None, typer.Option(help="Where the data set lies, if it is not imported yet.")] = None,
+    system: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Of a run trained with a Python file: that file. It is EXECUTED.")
+    ] = None,
     method: Annotated[str, typer.Option(help="Of the int8 calibration: minmax, percentile, entropy.")] = "minmax",
     calibration: Annotated[
         str, typer.Option(help="Of the probabilities: temperature, or vector (a scale and a bias per expression).")
@@ -56,7 +59,7 @@ def export(
             from mien.export import export_run
             from mien.training import Run
 
-            run = Run.open(source)
+            run = Run.open(source, system=system)
             faces = None if data == "none" else load(data, path, of=[run])
             done = export_run(
                 run,

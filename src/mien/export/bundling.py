@@ -22,7 +22,7 @@ from mien.export.vector_scaling import fit_scaling
 from mien.faces.views import get_view
 from mien.recognition.correction import correct_logits
 from mien.results import metrics
-from mien.systems.brought import bring_again
+from mien.systems.brought import check_brought
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,7 +89,7 @@ def export_run(
         raise InputError(f"a bundle is exported as fp32, fp16 or int8, not {precision!r}")
     if calibration not in CALIBRATIONS:
         raise InputError(f"probabilities are calibrated by {' or '.join(CALIBRATIONS)}, not {calibration!r}")
-    bring_again(run.system, run.source, run.folder)
+    check_brought(run.system, run.source, run.folder)
     if systems.card(run.system).kind != "network":
         raise InputError(
             f"{run.system} is no network: it looks at training faces or at features of other networks, which an ONNX "

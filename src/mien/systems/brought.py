@@ -1,14 +1,13 @@
 """Systems that a caller brings along: a `Card` of his own, or a Python file that holds one.
 
 A card is known by its id in this process from then on, like one of ours. Where it came from a file, path and hash of
-that file are noted; a run in another process runs the file again only while it is the same.
+that file are noted; in another process the run asks for the file, which has to be the same.
 """
 
 from __future__ import annotations
 
 import hashlib
 import inspect
-import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,6 @@ from mien.errors import InputError, RunError
 from mien.systems.card import Card
 
 _FILE = re.compile(r"(?P<file>.+\.py)(?::(?P<id>[^/\\:]+))?", re.IGNORECASE | re.DOTALL)
-_logger = logging.getLogger("mien")
 _cards: dict[str, Card] = {}
 _sources: dict[str, dict[str, str]] = {}
 
@@ -64,8 +62,8 @@ def source(name: str) -> dict[str, str]:
     return dict(_sources.get(name, {}))
 
 
-def bring_again(name: str, noted: Mapping[str, Any], run: str | Path) -> None:
-    """Make the system of a run known, from what the run notes of it; nothing to do for the systems of mien.
+def check_brought(name: str, noted: Mapping[str, Any], run: str | Path) -> None:
+    """Make sure that the system of a run is known, if it is none of mien. Nothing that a run folder names is executed.
 
     Args:
         name: id of the system.
@@ -73,7 +71,7 @@ def bring_again(name: str, noted: Mapping[str, Any], run: str | Path) -> None:
         run: its folder, for messages.
 
     Raises:
-        RunError: it was trained from a card, which is not at hand, or its file is gone or another one now.
+        RunError: it was trained from a card or a file that was not given.
     """
     if not noted:
         return
@@ -84,33 +82,21 @@ def bring_again(name: str, noted: Mapping[str, Any], run: str | Path) -> None:
                 "give that card again: mien.Run.open(FOLDER, system=CARD)"
             )
         return
-    path, ours = Path(str(noted["file"])), str(noted.get("sha256", ""))
     have = _sources.get(name, {})
-    if have.get("sha256") == ours:
+    if have.get("sha256") == noted.get("sha256"):
         return
+    path = Path(str(noted["file"]))
     if have:
         raise RunError(
-            f"{run} was trained with the {name!r} of {path} ({ours[:12]}…), and another one goes by that id here; open "
-            "it in a process of its own, or give that file"
+            f"{run} was trained with the {name!r} of {path} ({str(noted.get('sha256', ''))[:12]}…), and another one "
+            "goes by that id here; open it in a process of its own"
         )
-    if path.resolve().is_relative_to(Path(run).resolve()):
-        raise RunError(
-            f"{run} names a Python file within itself, which is not run: give the file, system={path.name!r}"
-        )
-    try:
-        found = file_sha256(path)
-    except OSError:
-        raise RunError(
-            f"{run} was trained with the system in {path}, which is not there; put it back, or give it where it lies "
-            "now: mien.Run.open(FOLDER, system=FILE)"
-        ) from None
-    if found != ours:
-        raise RunError(
-            f"{run} was trained with {path} when that was {ours[:12]}…, and now it is {found[:12]}…; put the file back "
-            "as it was, or train again"
-        )
-    _logger.warning("%s is run: it holds %r, the system of %s", path, name, run)
-    _from_file(path, name, sha256=ours)
+    # A run folder may be a stranger's, and what it names would be run: whoever opens it has to name the file.
+    raise RunError(
+        f"{run} was trained with the system in {path.name}, a Python file, which opening a run does not execute; name "
+        f"it if you trust it: --system {path.name}, which `mien evaluate` and `mien export` take, or in Python "
+        f"mien.Run.open(FOLDER, system={path.name!r})"
+    )
 
 
 def file_sha256(path: Path) -> str:

@@ -26,7 +26,7 @@ from mien.registry import suggestion
 from mien.results import metrics
 from mien.results.provenance import trained_with
 from mien.store import atomic_file, write_text
-from mien.systems.brought import bring, bring_again
+from mien.systems.brought import bring, check_brought
 from mien.systems.classical import ClassicalSystem, make, quiet
 from mien.training.occupied import occupied
 from mien.training.progress import Beginning
@@ -143,7 +143,7 @@ class ClassicalRun(Run):
         try:
             info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             # Its options are checked against the card, so the card has to be known.
-            bring_again(str(info["system"]), info.get("source", {}), folder)
+            check_brought(str(info["system"]), info.get("source", {}), folder)
             recipe = ClassicalRecipe.from_toml(folder / "recipe.toml")
         except RecipeError as error:
             raise RunError(f"{error}; restore it, or fit again") from None

@@ -17,7 +17,7 @@ from mien.evaluation.subjects import Subject, trained_in
 from mien.labels import LABEL_SETS, LabelSet
 from mien.results.provenance import source_state, trained_with
 from mien.store import write_text
-from mien.systems.brought import bring, bring_again, source
+from mien.systems.brought import bring, check_brought, source
 from mien.training.occupied import occupied
 from mien.training.recipe import Recipe
 from mien.training.values import Written
@@ -51,8 +51,8 @@ class Run:
 
         Args:
             folder: where it lies.
-            system: of a run whose system is none of mien: its card, or its file, which is run. Without it the file that
-                ``run.json`` names is run when the network is needed, if it is still the same.
+            system: of a run whose system is none of mien: its card, or its file, which is executed. It has to be the
+                file that the run was trained with. What ``run.json`` names is never executed by itself.
 
         Raises:
             RunError: it is no run folder, or one of another system than the one given.
@@ -145,7 +145,7 @@ class Run:
         from mien.training.weights import hash_weights, load_strictly, load_tensors
 
         device = device_of(device)
-        bring_again(self.system, self.source, self.folder)
+        check_brought(self.system, self.source, self.folder)
         path = self.folder / "weights.safetensors"
         if not path.exists():
             raise RunError(
