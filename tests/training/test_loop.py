@@ -93,7 +93,7 @@ def killed(folder: Path, epoch: int, step: int, *changes: str) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_a_killed_run_continues_to_the_same_weights(whole: Run, drawn: FaceSet, tmp_path: Path) -> None:
     killed(tmp_path, 1, 3)
-    with pytest.raises(RunError, match=r"exists \(running\); add --resume"):
+    with pytest.raises(RunError, match=r"exists \(stopped\); add --resume"):
         tiny.run(drawn, tmp_path)
     epochs: list[int] = []
     resumed = tiny.run(drawn, tmp_path, resume=True, on_progress=lambda p: epochs.append(p.epoch))
