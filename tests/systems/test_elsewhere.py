@@ -115,7 +115,7 @@ def test_without_torch_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mo
         elsewhere.load_file(write(tmp_path, "import torch\n"))
 
 
-def test_find_takes_files_and_ids(tmp_path: Path) -> None:
+def test_find_takes_files_and_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = str(write(tmp_path))
     assert [card.id for card in elsewhere.find(path)] == ["flat"]
     assert [card.id for card in elsewhere.find("compact")] == ["compact"]
@@ -124,6 +124,12 @@ def test_find_takes_files_and_ids(tmp_path: Path) -> None:
         elsewhere.find(path, only="flot")
     with pytest.raises(UnknownNameError, match="did you mean 'compact'"):
         elsewhere.find("compct")
+    monkeypatch.chdir(tmp_path)
+    for name in ("notes.md", "compact"):
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=r"notes.md is no Python file"):
+        elsewhere.find("notes.md")
+    assert [card.id for card in elsewhere.find("compact")] == ["compact"], "a file of that name changes nothing"
 
 
 def test_an_installed_package_adds_a_system(package) -> None:

@@ -34,6 +34,7 @@ def find(what: str, *, only: str | None = None, sha256: str = "") -> list[Card]:
     from mien import systems
 
     is_file = what.endswith(".py") or "/" in what or "\\" in what
+    is_file = is_file or (what not in systems.names() and Path(what).is_file())  # README.md is no misspelt id
     cards = load_file(what, sha256) if is_file else {what: systems.card(what)}
     if only is None:
         return list(cards.values())
