@@ -99,11 +99,6 @@ def check_brought(name: str, noted: Mapping[str, Any], run: str | Path) -> None:
     )
 
 
-def file_sha256(path: Path) -> str:
-    """Of a file as it lies there."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def check_own_id(card: Card) -> None:
     """Refuse a card of somebody else that takes the id of a system of mien or of a plug-in (`InputError`)."""
     from mien import systems
@@ -121,12 +116,12 @@ def check_own_id(card: Card) -> None:
         )
 
 
-def _from_file(path: Path, only: str | None, sha256: str = "") -> str:
+def _from_file(path: Path, only: str | None) -> str:
     from mien.systems.elsewhere import find
 
     path = path.resolve()
-    if not sha256 and path.is_file():
-        sha256 = file_sha256(path)
+    # Of what is executed and noted alike, should the file change in between.
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
     cards = find(str(path), only=only, sha256=sha256)
     if len(cards) > 1:
         names = [card.id for card in cards]
