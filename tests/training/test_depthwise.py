@@ -1,8 +1,9 @@
-"""Depthwise convolutions whose weights' gradient is computed in fp32: the same network, quicker."""
+"""Depthwise convolutions whose weights' gradient is computed another way than by PyTorch: the same network, quicker."""
 
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -58,10 +59,51 @@ def test_the_network_computes_what_it_did(images: Tensor) -> None:
         assert off <= 1.01 * (before[1][name] - exact[name]).norm(), name
 
 
-def test_without_autocast_nothing_changes(images: Tensor) -> None:
+def test_without_autocast_nothing_changes_on_maps_larger_than_the_window(images: Tensor) -> None:
     before, after = gradients(network(), images, bf16=False), gradients(quickened(network()), images, bf16=False)
     assert torch.equal(before[0], after[0])
     assert all(torch.equal(before[1][name], after[1][name]) for name in after[1])
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize(
+    ("side", "layer"),
+    [
+        ((1, 1), {"kernel_size": 3, "padding": 1}),
+        ((2, 2), {"kernel_size": 3, "padding": 1}),
+        ((2, 3), {"kernel_size": 5, "padding": 2, "bias": False}),
+        ((3, 3), {"kernel_size": 5, "padding": 2, "stride": 2}),
+        ((6, 6), {"kernel_size": 7, "padding": 3}),
+        ((6, 5), {"kernel_size": 7, "padding": 4, "stride": 3}),
+        ((4, 4), {"kernel_size": (5, 1), "padding": (2, 0)}),
+        ((4, 4), {"kernel_size": 3, "padding": 2, "dilation": 2}),
+        ((2, 12), {"kernel_size": 3, "padding": (1, 0), "stride": (1, 2)}),
+    ],
+)
+def test_on_a_map_smaller_than_the_window_the_gradients_are_those_of_fp64(
+    side: tuple[int, int], layer: dict[str, Any], bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(2)
+    plain = nn.Sequential(nn.Conv2d(6, 6, groups=6, **layer))
+    quick = quickened(copy.deepcopy(plain))
+    images = torch.randn(3, 6, *side, generator=torch.Generator().manual_seed(3))
+    exact = gradients(copy.deepcopy(plain).double(), images.double(), bf16=False)
+    kernel = torch.ops.aten.convolution_backward
+    asked: list[list[bool]] = []
+
+    def derive(*arguments: Any) -> Any:
+        asked.append(arguments[-1])
+        return kernel(*arguments)
+
+    monkeypatch.setattr(torch.ops.aten, "convolution_backward", derive)
+    out, found = gradients(quick, images, bf16=bf16)
+    # The kernel was asked for the gradient of the images alone.
+    assert asked == [[True, False, False]]
+    tolerance = 2e-2 if bf16 else 1e-5
+    assert torch.allclose(out.double(), exact[0], rtol=tolerance, atol=tolerance)
+    for name, gradient in found.items():
+        assert gradient.dtype == torch.float32
+        assert (gradient - exact[1][name]).norm() <= tolerance * exact[1][name].norm(), name
 
 
 def test_weights_keep_their_names_and_a_copy_is_whole(images: Tensor) -> None:
@@ -83,7 +125,7 @@ def test_what_is_frozen_gets_no_gradient(images: Tensor) -> None:
 @pytest.mark.parametrize(
     "layer",
     [
-        nn.Conv2d(8, 8, 3, groups=8),
+        nn.Conv2d(8, 8, 1, groups=8),
         nn.Conv2d(8, 8, 5, groups=4),
         nn.Conv2d(8, 16, 5, groups=8),
         nn.Conv2d(1, 1, 5),

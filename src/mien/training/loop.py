@@ -111,7 +111,7 @@ class Loop:
         together = run.recipe.sync_batch_norm and self.processes.count > 1
         if together:
             module = synchronised(module, self.device)  # type: ignore[assignment]
-        if self.device.type == "cpu" and self.precision == "bf16":
+        if self.device.type == "cpu":
             module = quickened(module)  # type: ignore[assignment]
         self.module: System = module.to(self.device)
         if run.recipe.channels_last:
