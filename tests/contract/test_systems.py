@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -120,6 +121,42 @@ class Forgetful(Plain):
         return super().forward(images + self.shift)
 
 
+class Remembering(Plain):
+    """What is drawn once and kept beside the state would come back with the same seed alone."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.mask = torch.rand(48, 48)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images * self.mask)
+
+
+class Swallowing(Plain):
+    def __init__(self, *, classes: int, channels: int, **anything: Any) -> None:
+        super().__init__(classes=classes, channels=channels, width=anything.get("width", 16))
+
+
+class Overflowing(Plain):
+    """Finite going forward, not so coming back: the slope of a square root at zero."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        out: Tensor = super().forward(images)
+        return out + (0 * out).abs().sqrt() if torch.is_autocast_enabled("cpu") else out
+
+
+class Twofaced(Plain):
+    """The graph computes something else than the network."""
+
+    def embed(self, images: Tensor) -> Tensor:
+        return super().embed(images) * (2 if torch.compiler.is_compiling() else 1)
+
+
+class Staged(Plain):
+    def begin_stage(self, name: str) -> None:
+        self.stage_kind(name, ("plain",))
+
+
 class Beside(Plain):
     def forward(self, images: Tensor) -> Tensor:
         return super().forward(images) + 1
@@ -147,6 +184,17 @@ def test_a_third_party_can_check_its_own() -> None:
         (own(Deaf), "gradients", r"no gradient reaches body\.1\.weight"),
         (own(Deaf), "learning", "learns only"),
         (own(Forgetful), "weights", "some state is not in state_dict"),
+        (own(Remembering), "weights", "some state is not in state_dict"),
+        (own(Swallowing), "options", "own takes an option that its card does not name"),
+        (
+            replace(own(Plain), tiny={"wdth": 3}),
+            "options",
+            "the small variant of own sets wdth, which card.options lacks",
+        ),
+        (own(Overflowing), "bf16", r"the gradient of .* of own is not finite under bf16"),
+        (own(Twofaced), "onnx", "the ONNX graph of own as fp32 deviates by"),
+        (own(Staged, stages=[{"name": "fine"}]), "recipes", "stage 'fine': those of own are named after their kind"),
+        (own(Plain, trainable=["nowhere"]), "recipes", "trainable: the network has no part 'nowhere'"),
         (own(Beside), "embedding", r"is not head\(embed\(images\)\)"),
         (own(Plain, 5), "parameters", "has 36,999 parameters and its card says 5"),
         (own(Plain, epoch=3), "recipes", "a recipe has no 'epoch'; did you mean 'epochs'"),

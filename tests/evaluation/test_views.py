@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -156,6 +157,42 @@ def test_lhc_weighs_the_face_itself_three_times() -> None:
     assert sum(t.weight for t in view.transforms) == 62
     assert len(set(view.transforms)) == 60
     assert sum(t.mirror for t in view.transforms) == 30
+
+
+def test_lhc_moves_then_turns_repeats_the_edge_and_enlarges_the_middle() -> None:
+    """Against the source's steps one after the other, done here with Pillow on a face with an edge around it."""
+    view = get_view("lhc60")
+    assert {t.zoom for t in view.transforms} == {1.0, 1 / 0.9}
+    disc = np.hypot(*(np.mgrid[:224, :224] - np.array([90, 140])[:, None, None])) < 12
+    face = np.where(disc, 255, 90).astype(np.uint8)
+    images = seen("lhc60", face[None], InputSpec(224, 1, "grey", (0.0,), (1.0,)))
+    edged = Image.fromarray(np.pad(face, 224, mode="edge"))
+
+    def stepped(mirror: bool, zoom: float, across: float, down: float, radians: float) -> Any:
+        image = edged.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirror else edged
+        if zoom < 1:
+            half = 336 * zoom
+            image = image.transform(
+                (672, 672), Image.Transform.EXTENT, (336 - half, 336 - half, 336 + half, 336 + half)
+            )
+        image = image.rotate(0, translate=(across, down))
+        return np.asarray(image.rotate(math.degrees(radians), Image.Resampling.BILINEAR))[224:448, 224:448]
+
+    def centre(image: Any) -> Any:
+        return np.argwhere(image > 170).mean(0)
+
+    wanted = [
+        stepped(m, 1, x, y, a)
+        for m in (False, True)
+        for a in (0, -0.4, 0.4)
+        for x in (0, -10, 10)
+        for y in (0, -10, 10)
+    ] + [stepped(m, 0.9, 0, 0, a) for m in (False, True) for a in (0, -0.15, 0.15)]
+    for index, (image, want) in enumerate(zip(images, wanted, strict=True)):
+        ours = image[0, 0]
+        np.testing.assert_allclose(centre(ours), centre(want), atol=0.6, err_msg=str(view.transforms[index]))
+        assert ours.min() > 89, "no black beyond the border"
+        assert abs((ours > 170).sum() - (want > 170).sum()) < 30
 
 
 def test_random_views_are_frozen() -> None:

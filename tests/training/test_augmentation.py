@@ -103,6 +103,9 @@ def test_what_lies_outside() -> None:
     assert black[:, :, 24, 24].min() > 0.999
     assert black[:, :, :10].max() == 0
     assert abs(float(black.mean()) - 0.25) < 0.02  # four times the area: the face takes a quarter
+    large = InputSpec(224, 1, "grey", mean=(0.0,), std=(1.0,))
+    enlarged = augment(white, Augment(flip=0.5, outside="black"), large, generator())
+    assert enlarged.min() > 0.999, "a face that is only enlarged has no dark frame"
 
 
 def test_scale_and_aspect_are_area_and_ratio() -> None:

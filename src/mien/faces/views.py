@@ -12,7 +12,8 @@ name           transforms                                                       
 ``tencrop@S``  four corners and centre at S px, each with its mirror image (AlexNet's ten crops)        logits
 ``rot8``       8 × (mirror with p = 0.5, rotation in ±30°), drawn from seed 1234                        probabilities
 ``rot10``      10 likewise                                                                              probabilities
-``lhc60``      LHC-Net's: identity with weight 3, 53 rotations × shifts × mirrors, 6 at zoom 0.9        probabilities
+``lhc60``      LHC-Net's: identity with weight 3, 53 rotations × shifts × mirrors, 6 of its inner nine    probabilities
+               tenths
 =============  =======================================================================================  ==============
 """
 
@@ -71,6 +72,7 @@ class View:
         average: ``logits`` or ``probabilities``.
         size: side in pixels that the network is fed; 0 means its own.
         face: side in pixels that the whole face is brought to first; 0 means the network's own.
+        outside: what a turned, moved or shrunk face shows beyond its border: ``black``, or its ``edge`` repeated.
     """
 
     name: str
@@ -78,6 +80,7 @@ class View:
     average: str = "logits"
     size: int = 0
     face: int = 0
+    outside: str = "black"
 
     def scores(
         self, faces: NDArray[np.uint8], spec: InputSpec, logits: Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -96,7 +99,7 @@ class View:
         whole = resize_faces(faces, self.face or spec.face_size, spec.colour)
         total: NDArray[np.float64] | None = None
         for transform in self.transforms:
-            found = logits(_normalise(_apply(whole, transform, self.size or spec.size), spec))
+            found = logits(_normalise(_apply(whole, transform, self.size or spec.size, self.outside), spec))
             if len(self.transforms) == 1 and self.average == "logits":
                 return np.asarray(found, np.float32)  # its own average
             scores = found.astype(np.float64)
@@ -159,7 +162,7 @@ def resize_faces(faces: NDArray[np.uint8], side: int, colour: str) -> NDArray[np
     return out
 
 
-def _apply(faces: NDArray[np.uint8], transform: Transform, size: int) -> NDArray[np.uint8]:
+def _apply(faces: NDArray[np.uint8], transform: Transform, size: int, outside: str = "black") -> NDArray[np.uint8]:
     """Transform faces (N, S, S[, 3]) and cut ``size`` pixels."""
     if transform.mirror:
         faces = faces[:, :, ::-1]
@@ -171,6 +174,11 @@ def _apply(faces: NDArray[np.uint8], transform: Transform, size: int) -> NDArray
         cx, cy = c + transform.shift[0] * side, c + transform.shift[1] * side
         # Pillow wants the inverse: where in the source does an output pixel come from?
         matrix = (cos, -sin, c - cos * cx + sin * cy, sin, cos, c - sin * cx - cos * cy)
+        if outside == "edge":
+            # No corner of the face comes from farther away than that, for it is a view of the face.
+            room = side
+            faces = np.pad(faces, ((0, 0), (room, room), (room, room), *((0, 0),) * (faces.ndim - 3)), mode="edge")
+            matrix = (*matrix[:2], matrix[2] + room, *matrix[3:5], matrix[5] + room)
         faces = np.stack(
             [
                 np.asarray(
@@ -221,13 +229,19 @@ def _random_rotations(count: int) -> tuple[Transform, ...]:
 
 
 def _lhc() -> tuple[Transform, ...]:
-    angle, shift = math.degrees(0.4), 10 / 224
+    angle, shift = 0.4, 10 / 224
+    # The source moves first and then turns, and the way of its move turns, too; ours turn first.
     grid = [
-        Transform(mirror=m, angle=a, shift=(x, y))
+        Transform(
+            mirror=m,
+            angle=math.degrees(a),
+            shift=(x * math.cos(a) + y * math.sin(a), y * math.cos(a) - x * math.sin(a)),
+        )
         for m, a, x, y in itertools.product((False, True), (0, -angle, angle), (0, -shift, shift), (0, -shift, shift))
     ]
+    # Its "zoom 0.9" cuts the inner nine tenths and enlarges them.
     zoomed = [
-        Transform(mirror=m, angle=a, zoom=0.9)
+        Transform(mirror=m, angle=a, zoom=1 / 0.9)
         for m, a in itertools.product((False, True), (0, math.degrees(-0.15), math.degrees(0.15)))
     ]
     return (Transform(weight=3.0), *grid[1:], *zoomed)
@@ -240,6 +254,6 @@ _VIEWS = {
         View("flip", (Transform(), Transform(mirror=True))),
         View("rot8", _random_rotations(8), "probabilities"),
         View("rot10", _random_rotations(10), "probabilities"),
-        View("lhc60", _lhc(), "probabilities"),
+        View("lhc60", _lhc(), "probabilities", outside="edge"),
     )
 }

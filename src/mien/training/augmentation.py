@@ -332,8 +332,11 @@ def _zeros(count: int, device: torch.device) -> Tensor:
 
 def _sample(pixels: Tensor, theta: Tensor, size: int, outside: str) -> Tensor:
     grid = functional.affine_grid(theta, [len(pixels), pixels.shape[1], size, size], align_corners=False)
-    padding = "border" if outside == "edge" else "zeros"
-    return functional.grid_sample(pixels, grid, mode="bilinear", padding_mode=padding, align_corners=False)
+    out = functional.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    if outside == "black":
+        # Not padded with zeros: those would darken the outermost half pixel of a face that is only enlarged.
+        out = out * (grid.abs() <= 1).all(-1)[:, None]
+    return out
 
 
 def _erase(images: Tensor, recipe: Augment, draws: _Draws) -> Tensor:

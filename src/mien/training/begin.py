@@ -21,6 +21,7 @@ from mien.store import write_text
 from mien.store.launch import launched
 from mien.systems.brought import bring, source
 from mien.training.classical import ClassicalRecipe, fit, recipe_of
+from mien.training.feasible import check_feasible
 from mien.training.given import Given, resolve
 from mien.training.loop import Loop
 from mien.training.occupied import clear_away, occupied
@@ -29,7 +30,6 @@ from mien.training.precision import computed
 from mien.training.progress import Beginning, Progress
 from mien.training.recipe import Recipe
 from mien.training.run import Run, beginning, check_source
-from mien.training.trainable import Trainable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -186,28 +186,9 @@ def train(
 
 
 def _check_network(card: Card, recipe: Recipe, classes: int) -> None:
-    """Options, stages and sides, before anything is written."""
-    systems.check_options(card, recipe.system)
-    _check_stages(card, recipe, classes)
-    _check_side(card, recipe)
-
-
-def _check_side(card: Card, recipe: Recipe) -> None:
-    """Refuse faces of a side that the network cannot take, before anything is written."""
-    named = [Recipe.of(card, name) for name in card.recipes]
-    # A stage learns from faces of its own side and is judged on those of the input.
-    tried = {
-        (side or recipe.input.size, stage.name if recipe.stages else "")
-        for stage in recipe.staged
-        for side in (0, stage.augment.size)
-    }
-    for side, stage in sorted(tried):
-        ours = (side, recipe.input.channels, recipe.system)
-        if ours in ((one.input.size, one.input.channels, one.system) for one in named):
-            continue  # the contract of systems has tried these; trying takes a second
-        from mien.systems.sides import check_side
-
-        check_side(card, side, channels=recipe.input.channels, options=recipe.system, stage=stage)
+    # The contract of systems has tried all recipes of ours.
+    tried = [Recipe.of(card, name) for name in card.recipes] if card.id in systems.names() else []
+    check_feasible(card, recipe, classes=classes, tried=tried)
 
 
 def _fit(
@@ -281,20 +262,6 @@ def check_splits(train: Split, selection: Split) -> None:
         _check_rows(split)
     if selection.role != "selection" or selection.fingerprint != train.fingerprint:
         raise InputError("choose on data.selection of the same face set that data.train comes from")
-
-
-def _check_stages(card: Card, recipe: Recipe, classes: int) -> None:
-    """Names of stages and of trainable parts, before anything is written."""
-    stages = [stage for stage in recipe.staged if recipe.stages or stage.trainable]
-    if not stages:
-        return
-    with torch.random.fork_rng(devices=[]):
-        module = systems.create(card.id, classes=classes, channels=recipe.input.channels, **recipe.system)
-    trainable = Trainable(module)
-    for stage in stages:
-        if recipe.stages:
-            module.begin_stage(stage.name)
-        trainable.choose(stage.trainable)
 
 
 def _check_rows(split: Split) -> None:
