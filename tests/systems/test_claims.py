@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from mien import systems
 from mien.errors import DataError, UnknownNameError
 from mien.systems import claims as module
 from mien.systems.claims import Claim, claims, parse, publication, publications
@@ -39,6 +40,12 @@ def test_what_the_leaderboard_lists_without_extra_data_is_told_apart_from_what_i
     assert emonext.listed_extra_data is False
     assert emonext.extra_data == ("ImageNet-22k",)
     assert {note.kind for note in emonext.notes} >= {"extra data"}
+
+
+@pytest.mark.parametrize("system", systems.names())
+def test_a_card_and_its_claim_on_fer2013_name_the_same_further_data(system: str) -> None:
+    for claim in claims(system, "fer2013"):
+        assert claim.extra_data == systems.card(system).extra_data
 
 
 def test_incomparable_claims_say_so() -> None:

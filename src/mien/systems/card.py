@@ -58,8 +58,9 @@ class Card:
         title: its name in tables.
         module: the `System` class; a `ClassicalSystem` where it is no network.
         paper: where it comes from.
-        input: what the network takes in the ``mien`` recipe (a recipe may say otherwise).
-        parameters: number of parameters for seven classes at that input, checked by a test; 0 where none are learnt.
+        input: what the network takes where a recipe says nothing else.
+        parameters: of the network for seven classes, with the defaults of its options at that input, checked by a
+            test; 0 where none are learnt.
         options: architecture options and their defaults.
         recipes: recipe name → nested mapping over the default recipe, in the shape of its TOML.
         extra_data: data beyond FER2013 that the source used.

@@ -2,10 +2,12 @@
 
 Paper: A. Vulpe-Grigorași, O. Grigore, "Convolutional Neural Network Hyperparameters optimization for Facial Emotion
 Recognition", ATEE 2021; its text was not at hand. Public code: none of the authors'; a reimplementation by others that
-cites the paper (`create_grigorasi_model`) gives its network.
-Known from that: five convolutions of 256, 512, 384, 192 and 384 filters of 3×3 without padding, activated, normalised
-once before each of the four pools, dropout of 0.4, one hidden layer of 256 units, normalised, dropout of 0.3: 4,384,071
-parameters. From the leaderboard: no extra data. From memory: a random search over discrete values.
+cites the paper by its DOI (a Keras file with the function `create_grigorasi_model`, whose repository and licence are
+not known to us) gives its network.
+Known from that, and from nothing else: five convolutions of 256, 512, 384, 192 and 384 filters of 3×3 without padding,
+activated, normalised once before each of the four pools, dropout of 0.4, one hidden layer of 256 units, normalised,
+dropout of 0.3: 4,384,071 parameters. From the leaderboard: no extra data. From memory: a random search over discrete
+values.
 Reconstructed: the training, in single precision as was usual in its year, and the space of a search: 3 to 5 blocks of 1
 to 3 convolutions, 32 to 512 filters, kernels of 3 or 5, padded or not, normalised per block, per convolution or not at
 all, maximum or average pools, dropout of 0 to 0.4 after blocks and 0.2 to 0.6 after hidden layers, 0 to 2 hidden layers

@@ -5,8 +5,9 @@ Network", arXiv 1902.01019; only its abstract was at hand. Public code, not the 
 github.com/omarsayed7/Deep-Emotion: `deep_emotion.py`, `main.py`.
 Known from that code: the architecture (66,877 parameters), optimiser and batch. The paper's L2 penalty on the last
 layers, its oversampling of rare expressions, its normal initial weights and its up to 500 epochs are from memory.
-Reconstructed: `width`. A network of 67 thousand weights is unlikely to reach what the paper states, and its text gives
-no width; `deepemotion-4` and `deepemotion-8` have 4 and 8 times as many channels and hidden units after the warp.
+Reconstructed: how fast the rate decays (by one in ten thousand steps, inversely), and `width`. A network of 67 thousand
+weights is unlikely to reach what the paper states, and its text gives no width; `deepemotion-4` and `deepemotion-8`
+have 4 and 8 times as many channels and hidden units after the warp.
 
 Recipe `mien`: shows each face once per epoch and has no penalty; AdamW on a cosine for 200 epochs, smoothed labels and
 a moving average. The narrower a variant, the less it overfits and the more augmentation and dropout hinder it: mixup

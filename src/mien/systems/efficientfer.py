@@ -1,9 +1,9 @@
 """EfficientFER (Konuk & Kılıç 2025): EfficientNetV2-S with self-attention and CBAM side by side on its features.
 
 Paper: M. E. Konuk, E. Kılıç, "EfficientFER: EfficientNetv2 Based Deep Learning Approach for Facial Expression
-Recognition", ICHORA 2025. Public code: github.com/mkonuk66/EfficientFER (only its issues could be read); what looks
-like a copy lies in github.com/Matankl/Face_expression_recognition_model, folder `EfficientNetv2`, first at commit
-b00f197, which is meant by "the source" here.
+Recognition", ICHORA 2025. Public code: github.com/mkonuk66/EfficientFER (MIT; its README and its issues could be read,
+its code could not); what looks like a copy lies in github.com/Matankl/Face_expression_recognition_model, folder
+`EfficientNetv2`, first at commit b00f197, which is meant by "the source" here.
 Known from the copy: architecture, whose count (23,797,177) agrees with the abstract's 23.8 million; loss, optimiser,
 schedule, augmentation, bf16. Its values may carry small edits by whoever copied them; the early stop waits 7 epochs in
 that commit, as in `faithful`, and 5 in later ones.
@@ -28,13 +28,17 @@ Deviations:
   which begins at 65,536 and doubles every 2,000 steps: after it is divided out the norm is at most 1.5e-5 and falls,
   and AdamW's epsilon of 1e-8 then damps the steps more and more. `faithful` clips the gradients themselves to 1; `--set
   clip=1.5e-5` is what the source begins with.
-- Faces are enlarged by one bilinear lookup together with everything that is drawn, not by Lanczos before it.
-- The second change of brightness and contrast (p = 0.2) is folded into the first; histogram equalisation stands in
-  for CLAHE; the strength of noise depends on the version of the library and is set to its older default.
-- Of the faces that get noise or blur, three in eight get noise in the source and half of them here.
+- Faces are enlarged by one bilinear lookup together with everything that is drawn, not by Lanczos before it; in
+  evaluation bicubically, as everywhere here.
+- The second change of brightness and contrast (p = 0.2) is folded into the first; contrast turns about mid-grey, in the
+  source about black; histogram equalisation stands in for CLAHE.
+- Of the faces that get noise or blur, three in eight get noise in the source and half of them here. Its strength is
+  drawn from nothing to 7.65 grey values of 255, one drawing for all channels; the source's, by the older defaults of
+  its library, from 3.2 to 7.1, each channel for itself. Blur begins at no width at all, the source's at about 0.8 px.
 - The source watches the weighted focal loss of the validation faces (early stop, kept epoch); here `monitor = "loss"`
   is their mean negative log-likelihood, without weights.
-- The moving average warms up instead of starting after 100 steps.
+- The source's moving average starts after 100 steps and warms up so slowly that it does not reach its decay of 0.999 in
+  50 epochs (after some 31,700 steps); here it warms up from the first step and reaches it after 9,000.
 """
 
 from __future__ import annotations
@@ -167,6 +171,7 @@ CARDS = {
             venue="International Congress on Human-Computer Interaction, Optimization and Robotic Applications",
             url="https://doi.org/10.1109/ICHORA65333.2025.11017006",
             code=("https://github.com/mkonuk66/EfficientFER",),
+            code_licence="MIT",
         ),
         options={
             "attend": "pooled",

@@ -28,6 +28,9 @@ Deviations:
 - The code draws the first layer of what computes the warp from a truncated normal of 0.02 and the classifier as
   PyTorch does; here each as the other: a sixth as large, and between equal and 1.6 times as large.
 - `faithful` feeds 0–1 without mean and standard deviation to ImageNet's weights, as the code does.
+- The code's moving average is a copy in its first 100 steps and reaches its decay of 0.99 after 1,100; here its warm-up
+  counts updates, of which there is one in 16 steps, and reaches it after 14,240.
+- Faces are enlarged bilinearly in training, as in the source, and bicubically in evaluation, as everywhere here.
 - The code's mixed precision (`--amp`, off unless given) is fp16; here bf16. With it the code clips the gradients to a
   norm of 1 while they are multiplied by the scale of the loss, 65,536 at first; here the gradients themselves.
 """

@@ -20,6 +20,7 @@ Deviations:
   where pytorchcv's imitates TensorFlow.
 - The source's dropout before EfficientNet's classifier (0.3) is kept; its ResNets have none.
 - Faces enter `faithful` between 0 and 1, as in the source, although ImageNet's weights expect normalised ones.
+- Faces are enlarged bilinearly in training, as in the source, and bicubically in evaluation, as everywhere here.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ from mien.systems.base import System
 from mien.systems.card import Card, Pretrained
 from mien.systems.from_scratch import from_scratch
 from mien.systems.options import check_count, check_network, check_stride
-from mien.systems.residual_masking import FAITHFUL, INPUT, PAPER
+from mien.systems.papers import RESIDUAL_MASKING
+from mien.systems.residual_masking import FAITHFUL, INPUT
 
 
 class Member(System):
@@ -207,7 +209,7 @@ def _card(identity: str, title: str, module: type[System], parameters: int, weig
         module=module,
         input=INPUT,
         parameters=parameters,
-        paper=PAPER,
+        paper=RESIDUAL_MASKING,
         extra_data=("VGGFace2",) if identity == "resnet50" else ("ImageNet-1k",),
         views=("rot8",),
         pretrained=Pretrained(weights) if weights else None,

@@ -1,6 +1,6 @@
 """The expression branch of IdentiFace (Rabea et al. 2024): seven plain convolutions and one large hidden layer.
 
-Paper: M. Rabea, H. Ahmad, S. Mahmoud, N. Sayed, "IdentiFace: A VGG Based Multimodal Facial Biometric System",
+Paper: M. Rabea, H. Ahmed, S. Mahmoud, N. Sayed, "IdentiFace: A VGG Based Multimodal Facial Biometric System",
 arXiv 2401.01227. Public code: github.com/MahmoudRabea13/IdentiFace, the notebook of the expression branch.
 Known from the notebook: the architecture (20,625,095 parameters for seven classes), optimiser, batch, early stop, class
 weights, no augmentation.
@@ -74,7 +74,7 @@ CARDS = {
         parameters=20_625_095,
         paper=Paper(
             title="IdentiFace: A VGG Based Multimodal Facial Biometric System",
-            authors=("Mahmoud Rabea", "Hanya Ahmad", "Nourhan Sayed", "Sohaila Mahmoud"),
+            authors=("Mahmoud Rabea", "Hanya Ahmed", "Sohaila Mahmoud", "Nourhan Sayed"),
             year=2024,
             url="https://arxiv.org/abs/2401.01227",
             code=("https://github.com/MahmoudRabea13/IdentiFace",),

@@ -22,7 +22,8 @@ Deviations:
 - Faces are enlarged bilinearly in training, as in the source, and bicubically in evaluation, as everywhere here.
 - The source picks its starting network among several trainings, and its result is that of one seed and one kind of
   GPU. Here the seed is the caller's.
-- The source's zoom in training changes width and height apart, by ± 10 % each; here `aspect` and `scale` do so.
+- The source's zoom in training draws width and height apart, each evenly within ± 10 %; here their ratio (`aspect`)
+  and the area (`scale`) are drawn, with the same spread.
 - A recipe of one's own may let the trunk learn from smaller faces before the modules join, in stages whose names begin
   with `rotated`, `shifted` or `upright` and which set `augment.size`; only the modules are made for one side.
 """
@@ -227,7 +228,7 @@ _STAGES: list[dict[str, Any]] = [
     {
         "name": "shifted",
         "early_stop": 10,
-        "augment": {"rotate": 10.0, "translate": 0.1, "scale": [0.81, 1.21], "aspect": [0.95, 1.05]},
+        "augment": {"rotate": 10.0, "translate": 0.1, "scale": [0.87, 1.15], "aspect": [0.87, 1.15]},
     },
     {"name": "upright", "early_stop": 5, "augment": _PLAIN},
     {"name": "modules", "early_stop": 3, "augment": _PLAIN},

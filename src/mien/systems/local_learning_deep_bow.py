@@ -249,7 +249,7 @@ CARDS = {
             "neighbours": 200,
         },
         recipes={"mien": {"system": {}}, "global": {"system": {"neighbours": 0}}},
-        extra_data=("VGG-Face weights", "ImageNet-1k"),
+        extra_data=("VGG-Face", "ImageNet-1k"),
         tiny={**_BOW.tiny, "features": ("pixels",), "neighbours": 60},
     )
 }

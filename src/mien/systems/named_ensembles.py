@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from mien.errors import InputError
 from mien.systems.card import Card, Paper, grey
 from mien.systems.classical import ClassicalSystem, Notify
+from mien.systems.papers import PRAMERDORFER, RESIDUAL_MASKING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,12 +93,7 @@ CARDS = {
         _card(
             "pramerdorfer-eight",
             "Ensemble of 8 CNNs (Pramerdorfer)",
-            Paper(
-                title="Facial Expression Recognition using Convolutional Neural Networks: State of the Art",
-                authors=("Christopher Pramerdorfer", "Martin Kampel"),
-                year=2016,
-                url="https://arxiv.org/abs/1612.02903",
-            ),
+            PRAMERDORFER,
             (
                 *(f"pramerdorfer-vgg:{seed}" for seed in range(3)),
                 *(f"pramerdorfer-resnet:{seed}" for seed in range(3)),
@@ -109,14 +105,7 @@ CARDS = {
         _card(
             "residual-masking-seven",
             "Residual Masking Network and 6 CNNs",
-            Paper(
-                title="Facial Expression Recognition Using Residual Masking Network",
-                authors=("Luan Pham", "The Huynh Vu", "Tuan Anh Tran"),
-                year=2020,
-                venue="ICPR",
-                url="https://doi.org/10.1109/ICPR48806.2021.9411919",
-                code=("https://github.com/phamquiluan/ResidualMaskingNetwork",),
-            ),
+            RESIDUAL_MASKING,
             (
                 "resnet18:0",
                 "resnet50:0",

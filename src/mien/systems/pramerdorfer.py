@@ -6,10 +6,10 @@ Known from the abstract: three kinds of network, no extra data, no registration 
 From memory: depths of 10, 16 and 33 layers, about 1.8, 1.2 and 5.3 million parameters, SGD with momentum 0.9 from a
 rate of 0.1 that is halved on plateaus, batches of 128, weight decay 1e-4, up to 300 epochs, mirroring, 48 px crops of
 faces padded to 54 px, standardised faces.
-Reconstructed: single precision, as was usual in its year; the widths, so that depths and counts fit. VGG: eight
-convolutions of 32 to 256 channels and two linear layers with 256 units between (1.77 M). Inception: a convolution and
-seven modules of two layers each (1.19 M). ResNet: ResNet34 of half the width with a 3×3 stem, that is 33 convolutions
-(5.33 M).
+Reconstructed: single precision, as was usual in its year; how long a plateau lasts (10 epochs); the widths, so that
+depths and counts fit. VGG: eight convolutions of 32 to 256 channels and two linear layers with 256 units between (1.77
+M). Inception: a convolution and seven modules of two layers each (1.19 M). ResNet: ResNet34 of half the width with a
+3×3 stem, that is 33 convolutions (5.33 M).
 
 Recipe `mien`: keeps networks and 48 px and trains for 150 epochs on a cosine with warm-up instead of plateaus, with
 Nesterov's momentum, decay of 5e-4, mixup, smoothed labels, stronger augmentation and a moving average of the weights;
@@ -34,9 +34,10 @@ from mien.errors import RecipeError
 from mien.layers.plain import plain_stages
 from mien.layers.residual import residual_block
 from mien.systems.base import System
-from mien.systems.card import Card, Paper, grey
+from mien.systems.card import Card, grey
 from mien.systems.from_scratch import from_scratch
 from mien.systems.options import check_stages
+from mien.systems.papers import PRAMERDORFER
 
 
 class _Small(System):
@@ -215,12 +216,7 @@ def _card(
         module=module,
         input=grey(48),
         parameters=parameters,
-        paper=Paper(
-            title="Facial Expression Recognition using Convolutional Neural Networks: State of the Art",
-            authors=("Christopher Pramerdorfer", "Martin Kampel"),
-            year=2016,
-            url="https://arxiv.org/abs/1612.02903",
-        ),
+        paper=PRAMERDORFER,
         options={**options, "standardise": False},
         recipes={
             "faithful": {

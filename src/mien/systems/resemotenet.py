@@ -9,7 +9,8 @@ could not be had.
 Known: architecture and count of ResEmoteNet (80,238,599), its optimiser, its input; that the minis have about 50, 75
 and 87.5 % fewer channels and learn by distillation with a temperature.
 Reconstructed: the minis cut convolutions and hidden layers alike (20,069,383, 5,022,215 and 1,257,991 parameters);
-temperature 4 and α = 0.7 of their distillation; the rest of their recipe is ResEmoteNet's.
+temperature 4 and α = 0.7 of their distillation; how long a plateau lasts (5 epochs); the rest of their recipe is
+ResEmoteNet's.
 
 Recipe `mien`: sees 48 px instead of 64 and lets the first residual block keep the 6 × 6 map (`strides`), with as many
 parameters; dropouts are smaller. AdamW on a cosine for 150 epochs, because under SGD the head's hidden layers, which
@@ -160,6 +161,7 @@ def _mini(letter: str, width: int, parameters: int) -> Card:
         input=grey(48, channels=3),
         parameters=parameters,
         paper=_MINI_PAPER,
+        extra_data=("unknown",),
         options={"width": width, "strides": (2, 2, 2), "dropout": 0.2, "head_dropout": 0.5},
         recipes={"faithful": {**_FAITHFUL, "distill": {"weight": 0.7, "temperature": 4.0}}, "mien": _MIEN},
         tiny={"width": 4, "dropout": 0.0, "head_dropout": 0.0},
@@ -174,6 +176,7 @@ CARDS = {
         input=grey(48, channels=3),
         parameters=80_238_599,
         paper=_PAPER,
+        extra_data=("unknown",),
         options={"width": 64, "strides": (2, 2, 2), "dropout": 0.2, "head_dropout": 0.5},
         recipes={"faithful": _FAITHFUL, "mien": _MIEN},
         tiny={"width": 4, "dropout": 0.0, "head_dropout": 0.0},

@@ -35,9 +35,10 @@ from mien.errors import InputError
 from mien.layers.channel_mask import ChannelMask
 from mien.layers.stem import soften_stem
 from mien.systems.base import System
-from mien.systems.card import Card, Paper, Pretrained
+from mien.systems.card import Card, Pretrained
 from mien.systems.from_scratch import from_scratch
 from mien.systems.options import check_count
+from mien.systems.papers import RESIDUAL_MASKING
 
 
 class MaskedSystem(System):
@@ -113,17 +114,6 @@ class ResidualMaskingNetwork(MaskedSystem):
         return logits
 
 
-PAPER = Paper(
-    title="Facial Expression Recognition using Residual Masking Network",
-    authors=("Luan Pham", "The Huynh Vu", "Tuan Anh Tran"),
-    year=2020,
-    venue="International Conference on Pattern Recognition (ICPR)",
-    url="https://doi.org/10.1109/ICPR48806.2021.9411919",
-    code=("https://github.com/phamquiluan/ResidualMaskingNetwork",),
-    code_licence="MIT",
-)
-"""Of this system and of the other members of its ensemble."""
-
 INPUT = InputSpec(224, 3, "grey", mean=(0.0,) * 3, std=(1.0,) * 3)
 """What the public code feeds: grey values from 0 to 1, repeated."""
 
@@ -147,7 +137,7 @@ CARDS = {
         module=ResidualMaskingNetwork,
         input=INPUT,
         parameters=137_796_423,
-        paper=PAPER,
+        paper=RESIDUAL_MASKING,
         options={
             "dropout": 0.4,
             "stem_stride": 4,

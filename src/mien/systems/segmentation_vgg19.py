@@ -20,6 +20,7 @@ Deviations:
   switches the masks on (`masks`), with the same settings: those of the first training are not documented. The source
   gives the network with masks a fresh classifier; here the masks join the one that was learnt.
 - Faces enter `faithful` between 0 and 1, as in the source, although the ImageNet weights expect normalised ones.
+- Faces are enlarged bilinearly in training, as in the source, and bicubically in evaluation, as everywhere here.
 - The source's test averages ten random rotations without a seed; the view is `rot10`.
 """
 

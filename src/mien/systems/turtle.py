@@ -1,14 +1,13 @@
 """TURTLE: expressions without labels, from features that others learnt (Gadetsky, Jiang & Brbić 2024).
 
 Paper: A. Gadetsky, Y. Jiang, M. Brbić, "Let Go of Your Labels with Unsupervised Transfer", ICML 2024. Public code:
-github.com/mlbio-epfl/turtle (`run_turtle.py`, `utils.py`).
+github.com/mlbio-epfl/turtle (`run_turtle.py`, `utils.py`, `cross_val.py`).
 Known from the code: a labelling that is linear in each feature space, weight-normalised, softmax averaged over spaces;
 6,000 outer Adam steps on batches of 10,000; heads that begin anew at each step and take 10 Adam steps, both at a rate
 of 1e-3; an entropy term of weight 10; the choice between runs by how well linear classifiers generalise to held-out
 pseudo-labels; accuracy after the best matching of clusters and classes. About 36 % on FER2013 with CLIP ViT-L/14 and
 DINOv2 ViT-g/14, from memory.
-Reconstructed: how features are scaled (here each to mean 0 and deviation 1), the details of the cross-validation (here
-ridge regression on one-hot pseudo-labels, five parts).
+Reconstructed: nothing.
 
 `method = "kmeans"` and `"spectral"` are the baselines: k-means, and spectral clustering of the graph of 10 nearest
 neighbours, on the same features side by side.
@@ -17,6 +16,9 @@ Recipe `mien`: takes batches of 1,000 instead of 10,000, which stay in a CPU's c
 which the one with the better generalisation is kept, without labels.
 
 Deviations:
+- Each feature is scaled to mean 0 and deviation 1, for features other than those of large encoders come in any size;
+  the source scales nothing. Runs are compared by ridge regression on one-hot pseudo-labels in five parts; the source
+  fits logistic regressions in ten.
 - Clusters are matched with expressions on Training's labels, once, and the matching is part of the system. The usual
   way matches on the labels of the very faces that are measured, which would open the test split to a choice.
 - Features of a bundle come from a network trained on FER2013's labels: such a result is marked in its `extra_data`.
@@ -301,7 +303,7 @@ CARDS = {
             "kmeans": {"system": {"method": "kmeans"}},
             "spectral": {"system": {"method": "spectral"}},
         },
-        extra_data=("CLIP and DINOv2 weights",),
+        extra_data=("CLIP", "DINOv2"),
         tiny={"features": ("pixels",), "steps": 200, "batch": 200},
     )
 }
