@@ -61,7 +61,17 @@ def main() -> None:
             "split": "PublicTest without copies of Training faces", "faces": len(faces), "draws": arguments.draws,
             "interval_level": LEVEL, **source_stamp(),
         }  # fmt: skip
-        write_text(RECORDED, json.dumps({**about, "rows": rows, "runs": runs}, indent=1) + "\n")
+        write_text(RECORDED, in_lines({**about, "rows": rows, "runs": runs}))
+
+
+def in_lines(record: dict[str, Any]) -> str:
+    """JSON with a line for each entry and, of lists, each row."""
+    entries = [
+        f"{json.dumps(key)}: "
+        + ("[\n  " + ",\n  ".join(map(json.dumps, value)) + "\n ]" if isinstance(value, list) else json.dumps(value))
+        for key, value in record.items()
+    ]
+    return "{\n " + ",\n ".join(entries) + "\n}\n"
 
 
 def measure(recognizer: Recognizer, faces: np.ndarray, labels: np.ndarray, draws: int) -> Iterator[dict[str, Any]]:
