@@ -74,7 +74,7 @@ def speeds(record: Mapping[str, Any]) -> Iterator[str]:
     if (record.get("others") or 0) > 0.05:
         yield f"Other programs used {record['others']:.0%} of the processor meanwhile."
     yield f"\nParameters, MACs and input are those of the recipe `{recipe}`, which may feed smaller faces than"
-    yield "the default options of the first table do. A number in brackets above 1 means slower than"
+    yield "the recipe `faithful` of the first table does. A number in brackets above 1 means slower than"
     yield f"`{record['reference']}`, below 1 faster."
     head = ("id", "input", "parameters", "MACs", "trained faces/s", "recognised faces/s", "peak memory",
             "of a matrix product", "stages of a step", "operations")  # fmt: skip

@@ -51,7 +51,7 @@ def __getattr__(name: str) -> Any:
 def _untrained(missing: ImportError) -> Any:
     """What stands for `train` without its packages: which extra brings them depends on the system that is asked for."""
 
-    def train(system: str, *given: Any, **named: Any) -> None:
+    def train(system: Any, *given: Any, **named: Any) -> None:
         __getattr__("systems").check_installed(system)
         raise missing
 

@@ -59,11 +59,13 @@ class InputSpec:
             raise BundleError(f"an input has 1 or 3 channels, grey or rgb, not {self.channels} and {self.colour!r}")
         if (self.channels == 1) != (self.colour == "grey") and self.colour == "rgb":
             raise BundleError("an rgb input has 3 channels")
-        if len(self.mean) != self.channels or len(self.std) != self.channels or min(self.std) <= 0:
+        if len(self.mean) != self.channels or len(self.std) != self.channels:
             raise BundleError(
-                f"mean and std need one value per channel, std above 0: {self.channels} each, not {len(self.mean)} and "
+                f"mean and std need one value per channel: {self.channels} each, not {len(self.mean)} and "
                 f"{len(self.std)}"
             )
+        if wrong := [value for value in self.std if not value > 0]:  # NaN is not either
+            raise BundleError(f"an input is divided by its std, so it needs a std above 0, not {wrong[0]:g}")
         if not 8 <= self.size <= 1024:
             raise BundleError(f"an input size of {self.size} px is outside 8–1024")
         if self.resize and not self.size <= self.resize <= 1024:

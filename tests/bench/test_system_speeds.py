@@ -102,6 +102,7 @@ def test_the_table_of_the_terminal(measuring: ModuleType) -> None:
 def test_the_table_of_the_documents() -> None:
     text = "\n".join(load("docs/system_pages.py").speeds(RECORD))
     assert "Parameters, MACs and input are those of the recipe `mien`" in text
+    assert "smaller faces than\nthe recipe `faithful` of the first table does." in text
     assert "above 1 means slower" in text
     assert "on a processor\n(2 threads)" in text
     assert "Other programs used 20% of the processor meanwhile." in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -70,6 +71,25 @@ def test_the_recipe_of_a_result_can_be_shown(capsys: pytest.CaptureFixture[str])
     text = run(capsys, "vggnet", "--recipe", entry["id"][:8], "--results", str(recorded))[1]
     assert (tomllib.loads(text)["name"], tomllib.loads(text)["system_id"]) == (entry["recipe"], "vggnet")
     assert "of a recorded result give its id and the folder" in run(capsys, "vggnet", "--recipe", entry["id"])[2]
+
+
+def test_a_result_is_found_as_everywhere(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    recorded = Path(__file__).parents[2] / "results"
+    first = measured(load_all(recorded))["vggnet"][0]["id"]
+    other = next(result for result in load_all(recorded) if result.system == "compact")
+    for path in recorded.rglob(f"{first}.*"):
+        shutil.copy(path, tmp_path)
+    for named in (first[:4], str(tmp_path / f"{first}.json")):
+        text = run(capsys, "vggnet", "--recipe", named, "--results", str(tmp_path))[1]
+        assert tomllib.loads(text)["system_id"] == "vggnet"
+    (tmp_path / f"{first[:6]}{'0' * 10}.json").touch()
+    told = run(capsys, "vggnet", "--recipe", first[:6], "--results", str(tmp_path))[::2]
+    assert told[0] == 2
+    assert f"'{first[:6]}' begins 2 ids under" in told[1]
+    told = run(capsys, "vggnet", "--recipe", other.id, "--results", str(recorded))[2]
+    assert f"{other.id} is a result of compact, not of vggnet" in told
+    told = run(capsys, "vggnet", "--recipe", "min", "--results", str(recorded))[2]
+    assert "vggnet has no recipe 'min'; did you mean 'mien'?" in told
 
 
 def test_json_is_whole(capsys: pytest.CaptureFixture[str]) -> None:

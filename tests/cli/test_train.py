@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 
 from mien.bundle import read_bundle
 from mien.cli import main
-from mien.datasets import DATASETS, DataSet, drawn_faces
+from mien.datasets import DATASETS, DataSet, FaceSet, drawn_faces
+from mien.systems.described import described
 
 TINY = ["--data", "drawn", "--set", "epochs=1", "--set", "compile=false", "--set", "system.widths=[4, 8]"]
 TINY += ["--set", "system.depths=[1, 1]", "--device", "cpu", "--json"]
@@ -23,7 +25,11 @@ def run(*arguments: str | Path) -> int:
 
 @pytest.fixture(autouse=True)
 def few_faces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DATASETS._entries, "drawn", DataSet("drawn", "few", make=lambda: drawn_faces(70)))
+    monkeypatch.setitem(DATASETS._entries, "drawn", DataSet("drawn", "few", make=few))
+
+
+def few(count: int = 70, seed: int = 0) -> FaceSet:
+    return drawn_faces(count, seed)
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +79,11 @@ def test_a_training_in_another_precision_than_its_recipe_says_so(
         assert ("computed in fp32: the processor has no fast bf16" in told_first) == says
 
 
+def without_torch(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    program = f"import sys; sys.modules['torch'] = None\nfrom mien.cli import main\nmain({arguments!r})"
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -87,6 +98,11 @@ def test_a_training_in_another_precision_than_its_recipe_says_so(
         (["train", "compact", "--set", "system.width=1"], "has no option 'width'"),
         (["train", "compact", "--set", "system=3"], "'system' is a group of settings; set one of them, for example"),
         (["train", "compact", "--set", "optim=3"], "'optim' is a group of settings; set one of them, for example"),
+        (["train", "compact", "--set", "input.resize=48", "--set", "input.size=64"], "no crop of 64 px can be cut"),
+        (
+            ["train", "compact", "--set", "input.resize=48", "--set", "input.size=64"],
+            "takes, compact needs packages that are not installed: pip install 'mien[train]'",
+        ),
         (["train", "compact", "--protocol", "fer2013/privat@1"], "did you mean 'fer2013/private@1' or"),
         (["train", "compact", "--extra-images", "no.csv"], "no.csv is no file"),
         (["evaluate", "runs/x"], "runs/x is no run folder"),
@@ -94,11 +110,22 @@ def test_a_training_in_another_precision_than_its_recipe_says_so(
     ],
 )
 def test_misspelt_names_are_told_before_torch_is_loaded(arguments: list[str], message: str) -> None:
-    program = f"import sys; sys.modules['torch'] = None\nfrom mien.cli import main\nmain({arguments!r})"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = without_torch(arguments)
     assert done.returncode == 2
     assert message in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr
+
+
+def test_a_recipe_of_another_system_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
+    """Whatever kinds the two are of; nothing in it is held against the system that it is not about."""
+    tomls = {name: next(iter(about.recipes.values()))["toml"] for name, about in described().items()}
+    for ours, theirs in (("compact", "vggnet"), ("compact", "turtle"), ("turtle", "compact")):
+        path = tmp_path / f"{theirs}.toml"
+        path.write_text(tomls[theirs], encoding="utf-8")
+        done = without_torch(["train", ours, "--recipe", str(path)])
+        assert done.returncode == 2
+        told = " ".join(done.stderr.split())
+        assert told == f"mien: {path} is a recipe of {theirs!r}, not of {ours!r}; give one of that system"
 
 
 @pytest.mark.parametrize("verb", [["train", "compact"], ["distill", "--student", "compact"], ["evaluate"]])
@@ -144,9 +171,65 @@ def test_resume_without_a_run_says_so_and_a_finished_training_is_described(
     assert "of the faces are decided" in told
     assert "{" not in told
     assert run("evaluate", "compact.onnx") == 0
-    assert "my-results/own/test@1/compact/" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "my-results/own/test@1/compact/" in told
+    assert "ledger" not in told
+    assert run("evaluate", "compact.onnx", "--split", "test", "--no-save") == 0
+    told = capsys.readouterr().out
+    assert told.endswith("the opening of the test split is noted in my-results/ledger.jsonl\n")
+    assert "recorded" not in told
     assert run("export", folder, "--onnx", "x.onnx", "--data", "none", "--int8") == 2
     assert "leave out --data none" in capsys.readouterr().err
+
+
+def test_a_run_and_its_bundle_are_measured_on_the_very_faces_that_were_drawn_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    import mien
+    from mien.training import Recipe
+
+    monkeypatch.chdir(tmp_path)
+    settings = [word for word in TINY if "=" in word]
+    data = mien.load_dataset("drawn", seed=1)
+    assert data.fingerprint != mien.load_dataset("drawn").fingerprint
+    recipe = Recipe.of(mien.systems.card("compact")).set(settings)
+    made = mien.train("compact", data.train, data.selection, recipe=recipe, device="cpu")
+    made.export("compact.onnx")
+    capsys.readouterr()
+    for subject in (made.folder, "compact.onnx"):
+        assert run("evaluate", subject, "--no-save", "--json") == 0
+        assert json.loads(capsys.readouterr().out)["data_fingerprint"] == data.fingerprint
+    # What a stranger's file says is not obeyed blindly.
+    for options, message in (
+        (
+            {"count": 10**9, "seed": 0},
+            "1,000,000,000 drawn faces are behind it; more than 100,000 are not drawn for that",
+        ),
+        ({"count": "many"}, "it says that it was trained on drawn with the options {'count': 'many'}"),
+    ):
+        (made.folder / "run.json").write_text(json.dumps({**made.info, "data_options": options}))
+        for verb in (["evaluate"], ["export", "--onnx", "x.onnx"]):
+            assert run(verb[0], made.folder, *verb[1:]) == 2
+            assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_file_of_a_system_is_refused_where_no_run_is_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, bundle_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("flat.py").write_text("raise AssertionError('executed')")
+    for arguments in (
+        ["evaluate", bundle_path],
+        ["evaluate", "default"],
+        ["evaluate", "--onnx", "x.onnx", "--adapter", "x.py"],
+        ["export", bundle_path, "--web", "page"],
+        ["report", "1f3a9c2e"],
+    ):
+        assert run(*arguments, "--system", "flat.py") == 2
+        told = " ".join(capsys.readouterr().err.split())
+        assert "--system" in told
+        assert re.search("run folder|are for runs", told)
 
 
 SYSTEM = """
@@ -190,7 +273,12 @@ def test_a_system_in_a_file_is_trained_and_its_file_is_never_run_unasked(
     assert run("evaluate", info["folder"], "--no-save") == 2
     told = " ".join(capsys.readouterr().err.split())
     assert "a Python file, which opening a run does not execute; name it if you trust it: --system flat.py" in told
+    assert run("ensemble", info["folder"], info["folder"]) == 2
+    assert "an ensemble takes the bundle that `mien export` writes of it" in " ".join(capsys.readouterr().err.split())
     assert run("evaluate", info["folder"], "--no-save", "--system", "flat.py") == 0
+    Path("other.toml").write_text((Path(info["folder"]) / "recipe.toml").read_text().replace('"flat"', '"plain"'))
+    assert run("train", "flat.py", *data, "--recipe", "other.toml") == 2
+    assert "other.toml is a recipe of 'plain', not of 'flat'" in capsys.readouterr().err
     Path("flat.py").write_text(SYSTEM + "# changed")
     forget()
     assert run("export", info["folder"], "--onnx", "flat.onnx", "--system", "flat.py") == 2

@@ -362,6 +362,61 @@ def test_the_command_records_and_writes(bundles: dict[str, Path], tmp_path: Path
     assert Path(said["path"]).is_file()
 
 
+def test_what_is_of_own_data_stays_together(
+    trained: mien.Run, faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results, their average and the ledger lie in one folder, also where nobody names it."""
+    monkeypatch.chdir(tmp_path)
+    members = []
+    for views in ("one", "flip"):
+        result = mien.evaluate(trained, faces.test, views=views)
+        result.save("my-results")
+        members.append(result)
+    before = len(Ledger(Path("my-results/ledger.jsonl")).lines())
+    paths = [str(result.path("my-results")) for result in members]
+    for given in ([result.id for result in members], paths):
+        run = CliRunner().invoke(application(), ["ensemble", *given, "--name", "pair", "--split", "test", "--json"])
+        assert run.exit_code == 0, (run.output, run.exception)
+        assert Path(json.loads(run.stdout)["path"]).parent == Path("my-results/own/test@1/pair")
+    assert not Path("results").exists()
+    assert len(Ledger(Path("my-results/ledger.jsonl")).lines()) > before
+    assert verify("my-results").holds
+
+
+def test_ids_are_looked_up_in_both_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    published = [_invented(Path("results"), seed=seed) for seed in (0, 1)]
+    for result in published:
+        result.save("results")
+    made, _ = make([published[0].id, published[1].id[:6]], split="test")
+    Path("my-results").mkdir()
+    for path in Path("results").rglob(f"{published[0].id}.*"):  # the same result in both is one
+        (Path("my-results") / path.name).write_bytes(path.read_bytes())
+    assert make([published[0].id[:6], published[1].id[:6]])[0].recipe["members"] == made.recipe["members"]
+    assert made.save("results").is_file()
+    with pytest.raises(ResultError, match="no result under results and my-results is called 'abcdef12'"):
+        make(["abcdef12", published[0].id])
+    with pytest.raises(ResultError, match="no result under my-results is called"):
+        make([published[1].id, published[0].id], results="my-results")
+
+
+def test_networks_are_measured_on_the_data_that_they_were_trained_on(
+    faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = []
+    for seed in (0, 1):
+        path = _bundle(tmp_path / f"{seed}.onnx", GREY, seed, faces.fingerprint)
+        bundle = read_bundle(path)
+        training = {**bundle.card.notes["training"], "data": "drawn", "data_options": {"count": 210, "seed": 5}}
+        write_bundle(path, bundle.model, replace(bundle.card, notes={"training": training}))
+        paths.append(path)
+    assert make(paths)[0].data_fingerprint == faces.fingerprint
+    run = CliRunner().invoke(application(), ["ensemble", *map(str, paths), "--no-save", "--json"])
+    assert run.exit_code == 0, run.output
+    assert json.loads(run.stdout)["data_fingerprint"] == faces.fingerprint
+
+
 def test_mixed_members_are_refused(bundles: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not both"):
         make([bundles["plain"], "abcdef12"], results=tmp_path)

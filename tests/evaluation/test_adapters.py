@@ -15,6 +15,7 @@ from mien.cli import main
 from mien.datasets import FaceSet
 from mien.errors import BundleError, DataError, InputError, ResultError
 from mien.evaluation import evaluate, foreign_subject
+from mien.evaluation.adapters import read_adapter
 from mien.labels import FER2013
 from mien.results import verify
 
@@ -63,6 +64,13 @@ def expected(faces: FaceSet) -> Any:
     images = faces.selection.images.astype(np.float32)
     rows = np.stack([(images[:, 5 * k + 5].mean(axis=1) / 255 - 0.5) / 0.25 for k in range(7)], axis=1)
     return rows[:, [LABELS.index(label) for label in FER2013.labels]]
+
+
+def test_an_adapter_has_its_annotations_as_they_are_written(tmp_path: Path) -> None:
+    """Not as strings, which the first line of the module that runs it makes of its own."""
+    said = read_adapter(adapter(tmp_path / "a.py", code="def prepare(faces: list): return faces"))
+    assert said.prepare is not None
+    assert said.prepare.__annotations__ == {"faces": list}
 
 
 def test_it_is_measured_and_marked_as_submitted(faces: FaceSet, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from mien.errors import ResultError
-from mien.results import Ledger, Result, difference, load_all, measured_differs, verify
+from mien.labels import LABEL_SETS
+from mien.results import Ledger, Result, difference, load_all, measured_differs, protocols, verify
 from mien.results.arrays import hash_arrays, write_arrays
 from mien.results.canonical import content_hash
 from mien.results.finding import find
@@ -132,6 +134,64 @@ def test_a_broken_ledger_is_a_finding(folder):
 
 def test_unknown_system(recorded):
     assert len(verify(recorded, systems=["vggnet"]).findings) == 2
+
+
+def own_result(invent_scores, source):
+    """A result about five times seven faces of somebody's own, by a system that only he has."""
+    answers = protocols.Answers(
+        split="selection",
+        rows=np.arange(35),
+        labels=np.arange(35, dtype=np.uint8) % 7,
+        groups=np.arange(35, dtype=np.int32),
+        fit=np.ones(35, bool),
+    )
+    return Result.build(
+        protocol="own/test@1",
+        system="flat",
+        kind="run",
+        recipe={},
+        recipe_hash="ab" * 32,
+        seed=0,
+        views="one",
+        extra_data=[],
+        data_fingerprint="cd" * 32,
+        weights_sha256="ef" * 32,
+        environment={},
+        cost={},
+        scores_kind="logits",
+        selection_scores=invent_scores(answers),
+        label_set=LABEL_SETS["fer2013"],
+        answers=(answers, None),
+        source=source,
+    )
+
+
+@pytest.mark.parametrize("source", [{"sha256": "0" * 64}, {"class": "notebook.Flat"}, None])
+def test_a_system_of_ones_own_is_verified_on_data_of_ones_own(tmp_path, invent_scores, source):
+    path = own_result(invent_scores, source).save(tmp_path)
+    assert json.loads(path.read_text()).get("source") == Result.load(path).source == source
+    found = verify(tmp_path, systems=["vggnet"])
+    assert found.holds
+    assert [result.system for result in found.results] == ["flat"]
+    path.write_text(path.read_text().replace('"flat"', '"fat"'))
+    assert not verify(tmp_path, systems=["vggnet"]).holds
+
+
+def test_a_system_of_ones_own_is_no_system_of_a_public_protocol(tmp_path, invent):
+    invent(tmp_path, system="flat", source={"sha256": "0" * 64}).save(tmp_path)
+    (told,) = messages(tmp_path, systems=["vggnet"])
+    assert told.startswith("no system is called 'flat'; results of public protocols need theirs in the registry")
+    (told,) = messages(tmp_path, systems=["vggnet", "flat"])
+    assert told.startswith("is of a file or class of its owner's and not of the system flat of the registry")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [{"sha256": "0" * 63}, {"file": "/home/me/flat.py"}, {"sha256": "0" * 64, "class": "a.B"}, {"class": "a\nb"}, {}],
+)
+def test_where_a_system_comes_from_is_one_hash_or_one_class(tmp_path, invent, source):
+    with pytest.raises(ResultError, match="source holds the sha256 of the system's file, or the name of its class"):
+        invent(tmp_path, source=source)
 
 
 def test_withdrawn_results_may_be_gone(folder):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,13 @@ def test_results_of_another_protocol_are_told_as_such(trained: Run, faces: FaceS
     assert "% on own/test@1: recipe " in sheet(described()[name], measured([own]))["measured"]
     both = measured([own, *(result for result in load_all(ROOT / "results") if result.system == name)])[name]
     assert both[-1]["protocol"] == "own/test@1"
+
+
+def test_what_others_submitted_was_not_measured_here(trained: Run, faces: FaceSet, tmp_path: Path) -> None:
+    own = mien.evaluate(trained, faces.test, results=tmp_path)
+    theirs = replace(own, kind="submitted", metrics={**own.metrics, "accuracy": 0.999})
+    assert measured([theirs]) == {}
+    assert [entry["kind"] for entry in measured([theirs, own])[trained.system]] == ["run"]
 
 
 def test_what_is_installed_knows_what_was_measured_and_of_which_network() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("jinja2")
 
-from mien.errors import InputError, ResultError
+from mien.errors import InputError, ResultError, RunError
 from mien.results import load_all
 from mien.site import write_report
 from mien.site.report import resolve
@@ -74,3 +74,45 @@ def test_figures_of_the_selection_split_are_called_so(trained: Run, faces: FaceS
     assert "The test split stayed sealed" in text
     assert "accuracy on the selection split" in text
     assert "Hardest faces" not in text
+
+
+FITTED = """
+import numpy as np
+from mien.systems.card import Card, grey
+from mien.systems.classical import ClassicalSystem
+
+class Constant(ClassicalSystem):
+    def fit(self, split, *, seed, notify):
+        self.mean = np.bincount(split.labels, minlength=self.classes).astype(np.float32)
+
+    def scores(self, images, *, notify):
+        return np.tile(self.mean, (len(images), 1))
+
+    def state(self):
+        return {"mean": self.mean}
+
+    def restore(self, state):
+        self.mean = state["mean"]
+
+CARDS = {"constant": Card("constant", "Constant", Constant, grey(48), 0, recipes={"mien": {}}, kind="classical")}
+"""
+
+
+def test_a_run_of_a_system_in_a_file_is_reported_where_the_file_is_named(
+    faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mien
+    from mien.systems import brought
+
+    monkeypatch.setattr(brought, "_cards", {})
+    monkeypatch.setattr(brought, "_sources", {})
+    file = tmp_path / "constant.py"
+    file.write_text(FITTED, encoding="utf-8")
+    made = mien.train(file, faces.train, faces.selection, out=tmp_path / "runs")
+    brought._cards.clear()
+    brought._sources.clear()
+    with pytest.raises(RunError, match=r"--system constant\.py"):
+        write_report(made.folder, tmp_path / "report.html", results=tmp_path / "none")
+    assert write_report(made.folder, tmp_path / "report.html", results=tmp_path / "none", system=file) > 0
+    with pytest.raises(InputError, match="belongs to a run folder, and 1f3a9c2e is none"):
+        write_report("1f3a9c2e", tmp_path / "report.html", results=tmp_path / "none", system=file)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mien import systems
-from mien.errors import InputError, MissingExtraError, UnknownNameError
-from mien.systems import elsewhere
+from mien.errors import InputError, MissingExtraError, RunError, UnknownNameError
+from mien.systems import brought, elsewhere
 from mien.systems.card import Card
 
 SYSTEM = """
@@ -34,6 +34,12 @@ def write(folder: Path, text: str = SYSTEM, name: str = "flat.py") -> Path:
     path = folder / name
     path.write_text(text, encoding="utf-8")
     return path
+
+
+@pytest.fixture(autouse=True)
+def nothing_brought(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(brought, "_cards", {})
+    monkeypatch.setattr(brought, "_sources", {})
 
 
 @pytest.fixture
@@ -98,8 +104,9 @@ def test_a_relative_path_has_its_line_too(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"^flat\.py, line 2: ValueError: no luck"):
         elsewhere.load_file(Path("flat.py"))
-    with pytest.raises(UnknownNameError, match=r"'flat\.py' is a file and no id: `mien train`"):
-        systems.check_name("flat.py")
+    for file in ("flat.py", "flat.py:flat"):
+        with pytest.raises(UnknownNameError, match=r"'flat\.py\S*' is a file and no id: `mien train`"):
+            systems.check_name(file)
 
 
 def test_no_file_and_no_python(tmp_path: Path) -> None:
@@ -130,6 +137,67 @@ def test_find_takes_files_and_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(InputError, match=r"notes.md is no Python file"):
         elsewhere.find("notes.md")
     assert [card.id for card in elsewhere.find("compact")] == ["compact"], "a file of that name changes nothing"
+
+
+def test_one_of_a_files_systems_is_found_by_its_id_behind_the_path(tmp_path: Path) -> None:
+    two = SYSTEM.rstrip().removesuffix("}") + ', "other": Card("other", "Other", Flat, grey(8), 455)}'
+    path = str(write(tmp_path, two))
+    assert [card.id for card in elsewhere.find(path)] == ["flat", "other"]
+    assert [card.id for card in elsewhere.find(f"{path}:other")] == ["other"]
+    assert [card.id for card in elsewhere.find(f"{path}:other", only="other")] == ["other"]
+    with pytest.raises(UnknownNameError, match=r"flat\.py holds no system 'othr'; did you mean 'other'"):
+        elsewhere.find(f"{path}:othr")
+    with pytest.raises(InputError, match="names one system and 'flat' is another; give one of the two"):
+        elsewhere.find(f"{path}:other", only="flat")
+
+
+def test_what_is_a_file_is_one_question(tmp_path: Path, package, monkeypatch: pytest.MonkeyPatch) -> None:
+    package("strangers", "flat = strangers_module")
+    path = write(tmp_path, SYSTEM.replace('"flat"', '"loud"'), "LOUD.PY")
+    assert [card.id for card in elsewhere.find(str(path))] == ["loud"], "endings in capitals are endings"
+    assert brought.bring(str(path)) == "loud"
+    monkeypatch.chdir(tmp_path)
+    for name in ("flat", "loud", "compact", "notes"):
+        (tmp_path / name).touch()
+        assert brought.is_file(name) == (name == "notes"), "a system that goes by a name is not hidden by a file"
+    assert [card.title for card in elsewhere.find("flat")] == ["Flat"]
+    for what in ("notes", "./notes", "../tiny"):
+        with pytest.raises(InputError, match=r"is no (Python )?file"):
+            brought.bring(what)
+    with pytest.raises(UnknownNameError, match="no system is called 'notes'"):
+        systems.check_name("notes")
+
+
+def test_a_file_has_its_annotations_as_they_are_written(tmp_path: Path) -> None:
+    """Not as strings, which the first line of the module that runs it makes of its own."""
+    text = SYSTEM.replace("*, classes, channels", "*, classes: int, channels: int")
+    (card,) = elsewhere.find(str(write(tmp_path, text)))
+    assert card.module.__init__.__annotations__["classes"] is int
+
+
+def test_a_packages_author_may_give_its_own_file(package, tmp_path: Path) -> None:
+    package("strangers", "flat = strangers_module")
+    own = tmp_path / "strangers" / "strangers_module" / "__init__.py"
+    (card,) = elsewhere.find(str(own))
+    assert card.module is not systems.card("flat").module
+    brought.check_own_id(card)
+    assert brought.bring(own) == "flat"
+    assert brought.source("flat") == {}, "it goes by its id, as for everybody else"
+    (tmp_path / "copy").mkdir()
+    with pytest.raises(InputError, match="the id 'flat' is that of a plug-in of strangers; give yours another one"):
+        brought.bring(write(tmp_path / "copy"))
+
+
+def test_a_run_of_a_file_that_was_packed_later(package, tmp_path: Path) -> None:
+    (tmp_path / "before").mkdir()
+    brought.bring(write(tmp_path / "before"))
+    noted = brought.source("flat")
+    brought._cards.clear()
+    brought._sources.clear()
+    package("strangers", "flat = strangers_module")
+    brought.check_brought("flat", noted, "runs/flat")  # the same file
+    with pytest.raises(RunError, match=r"of flat\.py \(000000000000…\), and that of mien or of an installed package"):
+        brought.check_brought("flat", {**noted, "sha256": "0" * 64}, "runs/flat")
 
 
 def test_an_installed_package_adds_a_system(package) -> None:

@@ -303,9 +303,17 @@ def test_the_joint_kernel_is_the_weighted_sum(faces: FaceSet, mien_cache: Path) 
         ("system.feature_weights=[1, 2]", "need as many weights"),
         ("system.bow_weight=-1.0", "from 0"),
         ("system.neighbours=9999", "too few faces"),
+        ("system.penalty=0.0", "penalty = 0.0: give a number above 0"),
+        ("system.bow_weight=0.0;system.penalty=-1.0", "penalty = -1.0: give a number above 0"),
     ],
 )
 def test_what_cannot_be_joined(faces: FaceSet, tmp_path: Path, mien_cache: Path, setting: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        mien.train("local-learning-deep-bow", faces.train, faces.selection, recipe=_deep(setting), out=tmp_path / "r")
+        mien.train(
+            "local-learning-deep-bow",
+            faces.train,
+            faces.selection,
+            recipe=_deep(*setting.split(";")),
+            out=tmp_path / "r",
+        )
     assert not (tmp_path / "r").exists()

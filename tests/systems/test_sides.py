@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mien import systems
 from mien.errors import InputError, RecipeError
 from mien.evaluation.scorers import score, torch_logits
+from mien.systems import sides
 from mien.systems.card import grey
-from mien.systems.sides import check_side
+from mien.systems.sides import check_side, sides_taken
 
 
 @pytest.mark.parametrize(
     ("name", "side", "takes"),
     [
         ("vggnet", 64, "32 to 47 px"),
+        ("vggnet", 224, "32 to 47 px"),
         ("deepemotion", 60, "48 to 49 px"),
         ("vgg19-bn", 24, "32 px and more"),
         ("compact", 44, "39 to 40 px, 47 to 48 px or 55 to 56 px, among others"),
@@ -24,6 +29,48 @@ def test_a_refusal_names_what_the_network_takes(name: str, side: int, takes: str
     with pytest.raises(InputError) as caught:
         check_side(card, side, channels=card.input.channels, options={})
     assert str(caught.value) == f"{name} takes no images of {side} px; it takes {takes}"
+
+
+@pytest.mark.parametrize(
+    ("near", "own", "fits", "takes"),
+    [
+        (64, 40, lambda side: 32 <= side < 48, "32 to 47 px"),
+        (20, 40, lambda side: 32 <= side < 48, "32 to 47 px"),
+        (48, 224, lambda side: side == 224, "224 px"),
+        (1000, 48, lambda side: 40 <= side < 44 or side == 48, "48 px"),
+        (20, 48, lambda side: side >= 30, "30 px and more"),
+        (20, 48, lambda side: side >= 30 and side < 1000, "30 to "),
+        (1018, 48, lambda side: side == 1024, "1024 px"),
+        (240, 224, lambda side: side % 32 == 0, "224 px or 256 px"),
+        (44, 48, lambda side: side % 8 in (7, 0), "39 to 40 px, 47 to 48 px or 55 to 56 px, among others"),
+        (64, 48, lambda side: False, ""),
+    ],
+)
+def test_few_sides_are_tried_and_nothing_is_told_of_others(
+    monkeypatch: pytest.MonkeyPatch, near: int, own: int, fits: Callable[[int], bool], takes: str
+) -> None:
+    tried: list[int] = []
+
+    def problem(module: object, channels: int, side: int) -> Exception | None:
+        tried.append(side)
+        return None if fits(side) else ValueError("no")
+
+    monkeypatch.setattr(sides, "_problem", problem)
+    card = replace(systems.card("compact"), input=grey(own))
+    told = sides_taken(card, near, channels=1, options={})
+    assert told.startswith(takes) if takes.endswith(" ") else told == takes
+    assert len(tried) <= 130
+    if told.endswith("px and more"):
+        assert fits(max(tried))
+    elif " to " in told:
+        assert all(fits(side) for side in range(int(told.split()[0]), int(told.split()[2]) + 1))
+
+
+def test_a_side_that_is_taken_costs_one_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+    monkeypatch.setattr(sides, "_problem", lambda module, channels, side: tried.append(side))
+    assert sides_taken(systems.card("compact"), 64, channels=1, options={}) == "64 px"
+    assert tried == [64]
 
 
 def test_what_is_taken_passes() -> None:

@@ -100,6 +100,38 @@ def test_one_while_the_outcome_is_written_ends_a_finished_run(
     assert Run.open(folder).info["weights_sha256"] == whole.info["weights_sha256"]
 
 
+@pytest.mark.parametrize("when", ["run.json", "checkpoint"])
+def test_the_second_one_after_the_outcome_was_written_leaves_a_finished_run(
+    whole: Run, drawn: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Once run.json names the weights, nothing may write over it that does not."""
+    save_info, unlink = loop.Run.save_info, Path.unlink
+
+    def written(run: Run) -> None:
+        save_info(run)
+        if run.finished and when == "run.json":
+            interrupt()
+
+    def removed(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok)
+        if path.name == "checkpoint.safetensors" and when == "checkpoint":
+            interrupt()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop.Run, "save_info", written)
+        patched.setattr(Path, "unlink", removed)
+        with pytest.raises(KeyboardInterrupt):
+            tiny.run(drawn, tmp_path)
+    (folder,) = tmp_path.iterdir()
+    found = Run.open(folder)
+    assert found.finished
+    assert "selection_accuracy" in found.info
+    assert found.info["weights_sha256"] == whole.info["weights_sha256"]
+    steps: list[int] = []
+    again = tiny.run(drawn, tmp_path, resume=True, on_progress=lambda now: steps.append(now.step))
+    assert (again.info, steps) == (found.info, [])
+
+
 def test_what_a_launcher_passes_on_is_no_second_one() -> None:
     asked = Asked()
     with listening(asked, 60.0):

@@ -19,7 +19,9 @@ def ensemble(
     name: Annotated[str, typer.Option(help="What the ensemble is called in results.")] = "ensemble",
     split: Annotated[str, typer.Option(help="selection or test. Opening test is noted in the ledger.")] = "selection",
     views: Annotated[str, typer.Option(help="View of the members; of a named ensemble its own by default.")] = "",
-    data: Annotated[str, typer.Option(help="Data set, for bundles and runs.")] = "fer2013",
+    data: Annotated[
+        str | None, typer.Option(help="Data set, for bundles and runs; that of the first one by default.")
+    ] = None,
     path: Annotated[Path | None, typer.Option(help="Where the data set lies, if it is not imported yet.")] = None,
     results: Annotated[
         Path | None, typer.Option(help="Folder of results and ledger; results, or my-results for data of your own.")

@@ -46,11 +46,11 @@ def evaluate(
 ) -> None:
     """Measure a run or a bundle under a protocol, and record the predictions with the numbers."""
     from mien.cli.common import print_json, print_table, progress, stdout
-    from mien.cli.data_choice import USUAL, load, trained_on
     from mien.errors import InputError
     from mien.evaluation import check_device, default_results, foreign_subject
     from mien.evaluation import evaluate as measure
     from mien.evaluation.across import said
+    from mien.evaluation.data_choice import USUAL, behind, data_for
     from mien.evaluation.folds import FOLDS
     from mien.evaluation.groups import by_attribute, check_attribute, group_rows
     from mien.evaluation.processes import joined
@@ -64,18 +64,20 @@ def evaluate(
         get_view(views)
     about = protocols.get(protocol).face_set if protocol else None
     check_device(device)
+    if system is not None and not any(_is_run(each) for each in subject or []):
+        raise InputError("--system FILE belongs to a run folder; a bundle or an ONNX file brings its network along")
     opened = [_open(each, system) for each in subject or []]
     if (onnx is None) != (adapter is None) or (onnx is None) == (not opened):
         raise InputError("give runs or a bundle, or a network with --onnx FILE --adapter FILE")
     if onnx is not None and adapter is not None:
         opened = [foreign_subject(onnx, adapter)]
     folds = len(opened) > 1
-    if folds and data is None and protocol is None and trained_on(opened[0])["data"] in ("", USUAL):
+    if folds and data is None and protocol is None and behind(opened[0]).name in ("", USUAL):
         protocol = FOLDS
         about = protocols.get(protocol).face_set
     processes = joined(timeout)
     with processes.first_ahead():  # an import is one process's
-        face_set = load(data or about, path, of=opened)
+        face_set = data_for(opened, data or about, path)
     whole = folds or set(face_set.roles) == {"train"}  # a data set without splits is measured as it is
     if card and (not groups or not save or not subject or len(subject) > 1 or subject[0].suffix != ".onnx"):
         raise InputError(
@@ -122,17 +124,26 @@ def evaluate(
     print_table(table.columns, table.rows)
     if told:
         print_table(*group_rows(told))
-    if saved:
-        noted = f"; the opening of the test split is noted in {folder / 'ledger.jsonl'}" if split == "test" else ""
-        stdout.print(f"recorded{noted}:\n{saved}", soft_wrap=True, highlight=False, markup=False)
+    noted = f"the opening of the test split is noted in {folder / 'ledger.jsonl'}" if result.opening else ""
+    done = "; ".join(part for part in ("recorded" if saved else "", noted) if part)
+    if done:
+        stdout.print(done + (f":\n{saved}" if saved else ""), soft_wrap=True, highlight=False, markup=False)
+
+
+def _is_run(subject: Path) -> bool:
+    return subject.suffix != ".onnx" and not _is_default(subject)
+
+
+def _is_default(subject: Path) -> bool:
+    return str(subject) == "default" and not subject.exists()
 
 
 def _open(subject: Path, system: str | None) -> object:
-    if str(subject) == "default" and not subject.exists():
+    if _is_default(subject):
         from mien.recognition.default import default_bundle
 
         return default_bundle()
-    if subject.suffix == ".onnx":
+    if not _is_run(subject):
         from mien.bundle import read_bundle
 
         return read_bundle(subject)

@@ -17,6 +17,9 @@ def explain(
     ] = None,
     model: Annotated[str | None, typer.Option(metavar="BUNDLE", help="Instead of the one in the package.")] = None,
     run: Annotated[Path | None, typer.Option(metavar="DIR", help="A run, whose network has gradients.")] = None,
+    system: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Of a run trained with a Python file: that file. It is EXECUTED.")
+    ] = None,
     data: Annotated[
         str | None, typer.Option(help="Instead of photographs: the mean map of --class over a data set.")
     ] = None,
@@ -33,7 +36,9 @@ def explain(
         raise InputError("give photographs, or --data with --class")
     if model is not None and run is not None:
         raise InputError("--model and --run name two networks; give one of them")
-    explainer = Explainer.of_run(run) if run is not None else Explainer.of_bundle(model)
+    if system is not None and run is None:
+        raise InputError("--system says what the network of a run is; give the run with --run")
+    explainer = Explainer.of_run(run, system) if run is not None else Explainer.of_bundle(model)
     with progress() as bar:
         task = bar.add_task("explaining", total=None)
 

@@ -55,12 +55,12 @@ def export(
     told: dict[str, object] = {}
     with contextlib.ExitStack() as held:
         if Path(source).is_dir():
-            from mien.cli.data_choice import load
+            from mien.evaluation.data_choice import data_for
             from mien.export import export_run
             from mien.training import Run
 
             run = Run.open(source, system=system)
-            faces = None if data == "none" else load(data, path, of=[run])
+            faces = None if data == "none" else data_for([run], data, path)
             done = export_run(
                 run,
                 onnx or held.enter_context(scratch_directory()) / "bundle.onnx",
@@ -73,8 +73,8 @@ def export(
             bundle = done.bundle
             told |= {"path": str(onnx), "sha256": bundle.card.sha256} if onnx else {"sha256": bundle.card.sha256}
             told |= done.report
-        elif onnx is not None or int8 or fp16 or name:
-            raise InputError(f"{source} is no run folder; --onnx, --int8, --fp16 and --name are for runs")
+        elif onnx is not None or int8 or fp16 or name or system is not None:
+            raise InputError(f"{source} is no run folder; --onnx, --int8, --fp16, --name and --system are for runs")
         else:
             bundle = Recognizer(None if source == "default" else source).bundle
         if web is not None:

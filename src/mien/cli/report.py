@@ -18,13 +18,16 @@ def report(
     faces: Annotated[
         bool, typer.Option("--faces", help="Show the hardest faces as pictures, from the imported FER2013.")
     ] = False,
+    system: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Of a run trained with a Python file: that file. It is EXECUTED.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
 ) -> None:
     """Curves, confusion matrix, recall, reliability, hardest faces, cost, recipe and environment on one page."""
     from mien.cli.common import print_json, stdout
     from mien.site import write_report
 
-    written = write_report(reference, out, results=results, runs=runs, faces=faces)
+    written = write_report(reference, out, results=results, runs=runs, faces=faces, system=system)
     if json:
         print_json({"file": str(out), "bytes": written})
         return

@@ -45,27 +45,21 @@ def list_(
     Parameters, multiply-accumulates (MMACs: millions for one face) and input are those of the recipe faithful, else of
     the first one; beside what we measured stand the recipe, its epochs and its input, which may be smaller.
     """
+    import dataclasses
+
     from mien.cli.common import complain, print_json, print_table
-    from mien.errors import MienError
     from mien.site.listing import COLUMNS, listing, measured, rows
-    from mien.systems.elsewhere import installed, origin
+    from mien.training.plug_ins import described_plugins
 
     recorded = _recorded(results)
-    plug_ins, unusable = [], []
-    for name, points in installed().items():
-        from mien.training.describe import described_plugin
-
-        try:
-            plug_ins.append((origin(points[0]), described_plugin(name)))
-        except MienError as error:  # one that is broken takes nothing away from the others
-            unusable.append({"id": name, "package": origin(points[0]), "error": str(error)})
+    plug_ins, unusable = described_plugins()
     entries = listing(None if recorded is None else measured(recorded), further=plug_ins, sort=sort)
     if json:
-        print_json([*entries, *unusable])
+        print_json([*entries, *map(dataclasses.asdict, unusable)])
         return
     print_table(COLUMNS, rows(entries), keep=1)
     for entry in unusable:
-        complain(entry["error"])
+        complain(entry.error)
 
 
 @app.command()
@@ -91,17 +85,17 @@ def info(
     if name in described():
         about = described()[name]
     else:
-        from mien.training.describe import described_plugin
+        from mien.training.plug_ins import described_plugin
 
         about = described_plugin(name)
-    recorded = _recorded(results)
     if recipe is not None:
-        text = _recipe(about, recipe, recorded)
+        text = _recipe(about, recipe, results)
         if json:
             print_json(tomllib.loads(text))
         else:
             stdout.print(text, highlight=False, markup=False, soft_wrap=True)
         return
+    recorded = _recorded(results)
     known = shipped() if recorded is None else measured(recorded)
     if json:
         print_json(
@@ -123,20 +117,23 @@ def info(
     print_paragraphs([*paragraphs(about.text), *(["Deviations:", *deviations] if deviations else [])])
 
 
-def _recipe(about: Described, name: str, recorded: list[Result] | None) -> str:
+def _recipe(about: Described, name: str, results: Path | None) -> str:
     """The TOML of a recipe of the system, or of the one that a recorded result of it was made with."""
-    from mien.errors import RecipeError
+    from mien.errors import InputError, RecipeError
     from mien.registry import suggestion
+    from mien.results.finding import find, is_reference
     from mien.store.toml import toml_lines
 
     if name in about.recipes:
         text: str = about.recipes[name]["toml"]
         return text
-    for result in recorded or ():
-        if result.system == about.id and len(name) >= 6 and result.id.startswith(name):
-            return "\n".join(toml_lines(result.recipe))
-    where = "" if recorded else "; of a recorded result give its id and the folder: --results results"
-    raise RecipeError(f"{about.id} has no recipe {name!r}; {suggestion(name, about.recipes)}{where}")
+    if results is None or not is_reference(name):
+        where = "" if results else "; of a recorded result give its id and the folder: --results results"
+        raise RecipeError(f"{about.id} has no recipe {name!r}; {suggestion(name, about.recipes)}{where}")
+    result = find(name, results)
+    if result.system != about.id:
+        raise InputError(f"{result.id} is a result of {result.system}, not of {about.id}")
+    return "\n".join(toml_lines(result.recipe))
 
 
 @app.command()
@@ -149,7 +146,10 @@ def check(
     import dataclasses
 
     from mien.cli.common import print_json, progress, stdout
+    from mien.errors import MissingExtraError
     from mien.systems.elsewhere import find
+
+    MissingExtraError.check("checking a system", "train", "torch")
     from mien.testing import SYSTEM_CHECKS, examine
 
     cards, outcomes = find(what, only=only), []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -58,14 +58,16 @@ def run_trainings(
     """Train under every part of the protocol and say how it went; ``options`` go to `mien.train`."""
     from mien import systems
     from mien.cli.common import complain, print_json, progress, stderr, stdout
-    from mien.cli.data_choice import USUAL
     from mien.datasets import load_dataset, read_manifest
     from mien.results import protocols
     from mien.systems.brought import bring
+    from mien.training.values import check_system
 
     # What is misspelt is told at once: torch and faces are loaded last.
     _check(system, recipe, assignments, data, protocol, fold, extra_images, options)
     system = bring(system)
+    if recipe.endswith(".toml"):
+        check_system(Path(recipe), system)  # the id that a file has is known now
     card = systems.card(system)
 
     from mien.training import Recipe, recipe_of, train
@@ -74,6 +76,7 @@ def run_trainings(
     systems.check_options(card, chosen.system)
 
     from mien.evaluation import parts
+    from mien.evaluation.data_choice import USUAL
     from mien.evaluation.processes import joined
 
     with joined(options["timeout"]).first_ahead():  # an import is one process's
@@ -191,8 +194,8 @@ def _check(
     from mien.evaluation import check_device
     from mien.results import protocols
     from mien.systems.brought import is_file
-    from mien.systems.card import Card
     from mien.systems.described import described
+    from mien.training.values import check_system
 
     if not is_file(system):
         systems.check_name(system)
@@ -203,6 +206,8 @@ def _check(
     if protocol is not None:
         protocols.get(protocol)
     from_file = recipe.endswith(".toml")
+    if from_file and not is_file(system):
+        check_system(Path(recipe), system)
     known = described().get(system)
     if known is not None and known.kind == "network":
         from mien.errors import RecipeError
@@ -212,7 +217,7 @@ def _check(
         if not from_file and recipe not in known.recipes:
             raise RecipeError(f"{system} has no recipe {recipe!r}; {suggestion(recipe, known.recipes)}")
         read = Recipe.from_toml(Path(recipe) if from_file else known.recipes[recipe]["toml"]).set(assignments)
-        systems.check_options(cast(Card, known), read.system)  # has an id and options, too
+        systems.check_options(known, read.system)
     elif from_file and not Path(recipe).is_file():
         raise InputError(f"{recipe}: no such file; give a recipe file (.toml)")
     if extra_images is not None and not extra_images.is_file():

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from mien.ensembles.merge import export_ensemble
 from mien.ensembles.named import named_members
-from mien.ensembles.networks import network_ensemble
+from mien.ensembles.networks import network_ensemble, opened
 from mien.ensembles.recorded import ensemble_of_results
 from mien.errors import InputError
-from mien.evaluation.subjects import RECORDED
+from mien.evaluation.subjects import APART, RECORDED, default_results
 from mien.results import load_all
-from mien.results.finding import find
+from mien.results.finding import find, is_reference
 from mien.systems.named_ensembles import CARDS
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def make(
     name: str = "ensemble",
     split: str = "selection",
     views: str = "",
-    data: str = "fer2013",
+    data: str | None = None,
     path: str | Path | None = None,
     results: str | Path | None = None,
     onnx: str | Path | None = None,
@@ -43,9 +43,11 @@ def make(
         name: what it is called in results; a named ensemble has its own name.
         split: ``selection``, or ``test``, whose opening the ledger notes.
         views: the view of bundles and runs (``one`` by default); of a named ensemble the members' view.
-        data: data set, for bundles and runs.
+        data: data set, for bundles and runs; by default that of the first one that knows its own, else FER2013.
         path: where it lies, if it is not imported yet.
-        results: folder of results and ledger; by default that of the protocol (`mien.evaluation.default_results`).
+        results: folder of results and ledger. By default the ledger is that of the protocol's folder
+            (`mien.evaluation.default_results`), where the result belongs as well, and ids of recorded results are
+            looked up in ``results`` and ``my-results``.
         onnx: where to write an ensemble of bundles as one bundle.
         device: of runs.
         progress: called with (done, in all).
@@ -60,25 +62,24 @@ def make(
     if split not in ("selection", "test"):
         raise InputError(f"--split is selection or test, not {split!r}")
     test = split == "test"
-    folder = results or RECORDED
     if len(members) == 1 and not _is_network(members[0]) and not _is_result(members[0]):
         name = str(members[0])
-        found = named_members(name, load_all(folder), views=views, test=test)
+        found = named_members(name, load_all(results or RECORDED), views=views, test=test)
         _no_graph(onnx)
-        return ensemble_of_results(found, name=name, how=how, test=test, folder=folder), None
+        return _of_results(found, name, how, test, results), None
     networks = [_is_network(member) for member in members]
     if not any(networks):
         _no_graph(onnx)
         if views:
             raise InputError("recorded results have their views already; leave out --views")
-        recorded = [find(member, folder) for member in members]
-        return ensemble_of_results(recorded, name=name, how=how, test=test, folder=folder), None
+        folders = (RECORDED, APART) if results is None else (results,)
+        return _of_results([find(member, *folders) for member in members], name, how, test, results), None
     if not all(networks):
         raise InputError("give results, or bundles and runs, not both: a recorded score cannot run on a face again")
-    from mien.datasets import load_dataset
     from mien.evaluation import evaluate
+    from mien.evaluation.data_choice import data_for
 
-    face_set = load_dataset(data, path)
+    face_set = data_for([opened(member) for member in members], data, path)
     chosen = network_ensemble(
         members, face_set.selection, name=name, how=how, views=views or "one", device=device, progress=progress
     )
@@ -87,6 +88,12 @@ def make(
     bundle = export_ensemble(chosen, onnx, face_set) if onnx is not None else None
     where = face_set.test if test else face_set.selection
     return evaluate(chosen, where, views="members", results=results, progress=progress), bundle
+
+
+def _of_results(found: Sequence[Result], name: str, how: str, test: bool, results: str | Path | None) -> Result:
+    """Of recorded results; the ledger is where the outcome belongs, too."""
+    folder = results or default_results(found[0].protocol)
+    return ensemble_of_results(found, name=name, how=how, test=test, folder=folder)
 
 
 def _no_graph(onnx: str | Path | None) -> None:
@@ -101,5 +108,4 @@ def _is_network(member: str | Path) -> bool:
 
 
 def _is_result(member: str | Path) -> bool:
-    text = str(member)
-    return text not in CARDS and (Path(text).suffix == ".json" or all(c in "0123456789abcdef" for c in text))
+    return str(member) not in CARDS and is_reference(member)

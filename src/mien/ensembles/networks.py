@@ -24,7 +24,7 @@ from mien.ensembles.members import (
     weights_hash,
 )
 from mien.ensembles.recorded import log_mean
-from mien.errors import InputError, SealedSplitError
+from mien.errors import InputError, RunError, SealedSplitError
 from mien.evaluation import Subject, score, subject_of
 from mien.evaluation.environment import environment
 from mien.evaluation.parts import protocol_of
@@ -144,8 +144,8 @@ def network_ensemble(
     face_set = split.face_set
     if not np.array_equal(split.rows, face_set.selection.rows):
         raise InputError("an ensemble is chosen on the whole selection split, not on a part of it")
-    opened = tuple(_opened(source) for source in sources)
-    subjects = tuple(subject_of(source, device) for source in opened)
+    given = tuple(opened(source) for source in sources)
+    subjects = tuple(subject_of(source, device) for source in given)
     answers = Answers(
         split=split.name,
         rows=face_set.selection.rows,
@@ -164,7 +164,7 @@ def network_ensemble(
     chosen = choose([member.selection for member in members], answers, known, how)
     return NetworkEnsemble(
         name=name,
-        sources=opened,
+        sources=given,
         subjects=subjects,
         members=tuple(members),
         weights=chosen.weights,
@@ -175,14 +175,25 @@ def network_ensemble(
     )
 
 
-def _opened(source: Any) -> Any:
+def opened(source: Any) -> Any:
+    """The bundle or run that lies at a path; anything else as it is.
+
+    Raises:
+        RunError: a run of a system in a Python file, which is not executed for it.
+    """
     if not isinstance(source, str | Path):
         return source
     if Path(source).suffix == ".onnx":
         return read_bundle(source)
+    from mien.systems.brought import check_brought
     from mien.training import Run
 
-    return Run.open(source)
+    run = Run.open(source)
+    try:
+        check_brought(run.system, run.source, run.folder)
+    except RunError as error:
+        raise RunError(f"{error}; an ensemble takes the bundle that `mien export` writes of it") from None
+    return run
 
 
 def _member(source: Any, subject: Subject, selection: Split, answers: Answers, views: str, first: Subject) -> Member:

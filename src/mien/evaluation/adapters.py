@@ -130,7 +130,7 @@ def read_adapter(path: str | Path) -> Adapter:
         raise DataError(f"cannot be read: {error.strerror or error}", file=path) from None
     names: dict[str, Any] = {"__name__": "adapter", "__file__": str(path)}
     try:
-        exec(compile(source, str(path), "exec"), names)
+        exec(compile(source, str(path), "exec", dont_inherit=True), names)
     except (Exception, SystemExit) as error:
         raise DataError(f"fails: {type(error).__name__}: {error}", file=path, line=_line_of(error, path)) from None
     # What is not ours is imported or begins with an underscore; anything else would be a misspelt word, ignored.

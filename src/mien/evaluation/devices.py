@@ -24,10 +24,11 @@ def check_device(device: str) -> None:
         ...
         mien.errors.InputError: no device is called 'cdua'; did you mean 'cuda'? (auto, cpu, cuda, mps)
     """
-    kind, _, number = str(device).partition(":")
+    device = str(device)  # torch has a type of its own for it
+    kind, colon, number = device.partition(":")
     kind = _NAMED.get(kind, kind)
-    if kind not in DEVICES or (number and (kind != "cuda" or not number.isdecimal())):
-        close = suggestion(str(device), DEVICES)
+    if kind not in DEVICES or (colon and (kind != "cuda" or not number.isdecimal())):
+        close = suggestion(device, DEVICES)
         known = f" ({', '.join(DEVICES)})" if close.startswith("did you mean") else ""
         raise InputError(f"no device is called {device!r}; {close}{known}")
     if kind in ("auto", "cpu"):
@@ -46,6 +47,7 @@ def device_of(device: str) -> str:
         'cpu'
     """
     check_device(device)
+    device = str(device)
     if device == "auto":
         return next((kind for kind in ("cuda", "mps") if _there(kind)), "cpu")
     kind, colon, number = device.partition(":")

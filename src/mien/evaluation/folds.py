@@ -122,8 +122,8 @@ def _by_fold(subjects: list[Subject], wanted: list[Part], protocol: str) -> list
     if missing := [str(fold) for fold in range(len(wanted)) if fold not in found]:
         raise InputError(f"fold {', '.join(missing)} is missing; give one run of each of the {len(wanted)} folds")
     ordered = [found[fold] for fold in range(len(wanted))]
-    for name in ("system", "kind", "recipe_hash", "seed", "extra_data", "scores_kind"):
-        values = {getattr(subject, name) for subject in ordered}
+    for name in ("system", "source", "kind", "recipe_hash", "seed", "extra_data", "scores_kind"):
+        values = {str(getattr(subject, name)) for subject in ordered}
         if len(values) > 1:
-            raise InputError(f"the runs of the folds differ in {name}: {', '.join(sorted(map(str, values)))}")
+            raise InputError(f"the runs of the folds differ in {name}: {', '.join(sorted(values))}")
     return ordered

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from mien.errors import ProcessError
-from mien.evaluation.devices import check_device
+from mien.evaluation.devices import check_device, device_of
 from mien.store.launch import launched, local_rank
 
 T = TypeVar("T")
@@ -212,11 +212,14 @@ def joined(timeout: float | None = None) -> Processes:
 def own_device(device: str) -> str:
     """The device of this process where several share a machine: ``cuda`` becomes ``cuda:1`` in the second one.
 
+    So does ``auto`` where it means ``cuda``.
+
     Raises:
         InputError: it is not there.
     """
-    if launched() and device in ("cuda", "gpu"):
-        device = f"cuda:{local_rank()}"
+    if launched():
+        device = device_of(device)
+        device = f"cuda:{local_rank()}" if device == "cuda" else device
     check_device(device)
     return device
 

@@ -15,7 +15,7 @@ from mien.evaluation.processes import joined
 from mien.evaluation.scorers import score
 from mien.labels import LabelSet
 from mien.results import Ledger, Opening
-from mien.results.provenance import trained_with
+from mien.results.provenance import brought_from, trained_with
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,6 +60,7 @@ class Subject:
         environment: device, precision and versions of this evaluation.
         cost: seconds, epochs, params, macs, input.
         trained: commit and dirty of the source that trained it, or ``members``; None if unknown.
+        source: where its system comes from, as in results; None for the systems of mien.
         trained_on: fingerprint of the face set it was trained on; empty if unknown.
         train_rows: `Split.rows_hash` of the faces it was trained on; empty if unknown.
         data: name of the face set it was trained on; empty if unknown.
@@ -83,6 +84,7 @@ class Subject:
     environment: Mapping[str, Any] = field(default_factory=dict)
     cost: Mapping[str, Any] = field(default_factory=dict)
     trained: Mapping[str, Any] | None = None
+    source: Mapping[str, str] | None = None
     trained_on: str = ""
     train_rows: str = ""
     data: str = ""
@@ -100,7 +102,7 @@ class Subject:
     @property
     def description(self) -> dict[str, Any]:
         """What a result says of it, as keywords of `mien.results.Result.build`."""
-        more = ("recipe", "seed", "extra_data", "environment", "cost", "scores_kind", "submission", "trained")
+        more = ("recipe", "seed", "extra_data", "environment", "cost", "scores_kind", "submission", "trained", "source")
         return {**self.identity, **{name: getattr(self, name) for name in more}}
 
     def check_unsearched(self) -> None:
@@ -232,6 +234,7 @@ def _bundle_subject(bundle: Bundle) -> Subject:
         environment={**environment("cpu", card.precision, threads), **scaled, **trained_in(training)},
         cost={**training.get("cost", {}), "bytes": len(bundle.model)},
         trained=training.get("trained") or trained_with(training),  # an ensemble in one graph has several
+        source=brought_from(training.get("source")),
         trained_on=training.get("data_fingerprint", ""),
         train_rows=training.get("train_rows", ""),
         data=training.get("data", ""),

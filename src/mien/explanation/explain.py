@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mien.datasets import Split
     from mien.labels import LabelSet
     from mien.systems.base import System
+    from mien.systems.card import Card
 
 METHODS = ("occlusion", "gradcam", "integrated-gradients")
 JUDGED_MAPS = 20
@@ -61,14 +62,14 @@ class Explainer:
         return cls(recognizer.card.name, recognizer.label_set, scores, recognizer.card.input, crop=_cropper(recognizer))
 
     @classmethod
-    def of_run(cls, folder: str | Path) -> Explainer:
-        """A finished run."""
+    def of_run(cls, folder: str | Path, system: str | Path | Card | None = None) -> Explainer:
+        """A finished run; ``system`` as of `mien.Run.open`."""
         from mien.evaluation.scorers import score, torch_logits
         from mien.recognition import Recognizer
         from mien.results.metrics import softmax
         from mien.training import Run
 
-        run = Run.open(folder)
+        run = Run.open(folder, system=system)
         module = run.module()
         logits = torch_logits(module)
 

@@ -22,7 +22,8 @@ from mien.export.vector_scaling import fit_scaling
 from mien.faces.views import get_view
 from mien.recognition.correction import correct_logits
 from mien.results import metrics
-from mien.systems.brought import check_brought
+from mien.results.provenance import brought_from
+from mien.systems.brought import check_brought, source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -131,6 +132,7 @@ def export_run(
                 "data_fingerprint": run.info["data_fingerprint"],
                 "train_rows": run.info["train_rows"],
                 **{key: run.info[key] for key in ("data_options", "searched", "start", "teacher") if key in run.info},
+                **({"source": brought} if (brought := brought_from(source(run.system))) else {}),
                 "commit": run.info.get("commit"),
                 "dirty": run.info.get("dirty"),
                 "environment": run.info["environment"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from mien.errors import ResultError
@@ -9,12 +10,23 @@ from mien.results.schema import Result
 from mien.results.verification import paths
 
 
-def find(reference: str | Path, folder: str | Path = "results") -> Result:
+def is_reference(text: str | Path) -> bool:
+    """Whether it looks like the path of a result or like the beginning of an id, so that `find` says what is wrong.
+
+    Example:
+        >>> is_reference("results/x.json"), is_reference("1f3a9c2e"), is_reference("mien")
+        (True, True, False)
+    """
+    return Path(text).suffix == ".json" or bool(re.fullmatch("[0-9a-f]+", str(text)))
+
+
+def find(reference: str | Path, folder: str | Path = "results", *more: str | Path) -> Result:
     """The result that ``reference`` names.
 
     Args:
         reference: path of a json, or an id or its first four or more digits.
         folder: where ids are looked up.
+        more: further folders where they are; one that is not there holds nothing.
 
     Raises:
         ResultError: nothing, or more than one result, has that name.
@@ -23,17 +35,20 @@ def find(reference: str | Path, folder: str | Path = "results") -> Result:
     if path.suffix in (".json", ".npz") or path.is_file():
         return Result.load(path.with_suffix(".json"))
     text = str(reference)
-    found = [path for path in paths(folder) if len(text) >= 4 and path.stem.startswith(text)]
-    if len(found) == 1:
-        return Result.load(found[0])
-    if found:
-        raise ResultError(f"{text!r} begins {len(found)} ids under {folder}; type more of it")
-    if not Path(folder).is_dir():
+    there = [each for each in (folder, *more) if Path(each).is_dir()]
+    where = " and ".join(map(str, there))
+    # An id is a hash of the content: what lies in two folders under one id is one result.
+    found = {path.stem: path for each in there for path in paths(each) if path.stem.startswith(text)}
+    if len(text) >= 4 and len(found) == 1:
+        return Result.load(*found.values())
+    if len(text) >= 4 and found:
+        raise ResultError(f"{text!r} begins {len(found)} ids under {where}; type more of it")
+    if not there:
         raise ResultError(
             f"there is no folder {folder} here, so no result is called {text!r}; run this in a checkout that holds "
             "one, or name it with --results"
         )
     raise ResultError(
-        f"no result under {folder} is called {text!r}; give a path or at least four digits of an id "
+        f"no result under {where} is called {text!r}; give a path or at least four digits of an id "
         "(`mien results list` shows them)"
     )

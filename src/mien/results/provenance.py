@@ -1,9 +1,10 @@
-"""Which source a result was measured with, and which its network was trained with: two different things."""
+"""Which source a result was measured with, which its network was trained with, and where its system comes from."""
 
 from __future__ import annotations
 
 import functools
 import os
+import re
 import subprocess
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,7 @@ from mien.errors import DataError
 TRAININGS = "trainings.toml"
 UNKNOWN: Mapping[str, Any] = {"commit": None, "dirty": None}
 _FIELDS = {"commit", "dirty"}
+_LETTERS = 1000
 
 
 @functools.cache
@@ -97,6 +99,32 @@ def check_trained(trained: Any) -> bool:
         and isinstance(source["dirty"], bool | None)
         for source in members
     )
+
+
+def brought_from(source: Any) -> dict[str, str] | None:
+    """The field ``source`` of a result, from what is known of a system that somebody brought along, or None.
+
+    Example:
+        >>> brought_from({"file": "/home/me/tiny.py", "sha256": "0" * 64})["sha256"] == "0" * 64
+        True
+        >>> brought_from({"class": "notebook.Tiny"}), brought_from({})
+        ({'class': 'notebook.Tiny'}, None)
+    """
+    known = source if isinstance(source, Mapping) else {}
+    said = ({name: known[name]} for name in ("sha256", "class") if name in known)
+    return next(filter(check_brought_from, said), None)
+
+
+def check_brought_from(source: Any) -> bool:
+    """Whether a value is a field ``source``: the SHA-256 of the system's file, or the name of its class."""
+    if not isinstance(source, dict) or len(source) != 1:
+        return False
+    ((name, value),) = source.items()
+    if not isinstance(value, str):
+        return False
+    if name == "sha256":
+        return re.fullmatch(r"[0-9a-f]{64}", value) is not None
+    return name == "class" and value.isprintable() and 0 < len(value) <= _LETTERS
 
 
 def is_clean(trained: Mapping[str, Any] | None) -> bool:

@@ -84,6 +84,8 @@ class Result:
         across: ``trained_on``, ``tested_on`` and ``split`` of a cross result, names of data sets; None elsewhere.
         trained: ``commit`` and ``dirty`` of the source that trained it, which is rarely the one that measured it; of
             several networks the list ``members``. None for submissions and for results recorded before it was noted.
+        source: of a system that is not in the registry the ``sha256`` of the file that holds it, or, where it was given
+            as a card, the name of its ``class``; None for all others.
         noted: the same from ``trainings.toml`` beside the results, for those; no part of the content.
     """
 
@@ -113,6 +115,7 @@ class Result:
     arrays: Mapping[str, Array] = field(repr=False)
     across: Mapping[str, str] | None = None
     trained: Mapping[str, Any] | None = None
+    source: Mapping[str, str] | None = None
     noted: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @classmethod
@@ -141,6 +144,7 @@ class Result:
         created: str | None = None,
         across: Mapping[str, str] | None = None,
         trained: Mapping[str, Any] | None = None,
+        source: Mapping[str, str] | None = None,
     ) -> Result:
         """A result from scores: metrics, confusion matrix and id are derived, never given.
 
@@ -168,6 +172,7 @@ class Result:
             created: UTC; now, by default.
             across: see the class.
             trained: see the class; whatever was trained here says so, and what is not given counts as unknown.
+            source: see the class.
 
         Raises:
             ResultError: scores that do not fit the protocol, a test split without an opening, a bad field.
@@ -214,6 +219,7 @@ class Result:
             "confusion": [],
             **({"across": dict(across)} if across is not None else {}),
             **({} if kind == "submitted" else {"trained": dict(trained or UNKNOWN)}),
+            **({"source": dict(source)} if source is not None else {}),
         }
         try:
             content = strict_json(canonical_json(content), "the result")
@@ -321,6 +327,7 @@ class Result:
             "created": self.created,
             **({"across": dict(self.across)} if self.across is not None else {}),
             **({"trained": dict(self.trained)} if self.trained is not None else {}),
+            **({"source": dict(self.source)} if self.source is not None else {}),
         }
 
     def path(self, folder: str | Path) -> Path:

@@ -15,7 +15,7 @@ from mien.results import protocols
 from mien.results.arrays import Array
 from mien.results.ledger import Opening
 from mien.results.protocols import Answers, Protocol
-from mien.results.provenance import check_trained
+from mien.results.provenance import check_brought_from, check_trained
 from mien.results.scoring import SCORES, Scores
 
 SCHEMA = "mien-result@1"
@@ -27,9 +27,9 @@ FIELDS = {
 }  # fmt: skip
 """Fields of the json, besides the id."""
 
-OPTIONAL = {"across", "trained"}
-"""Fields that not all results have: of cross results the data that were learnt from and measured on; since results say
-so, the source that their networks were trained with."""
+OPTIONAL = {"across", "source", "trained"}
+"""Fields that not all results have: of cross results the data that were learnt from and measured on; where a system
+comes from that is not in the registry; since results say so, the source that their networks were trained with."""
 
 ARRAYS = ("rows", "scores", "labels", "groups", "fit")
 """Arrays of each split; labels, groups and fit only for own data. The npz leaves out rows that the protocol knows."""
@@ -179,6 +179,8 @@ def check_fields(content: dict[str, Any], where: str, *, has_id: bool = False) -
         raise ResultError(f"{where}: commit is text or null, dirty is true, false or null")
     if "trained" in content and not check_trained(content["trained"]):
         raise ResultError(f"{where}: trained holds commit and dirty of the training, or of each of its members")
+    if "source" in content and not check_brought_from(content["source"]):
+        raise ResultError(f"{where}: source holds the sha256 of the system's file, or the name of its class")
     if not isinstance(content["opening"], str | None):
         raise ResultError(f"{where}: opening is a hash or null")
     if (content["submission"] is not None) != (content["kind"] == "submitted") or not isinstance(

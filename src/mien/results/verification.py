@@ -104,8 +104,8 @@ def verify(
 
     Args:
         folder: with ``ledger.jsonl`` and the results below it.
-        systems: ids of known systems; a result of another one is a finding. Ensembles and submissions have names
-            of their own; one that is called like a system is a finding. None: not checked.
+        systems: ids of known systems; a result of another one is a finding, unless it is about own data. Ensembles and
+            submissions have names of their own; one that is called like a system is a finding. None: not checked.
         ensembles: of those systems the ones that are ensembles: id → members, ``system:seed``.
         ranked: also refuse results about own data; this is what the project's own folder has to pass.
         against: a git revision since which ledger and results may only have grown (`mien.results.growth.grown`).
@@ -242,8 +242,18 @@ def _check_ledger(
 
 def _check_system(result: Result, systems: Container[str], ensembles: Mapping[str, Collection[str]]) -> None:
     if result.kind in _BUILT:
+        if _about_own_data(result):
+            return  # nobody else measures on it, so the code of the system is its owner's business
         if result.system not in systems:
-            raise ResultError(f"no system is called {result.system!r}; a result needs its system in the registry")
+            raise ResultError(
+                f"no system is called {result.system!r}; results of public protocols need theirs in the registry: "
+                "add it (see CONTRIBUTING.md), or submit its predictions (`mien results submit`)"
+            )
+        if result.source is not None:
+            raise ResultError(
+                f"is of a file or class of its owner's and not of the system {result.system} of the registry; measure "
+                "that one"
+            )
     elif result.system in systems:
         if result.kind != "ensemble":
             raise ResultError(f"is {result.kind} under the name of the system {result.system}; it needs its own")
@@ -266,8 +276,12 @@ def _averaged(results: list[Result], folder: Path) -> tuple[list[Result], list[F
 
 
 def _check_ranked(result: Result) -> None:
-    if result.protocol.startswith("own/"):
+    if _about_own_data(result):
         raise ResultError("is about own data; the project's results are about public protocols")
+
+
+def _about_own_data(result: Result) -> bool:
+    return result.protocol.startswith("own/")
 
 
 def _missing(recorded: dict[str, dict[str, Any]], seen: set[str]) -> list[Finding]:

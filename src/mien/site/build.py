@@ -104,6 +104,7 @@ def write_report(
     results: str | Path = "results",
     runs: str | Path = "runs",
     faces: bool = False,
+    system: str | Path | None = None,
 ) -> int:
     """Write the report of a run or result as one HTML file.
 
@@ -113,6 +114,7 @@ def write_report(
         results: folder of the results.
         runs: folder of the runs.
         faces: show the hardest faces as pictures, from the imported FER2013.
+        system: of a run folder whose system is in a Python file: that file, which is executed.
 
     Returns:
         Its size in bytes.
@@ -120,7 +122,7 @@ def write_report(
     Raises:
         InputError: there is nothing of that name, or FER2013 is wanted but not imported.
     """
-    subject = resolve(reference, results=results, runs=runs)
+    subject = resolve(reference, results=results, runs=runs, system=system)
     text = report(subject, faces=_faces() if faces else None)
     write_text(out, text)
     return len(text.encode())

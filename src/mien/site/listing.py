@@ -31,7 +31,8 @@ def measured(results: Iterable[Result]) -> dict[str, list[dict[str, Any]]]:
     """The results of each system in short: the preferred one of a protocol, a kind and a recipe (of bundles, a view).
 
     Args:
-        results: recorded ones; those whose test split stayed sealed are passed over.
+        results: recorded ones; those whose test split stayed sealed are passed over, and so is what others submitted:
+            it was not measured here.
 
     Returns:
         For each system that has some, those of ``fer2013/private@1`` first, and the one that the selection split
@@ -42,7 +43,7 @@ def measured(results: Iterable[Result]) -> dict[str, list[dict[str, Any]]]:
     """
     alike: dict[str, dict[tuple[str, ...], list[Result]]] = {}
     for result in results:
-        if result.test is not None:
+        if result.test is not None and result.kind != "submitted":
             view = result.views if result.kind == "bundle" else ""
             key = (result.protocol, result.kind, str(result.recipe.get("name", "")), view)
             alike.setdefault(result.system, {}).setdefault(key, []).append(result)

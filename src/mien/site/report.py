@@ -24,6 +24,7 @@ from mien.systems.described import described
 
 if TYPE_CHECKING:
     from mien.datasets import FaceSet
+    from mien.systems.card import Card
     from mien.training.run import Run
 
 
@@ -42,25 +43,35 @@ class Subject:
     others: tuple[Result, ...] = ()
 
 
-def resolve(reference: str | Path, *, results: str | Path = "results", runs: str | Path = "runs") -> Subject:
+def resolve(
+    reference: str | Path,
+    *,
+    results: str | Path = "results",
+    runs: str | Path = "runs",
+    system: str | Path | Card | None = None,
+) -> Subject:
     """The run and the results that a person means.
 
     Args:
         reference: a run folder, a result's json, or the first digits of a result's id.
         results: folder of the results.
         runs: folder of the runs.
+        system: of a run folder whose system is none of mien: its card, or its file, which is executed.
 
     Raises:
         InputError: there is nothing of that name.
+        RunError: a run of a system that was fitted and is not given.
     """
     path = Path(reference)
     if (path / "run.json").is_file():
-        run = _open(path)
+        run = _open(path, system)
         of_run = _of_training(_all(results), run.recipe.hash, run.seed)
         best = preferred(of_run)
         return Subject(run, best, tuple(result for result in of_run if result is not best))
     if path.is_dir():
         raise InputError(f"{path} holds no run.json; give a run folder, a result's json or the digits of its id")
+    if system is not None:
+        raise InputError(f"--system FILE belongs to a run folder, and {path} is none")
     result = find(reference, results)
     siblings = _of_training(_all(results), result.recipe_hash, result.seed)
     return Subject(_run_of(result, Path(runs)), result, tuple(other for other in siblings if other.id != result.id))
@@ -116,10 +127,10 @@ def _class_mean(result: Result | None) -> float | None:
     return None if found is None else float(found)
 
 
-def _open(path: Path) -> Run:
+def _open(path: Path, system: str | Path | Card | None = None) -> Run:
     from mien.training.run import Run
 
-    return Run.open(path)
+    return Run.open(path, system)
 
 
 def _all(folder: str | Path) -> list[Result]:

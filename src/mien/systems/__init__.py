@@ -117,9 +117,17 @@ def extra(name: str) -> str:
     return "classical" if name in _CLASSICAL else "train"
 
 
-def check_installed(name: str) -> None:
-    """Refuse to train a system whose packages are not installed (`MissingExtraError`), without loading any of them."""
-    check_name(name)
+def check_installed(system: str | Path | Card) -> None:
+    """Refuse to train a system whose packages are not installed (`MissingExtraError`), without loading any of them.
+
+    Args:
+        system: an id, a file of systems, which is not run, or a card.
+    """
+    from mien.systems.elsewhere import file_of
+
+    name = system.id if isinstance(system, Card) else str(system)
+    if not isinstance(system, Card) and file_of(name) is None:
+        check_name(name)
     MissingExtraError.check(f"training {name}", extra(name), *_BY)
 
 
@@ -127,15 +135,15 @@ def check_name(name: str) -> None:
     """Refuse an unknown id with the nearest ones (`UnknownNameError`), without loading torch."""
     if name in names():
         return
-    from mien.systems.elsewhere import installed
+    from mien.systems.elsewhere import file_of, installed
 
     found = installed()
     if name not in found:
-        from mien.systems.brought import brought, is_file
+        from mien.systems.brought import brought
 
         if brought(name) is not None:
             return
-        if is_file(name):
+        if (named := file_of(name)) is not None and named[0].suffix.lower() == ".py":
             raise UnknownNameError(
                 f"{name!r} is a file and no id: `mien train`, `mien distill` and `mien systems check` take it"
             )

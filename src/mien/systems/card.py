@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mien.errors import RecipeError
 from mien.registry import suggestion
@@ -89,7 +89,19 @@ class Card:
     kind: str = "network"
 
 
-def check_options(card: Card, options: Mapping[str, object]) -> None:
+class Named(Protocol):
+    """What has the id of a system and names its options: a card, or what is known of one without torch."""
+
+    @property
+    def id(self) -> str:
+        """Of the system."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Architecture options and their defaults."""
+
+
+def check_options(card: Named, options: Mapping[str, object]) -> None:
     """Refuse options that the card does not name, with a suggestion (`RecipeError`)."""
     for name in options:
         if name not in card.options:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Mapping
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -21,21 +23,48 @@ from mien.systems.card import Card
 
 GROUP = "mien.systems"
 _TORCH = ("torch", "torchvision", "timm")
+_FILE = re.compile(r"(?P<file>.+\.py)(?::(?P<id>[^/\\:]+))?", re.IGNORECASE | re.DOTALL)
+
+
+def file_of(what: str) -> tuple[Path, str | None] | None:
+    """The file that ``what`` names, and the id behind it (``tiny.py:ID``) or None; None alone where it is an id.
+
+    Whatever looks like a path is one. Any other file in the working folder is, too, unless a system goes by its name.
+
+    Example:
+        >>> file_of("my/tiny.py:tiny")[1], file_of("compact")
+        ('tiny', None)
+    """
+    from mien import systems
+    from mien.systems.brought import brought
+
+    if found := _FILE.fullmatch(what):
+        return Path(found["file"]), found["id"]
+    if "/" in what or "\\" in what:
+        return Path(what), None
+    if not Path(what).is_file() or what in systems.names() or what in installed() or brought(what) is not None:
+        return None
+    return Path(what), None  # README.md is no misspelt id
 
 
 def find(what: str, *, only: str | None = None, sha256: str = "") -> list[Card]:
     """The cards of a Python file, or the one of a system by its id, ours or of a plug-in.
 
     Args:
-        what: the path of a Python file, or an id.
+        what: the path of a Python file, with ``:ID`` behind it for one of its systems; or an id.
         only: leave out all other systems of the file.
         sha256: of the file, which is not run if it is another one.
     """
     from mien import systems
 
-    is_file = what.endswith(".py") or "/" in what or "\\" in what
-    is_file = is_file or (what not in systems.names() and Path(what).is_file())  # README.md is no misspelt id
-    cards = load_file(what, sha256) if is_file else {what: systems.card(what)}
+    named = file_of(what)
+    if named is None:
+        cards = {what: systems.card(what)}
+    else:
+        path, named_id = named
+        if only is not None and named_id not in (None, only):
+            raise InputError(f"{what} names one system and {only!r} is another; give one of the two")
+        cards, what, only = load_file(path, sha256), str(path), only or named_id
     if only is None:
         return list(cards.values())
     if only not in cards:
@@ -99,20 +128,20 @@ def load_file(path: str | Path, sha256: str = "") -> dict[str, Card]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path} is no file; give the Python file that holds CARDS")
-    if path.suffix != ".py":
+    if path.suffix.lower() != ".py":
         raise InputError(f"{path} is no Python file (.py)")
     source = path.read_bytes()
     if sha256 and hashlib.sha256(source).hexdigest() != sha256:
         raise InputError(f"{path} is no longer what it was ({sha256[:12]}…), so it is not run; put that file back")
     # One name per place: two files of one stem are two modules, and a file loaded again is run again.
     name = f"mien_file_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=SourceFileLoader(name, str(path)))
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        exec(compile(source, path, "exec"), module.__dict__)  # these bytes, and no older ones that Python has kept
+        # These bytes, and no older ones that Python has kept; and without the annotations of the future that are ours.
+        exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
         return dict(_cards(module, str(path)))
     except InputError:
         del sys.modules[name]

@@ -33,6 +33,7 @@ from mien.systems.card import Card, Paper, grey
 from mien.systems.classical import Notify, grey_faces
 from mien.systems.local_learning import check_neighbours, global_margins, local_margins
 from mien.systems.local_learning_bow import LocalLearningBOW
+from mien.systems.options import check_positive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,6 +80,7 @@ class LocalLearningDeepBOW(LocalLearningBOW):
             raise InputError(f"{len(features)} feature spaces need as many weights, not {len(weights)}, or none")
         if min([float(self.options["bow_weight"]), *map(float, weights)]) < 0:
             raise InputError("weights of kernels are numbers from 0")
+        check_positive(penalty=self.options["penalty"])
         check_features(features, split, *scored)
         if self.options["bow_weight"]:
             super().check(split, *scored)

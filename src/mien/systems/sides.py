@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,9 +14,13 @@ from mien.systems.base import System, build
 if TYPE_CHECKING:
     from mien.systems.card import Card
 
-_SMALLEST, _LARGEST, _REACH = 8, 1024, 64
+_SMALLEST, _LARGEST = 8, 1024
+_TRIES = 60
+"""Sides that are tried for one message: of a large network each one takes a second."""
 _NAMED = 3
 """Ranges of sides that a message names at most."""
+_IN_A_ROW = 8
+"""Sides that follow each other and are taken, after which far larger ones are tried instead of each next one."""
 
 
 def check_side(card: Card, side: int, *, channels: int, options: Mapping[str, object], stage: str = "") -> None:
@@ -50,14 +54,17 @@ def check_side(card: Card, side: int, *, channels: int, options: Mapping[str, ob
 
 
 def sides_taken(card: Card, near: int, *, channels: int, options: Mapping[str, object]) -> str:
-    """The sides that a network takes in words, those nearest to ``near`` px if they are many; or nothing.
+    """The sides that a network takes in words: ``near`` px where it takes that, else those nearest to it; or nothing.
 
     Example:
         >>> from mien.systems import card
         >>> sides_taken(card("compact"), 44, channels=1, options={})
         '39 to 40 px, 47 to 48 px or 55 to 56 px, among others'
+        >>> sides_taken(card("compact"), 64, channels=1, options={})
+        '64 px'
     """
-    return _taken(_made(card, channels, options), card, channels, near)
+    module = _made(card, channels, options)
+    return f"{near} px" if _problem(module, channels, near) is None else _taken(module, card, channels, near)
 
 
 def _made(card: Card, channels: int, options: Mapping[str, object]) -> System:
@@ -66,24 +73,64 @@ def _made(card: Card, channels: int, options: Mapping[str, object]) -> System:
 
 
 def _taken(module: System, card: Card, channels: int, near: int) -> str:
-    last = min(_LARGEST, max(near, card.input.size) + _REACH)
-    fitting = [side for side in range(_SMALLEST, last + 1) if _problem(module, channels, side) is None]
-    ranges = sorted(_ranges(fitting), key=lambda ends: max(ends[0] - near, near - ends[1]))
-    named = [_words(first, end, last) for first, end in sorted(ranges[:_NAMED])]
+    def fits(side: int) -> bool:
+        return _problem(module, channels, side) is None
+
+    ranges, more = _Sides(fits).nearest(near)
+    if not ranges and fits(card.input.size):  # which may be far away
+        ranges = [_Sides(fits).around(card.input.size)]
+    named = [_words(first, last) for first, last in sorted(ranges)]
     text = " or ".join(part for part in (", ".join(named[:-1]), *named[-1:]) if part)
-    return text + (", among others" if len(ranges) > _NAMED else "")
+    return text + (", among others" if more else "")
 
 
-def _ranges(sides: Iterable[int]) -> list[tuple[int, int]]:
-    """First and last of those that follow each other; what differs from its place alike is one range."""
-    groups = itertools.groupby(enumerate(sides), lambda pair: pair[1] - pair[0])
-    return [(members[0][1], members[-1][1]) for members in (list(group) for _, group in groups)]
+@dataclass
+class _Sides:
+    """The sides that a network takes, as far as `_TRIES` of them tell.
+
+    Args:
+        fits: tries one.
+    """
+
+    fits: Callable[[int], bool]
+    tried: dict[int, bool] = field(default_factory=dict)
+
+    def nearest(self, near: int) -> tuple[list[tuple[int, int]], bool]:
+        """The ranges nearest to a side, first and last of each, `_NAMED` at most; and whether there are more."""
+        found: list[tuple[int, int]] = []
+        for side in sorted(range(_SMALLEST, _LARGEST + 1), key=lambda side: abs(side - near)):
+            if any(first <= side <= last for first, last in found) or not self._takes(side):
+                continue
+            if len(found) == _NAMED:
+                return found, True
+            found.append(self.around(side))
+        return found, False
+
+    def around(self, side: int) -> tuple[int, int]:
+        """First and last of those that are taken and follow each other, this side among them."""
+        first = last = side
+        while self._takes(first - 1):
+            first -= 1
+        while self._takes(last + 1):
+            last += 1
+            # Odd, a prime: a network that takes multiples of something takes neither.
+            if last - side == _IN_A_ROW and self._takes(2 * last + 1) and self._takes(_LARGEST - 3):
+                return first, _LARGEST
+        return first, last
+
+    def _takes(self, side: int) -> bool:
+        """Whether it is taken; no, where all tries are used up."""
+        if side not in self.tried:
+            if len(self.tried) == _TRIES or not _SMALLEST <= side <= _LARGEST:
+                return False
+            self.tried[side] = self.fits(side)
+        return self.tried[side]
 
 
-def _words(first: int, end: int, last: int) -> str:
-    if end == last:  # nothing speaks against larger ones
-        return f"{first} px and more"
-    return f"{first} px" if first == end else f"{first} to {end} px"
+def _words(first: int, last: int) -> str:
+    if first == last:
+        return f"{first} px"
+    return f"{first} px and more" if last == _LARGEST else f"{first} to {last} px"
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from mien.evaluation.parts import check_split
 from mien.evaluation.processes import joined
 from mien.store import write_text
 from mien.store.launch import launched
-from mien.systems.brought import bring, source
+from mien.systems.brought import bring, identity, source
 from mien.training.classical import ClassicalRecipe, fit, recipe_of
 from mien.training.feasible import check_feasible
 from mien.training.given import Given, resolve
@@ -63,6 +63,8 @@ def train(
     Processes that torchrun started train together, and all of them return the run. SIGTERM, where the program does not
     handle it, lets the training finish its step and save.
 
+    The recipe of the run holds the hashes of what was given, and its ``extra_data`` names the data behind it.
+
     Args:
         system: id of the system, or its card; or a Python file with ``CARDS``, which is run (``tiny.py:ID`` where it
             holds several systems).
@@ -73,7 +75,7 @@ def train(
         out: folder that holds run folders; the run's own is named after system, recipe and seed.
         part: added to that name, where the splits are those of one fold or of another protocol.
         resume: continue an unfinished run, return a finished one; without it an existing run is an error.
-        device: ``auto``, ``cpu``, ``cuda``, … as Fabric's accelerators.
+        device: ``auto`` (the best there is), ``cpu``, ``cuda``, of several ``cuda:1`` and so on, or ``mps``.
         pretrained: start from the card's published weights: ``timm`` gets them, or a local file of them.
         init: start from the weights of this run of the same system; where it tells other expressions, or the same in
             another order, the last layer follows their names.
@@ -85,14 +87,14 @@ def train(
         on_begin: called once before the first step; not for a run that was finished already.
         timeout: seconds that one of several processes waits for another, 600 by default.
 
-    The recipe of the run holds the hashes of what was given, and its ``extra_data`` names the data behind it.
-
     Returns:
         The finished run.
 
     Raises:
+        InputError: an unknown system or device, splits that are not those of one face set, a recipe of another system,
+            or something that does not go with the recipe.
+        RecipeError: a recipe that is not there or cannot be.
         SealedSplitError: a test split was given.
-        RecipeError: the recipe is of another system.
         RunError: the run exists, belongs to other data, or is another process's; weights that do not fit the network.
         StoppedError: SIGTERM came.
         ProcessError: one of several processes is lost, or was given something else than the others.
@@ -155,7 +157,7 @@ def train(
                 selection.rows_hash,
                 mien.__version__,
                 computed(recipe.precision, torch.device(own).type),
-                source(system).get("sha256", ""),
+                identity(source(system)),
             ]
         ),
     )

@@ -24,9 +24,9 @@ from mien.features.cache import counted
 from mien.features.spaces import file_hash
 from mien.registry import suggestion
 from mien.results import metrics
-from mien.results.provenance import trained_with
+from mien.results.provenance import brought_from, trained_with
 from mien.store import atomic_file, write_text
-from mien.systems.brought import bring, check_brought
+from mien.systems.brought import check_brought, source
 from mien.systems.classical import ClassicalSystem, make, quiet
 from mien.training.occupied import occupied
 from mien.training.progress import Beginning
@@ -137,9 +137,11 @@ class ClassicalRun(Run):
     @classmethod
     def open(cls, folder: str | Path, system: str | Path | Card | None = None) -> ClassicalRun:
         """Read the folder of a fit; arguments and errors as of `Run.open`."""
-        folder = Path(folder)
         if system is not None:
-            bring(system)
+            run = super().open(folder, system)  # makes sure that it is the system of this very run
+            assert isinstance(run, cls)
+            return run
+        folder = Path(folder)
         try:
             info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             # Its options are checked against the card, so the card has to be known.
@@ -159,6 +161,7 @@ class ClassicalRun(Run):
         Raises:
             RunError: the run is unfinished, or its file is not the one that ``run.json`` names.
         """
+        check_brought(self.system, self.source, self.folder)
         path = self.folder / "fitted.npz"
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -200,6 +203,7 @@ class ClassicalRun(Run):
             data=self.info["data"],
             scores_kind=fitted.scores_kind,
             trained=trained_with(self.info),
+            source=brought_from(source(self.system)),
         )
 
     def module(self, device: str = "cpu") -> System:
@@ -259,7 +263,7 @@ def fit(
                 system.fit(train, seed=seed, notify=tell)
                 scores = system.scores_of(selection, notify=tell)
         except KeyboardInterrupt:
-            run.noted("stopped")
+            run.stopped()
             raise
         state = system.state()
         with atomic_file(folder / "fitted.npz") as out:

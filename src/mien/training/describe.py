@@ -27,8 +27,7 @@ from mien.errors import MienError
 from mien.store import write_text
 from mien.systems.base import System, build
 from mien.systems.card import Card
-from mien.systems.described import FILE, HEADER, SCHEMA, Described, entries, from_entry, header
-from mien.systems.elsewhere import refuse_clash
+from mien.systems.described import FILE, HEADER, SCHEMA, entries, header
 from mien.systems.outline import Part, outline
 from mien.training.classical import recipe_of
 from mien.training.recipe import Recipe
@@ -140,16 +139,6 @@ def entry(name: str, *, macs: bool = True) -> dict[str, Any]:
             for recipe, made in recipes.items()
         },
     }
-
-
-def described_plugin(name: str) -> Described:
-    """What is known of a system of an installed package, which is imported for it.
-
-    Raises:
-        InputError: it cannot be used, or has the name of a system of mien; the message names the package.
-    """
-    refuse_clash(name)
-    return from_entry(entry(name))
 
 
 def _written(of_system: dict[str, Any]) -> dict[str, Any]:

@@ -141,7 +141,7 @@ class Loop:
                 run = self._run_to_end()
         except (KeyboardInterrupt, StoppedError):
             if self.processes.first:
-                self.run.noted("stopped")
+                self.run.stopped()  # which a run is not whose outcome was written when it came
             raise
         if self.asked.interrupted:  # while the outcome was written
             raise KeyboardInterrupt

@@ -205,19 +205,23 @@ def _check_crop(tree: Mapping[str, Any]) -> None:
     if not (isinstance(size, int) and isinstance(resize, int) and 0 < resize < size <= 1024):
         return
     from mien import systems
-    from mien.errors import MienError
-    from mien.systems.sides import sides_taken
+    from mien.errors import MienError, MissingExtraError
 
-    told = ""
+    told = untold = ""
     try:
         card, options = systems.card(tree["system_id"]), tree.get("system", {})
+        MissingExtraError.check(card.id, "train", "torch")
+        from mien.systems.sides import sides_taken
+
         if taken := sides_taken(card, size, channels=known.get("channels", card.input.channels), options=options):
             told = f"{card.id} takes {taken}; "
+    except MissingExtraError as error:
+        untold = f"; to say which sizes that one takes, {error}"
     except (MienError, KeyError, TypeError):
         pass  # what else is wrong is refused in its own place
     raise RecipeError(
         f"input.size = {size}: no crop of {size} px can be cut from faces of {resize} px, the recipe's input.resize; "
-        f"{told}a size above {resize} px needs input.resize = 0 and a system that takes it"
+        f"{told}a size above {resize} px needs input.resize = 0 and a system that takes it{untold}"
     )
 
 

@@ -15,9 +15,9 @@ from mien.datasets import DATASETS
 from mien.errors import InputError, OccupiedError, RecipeError, RunError
 from mien.evaluation.subjects import Subject, trained_in
 from mien.labels import LABEL_SETS, LabelSet
-from mien.results.provenance import source_state, trained_with
+from mien.results.provenance import brought_from, source_state, trained_with
 from mien.store import write_text
-from mien.systems.brought import bring, check_brought, source
+from mien.systems.brought import bring, check_brought, identity_words, is_source, source
 from mien.training.occupied import occupied
 from mien.training.recipe import Recipe
 from mien.training.values import Written
@@ -183,6 +183,7 @@ class Run:
             environment={**environment(device.partition(":")[0], "fp32"), **trained_in(self.info)},
             cost=self.info["cost"],
             trained=trained_with(self.info),
+            source=brought_from(source(self.system)),
             trained_on=self.info["data_fingerprint"],
             train_rows=self.info["train_rows"],
             data=self.info["data"],
@@ -217,6 +218,15 @@ class Run:
         run = replace(self, info={**self.info, "status": status})
         run.save_info()
         return run
+
+    def stopped(self) -> None:
+        """Note that the training was stopped, unless ``run.json`` says by now that it had come to its end."""
+        try:
+            said = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            said = {}
+        if said.get("status") != "finished":
+            self.noted("stopped")
 
     def save_info(self) -> None:
         """Write ``run.json``, whole or not at all."""
@@ -255,13 +265,11 @@ def _made_with(face_set: FaceSet) -> dict[str, Any]:
 
 
 def check_source(run: Run) -> None:
-    """Refuse to go on (`RunError`) with a run whose system was in another file, or in one that has changed."""
-    ours, found = run.source, source(run.system)
-    if ours.get("sha256") != found.get("sha256"):
-        was, now = ((each.get("sha256") or each.get("class") or "one of mien")[:12] for each in (ours, found))
+    """Refuse to go on (`RunError`) with a run whose system was another class, in another file, or has changed."""
+    if not is_source(run.system, run.source):
         raise RunError(
-            f"{run.folder} was begun with another {run.system!r} ({was}) than this one ({now}); put that file back, or "
-            "choose another folder"
+            f"{run.folder} was begun with another {run.system!r}, that of {identity_words(run.source)}, than this one "
+            f"of {identity_words(source(run.system))}; give the one it was begun with, or choose another folder"
         )
 
 

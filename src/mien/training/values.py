@@ -16,7 +16,7 @@ from dataclasses import Field, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from mien.errors import BundleError, RecipeError
+from mien.errors import BundleError, InputError, RecipeError
 from mien.registry import suggestion
 from mien.store.toml import MAX_BYTES, parse_toml, toml_lines
 
@@ -60,14 +60,28 @@ class Written(Checked):
     @classmethod
     def from_toml(cls, source: str | Path) -> Self:
         """Read a recipe from a TOML file, or from TOML text that contains a line end."""
-        try:
-            text = source if isinstance(source, str) and "\n" in source else _short_text(Path(source))
-            values = parse_toml(text)
-        except OSError as error:
-            raise RecipeError(f"{source}: {error.strerror}; give a recipe file (.toml)") from None
-        except ValueError as error:
-            raise RecipeError(f"{source if len(str(source)) < 200 else 'the recipe'} is no TOML: {error}") from None
-        return cls.from_dict(values)
+        return cls.from_dict(_values(source))
+
+
+def check_system(source: str | Path, system: str) -> None:
+    """Refuse the file of a recipe of another system (`InputError`), before its fields are held against this one.
+
+    Args:
+        source: the TOML file.
+        system: id of the system to be trained.
+    """
+    found = _values(source).get("system_id", system)
+    if found != system:
+        raise InputError(f"{source} is a recipe of {found!r}, not of {system!r}; give one of that system")
+
+
+def _values(source: str | Path) -> dict[str, Any]:
+    try:
+        return parse_toml(source if isinstance(source, str) and "\n" in source else _short_text(Path(source)))
+    except OSError as error:
+        raise RecipeError(f"{source}: {error.strerror}; give a recipe file (.toml)") from None
+    except ValueError as error:
+        raise RecipeError(f"{source if len(str(source)) < 200 else 'the recipe'} is no TOML: {error}") from None
 
 
 def _short_text(path: Path) -> str:
