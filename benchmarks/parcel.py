@@ -160,9 +160,13 @@ def collect(came_back: Path, results: Path, runs: Path) -> int:
     from mien.results import Ledger
     from mien.store.atomic import write_text
 
+    packed = {**_packed(came_back), **_weights(came_back)}
+    if not packed and not records(came_back):
+        print(f"{came_back} holds nothing that a queue or a speedrun packed", file=sys.stderr)
+        return 1
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        for name, content in {**_packed(came_back), **_weights(came_back)}.items():
+        for name, content in packed.items():
             _put(root, name, content)
         theirs, ours = root / LEDGER, results / "ledger.jsonl"
         before = ours.read_bytes() if ours.exists() else b""

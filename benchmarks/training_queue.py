@@ -199,9 +199,16 @@ def plan(jobs: list[Job], peak: float, budget: float) -> str:
 
 def supervise(options: argparse.Namespace) -> int:
     """Keep `parallel` workers busy until the jobs or the time run out."""
+    from mien.errors import MienError
+
     began = time.time()
     deadline = began + options.budget
     out: Path = options.out
+    try:
+        prepare(options.data)  # before anything is written
+    except MienError as error:
+        print(f"training_queue: {error}", file=sys.stderr)
+        return 2
     state = begin(out, options.results / "ledger.jsonl", trial=bool(options.steps))
     jobs = wanted(options.jobs, options.systems)
     if options.steps:
@@ -213,7 +220,6 @@ def supervise(options: argparse.Namespace) -> int:
     jobs = [job for job in jobs if not measured(job, state)]
     cuda = device() == "cuda"
     options.parallel = parallel = options.parallel or (AT_ONCE if cuda else 1)
-    prepare(options.data)
     if not options.steps and not known_commit():
         print("no commit is known here, and results will say so: set MIEN_COMMIT", file=sys.stderr)
     print(f"{len(jobs)} jobs, {parallel} at once on {device()}, {options.budget:.0f} s", flush=True)

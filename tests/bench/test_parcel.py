@@ -1,4 +1,4 @@
-"""What comes back from a lent machine: its size, its ledger from call to call, and what is refused at home."""
+"""What comes back from another machine: its size, its ledger from call to call, and what is refused at home."""
 
 from __future__ import annotations
 
@@ -219,3 +219,10 @@ def test_a_ledger_of_its_own_is_refused(parcel: ModuleType, tmp_path: Path, caps
     assert parcel.collect(out, home, tmp_path / "home" / "runs") == 1
     assert (home / "ledger.jsonl").read_bytes() == before
     assert "does not continue" in capsys.readouterr().err
+
+
+def test_a_folder_without_anything_packed_is_told(
+    parcel: ModuleType, tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert parcel.collect(tmp_path / "nowhere", home, tmp_path / "runs") == 1
+    assert "holds nothing that a queue or a speedrun packed" in capsys.readouterr().err

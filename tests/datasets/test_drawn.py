@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,6 +74,12 @@ def test_one_face_in_colour(size: int) -> None:
 
 
 @pytest.mark.full
+@pytest.mark.parametrize("size", [0, -1, 10_000, 2.5])
+def test_a_face_of_no_such_size_is_refused(size: Any) -> None:
+    with pytest.raises(InputError, match="a side of 1 to 4,096 px"):
+        draw_face("happy", size=size)
+
+
 def test_a_small_network_learns_them() -> None:
     import torch
     from torch import nn

@@ -28,6 +28,7 @@ from mien.site.datasets import class_counts, dataset, datasets, findings
 from mien.site.frame import Frame, Source
 from mien.site.pages import pages
 from mien.site.rendering import script_json
+from mien.site.system_pages import _commands
 from mien.systems.claims import Publication, claims, publications
 from mien.systems.described import described
 
@@ -210,6 +211,23 @@ def test_a_system_page_says_what_is_measured_and_offers_it(site: dict[str, bytes
     assert site[f"data/{result.id}.npz"] == result.path(results_folder).with_suffix(".npz").read_bytes()
     assert "https://example.org/board/badges/vggnet.svg" in text
     assert "data:image/png" not in text, "no face without being asked for"
+
+
+def test_the_commands_of_a_system_page_are_those_that_made_its_result(results_folder: Path) -> None:
+    result = next(r for r in load_all(results_folder) if r.system == "vggnet")
+    about = described()["vggnet"]
+    assert _commands("vggnet", about, None).splitlines()[0] == "mien train vggnet --seed 0"
+    own = replace(result, recipe={**result.recipe, "name": "short", "distill": {"weight": 0.0}})
+    assert _commands("vggnet", about, own).splitlines() == [
+        f"mien systems info vggnet --recipe {own.id[:8]} --results results > short.toml",
+        f"mien train vggnet --recipe short.toml --seed {own.seed}",
+        f"mien evaluate runs/vggnet-short-*-s{own.seed} --views {own.views}",
+    ]
+    taught = replace(own, recipe={**own.recipe, "distill": {"weight": 0.7}})
+    assert "mien distill --teacher BUNDLE --student vggnet --recipe short.toml" in _commands("vggnet", about, taught)
+    assert (
+        _commands("pramerdorfer-eight", described()["pramerdorfer-eight"], None) == "mien ensemble pramerdorfer-eight"
+    )
 
 
 def test_a_system_without_results_has_its_page(site: dict[str, bytes]) -> None:

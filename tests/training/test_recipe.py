@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mien.bundle import InputSpec
-from mien.errors import InputError, RecipeError
+from mien.errors import InputError, RecipeError, UnknownNameError
 from mien.systems import card, names
 from mien.training import Recipe
 from mien.training.recipe import Augment, Loss, Optim, Schedule, Start
@@ -259,3 +259,11 @@ def test_missing_files_and_names() -> None:
         Recipe.of(card("vggnet"), "faithfull")
     with pytest.raises(InputError, match="did you mean 'vggnet'"):
         card("vgnet")
+
+
+def test_a_recipe_is_had_by_the_id_of_its_system_and_takes_one_setting_alone() -> None:
+    recipe = Recipe.of("vggnet", "faithful")
+    assert recipe == Recipe.of(card("vggnet"), "faithful")
+    assert recipe.set("epochs=2") == recipe.set(["epochs=2"])
+    with pytest.raises(UnknownNameError, match="did you mean 'vggnet'"):
+        Recipe.of("vgnet")

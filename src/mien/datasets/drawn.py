@@ -19,6 +19,8 @@ from mien.errors import InputError
 from mien.labels import FER2013
 
 SIDE = 48
+LARGEST_FACE = 4096
+"""Side in pixels up to which `draw_face` draws."""
 _FACES_PER_PERSON = 7
 _CHUNK = 32
 
@@ -101,11 +103,16 @@ def draw_face(expression: str, *, size: int = 192, person: int = 0, strength: fl
     Returns:
         uint8 (size, size, 3), RGB, 0–255.
 
+    Raises:
+        InputError: a size below 1 or above 4,096.
+
     Example:
         >>> draw_face("happy", size=96).shape
         (96, 96, 3)
     """
     label = FER2013.id(expression)
+    if not isinstance(size, int) or not 1 <= size <= LARGEST_FACE:
+        raise InputError(f"a drawn face has a side of 1 to {LARGEST_FACE:,} px, not {size!r}")
     traits = _people(np.random.default_rng([person, 77]), 1)
     face = _expression(np.array([label]), np.array([strength], np.float32))
     return _to_bytes(render(traits, face, size)[0])

@@ -112,7 +112,8 @@ def _by_fold(subjects: list[Subject], wanted: list[Part], protocol: str) -> list
         check_unadapted(subject)
         if subject.trained_on != wanted[0].train.fingerprint or subject.train_rows not in hashes:
             raise InputError(
-                f"one of the runs of {subject.system} was not trained on the faces of a fold of {protocol}; train with "
+                f"one of the runs of {subject.system} was not trained on the faces of a fold of {protocol}: runs of "
+                "several seeds are measured one by one, those of a cross-validation are trained with "
                 f"`mien train {subject.system} --protocol {protocol} --fold all`"
             )
         fold = hashes.index(subject.train_rows)

@@ -88,7 +88,7 @@ def by_attribute(result: Result, face_set: FaceSet, attribute: str) -> list[Grou
         # Forty faces of two subjects are two things that can be drawn.
         faces_here, drawn = int(here.sum()), len(np.unique(together))
         small = drawn < FEW
-        if small:
+        if small or correct[here].mean() in (0, 1):
             low, high = wilson_interval(float(correct[here].mean()), drawn)
         else:
             low, high = bootstrap_interval(correct[here], together)

@@ -294,10 +294,12 @@ def _shares(
             continue
         within, groups = np.stack([one[members] for one in per_face]), answers.groups[members]
         drawn = len(np.unique(groups))
-        if part != ("all", "") and drawn < FEW:
-            intervals = [list(wilson_interval(float(one.mean()), drawn)) for one in within]
-        else:
-            intervals = bootstrap_intervals(within, groups).tolist()
+        few = part != ("all", "") and drawn < FEW
+        # What was never seen cannot be drawn: where all or none are right, every resample says the same.
+        intervals = [
+            list(wilson_interval(float(one.mean()), drawn)) if few or one.mean() in (0, 1) else drawn_interval
+            for one, drawn_interval in zip(within, bootstrap_intervals(within, groups).tolist(), strict=True)
+        ]
         for shares, one, (low, high) in zip(found, within, intervals, strict=True):
             shares[part] = Share(float(one.mean()), low, high, int(members.sum()))
     return found

@@ -14,6 +14,7 @@ from typing import Any
 from mien.results import Result
 from mien.results.comparison import Pair, Share
 from mien.results.documents import DEFAULT_PROTOCOL
+from mien.site.listing import trained_as
 from mien.systems.claims import Claim
 from mien.systems.described import Described
 
@@ -77,6 +78,11 @@ class Measured:
     def trained(self) -> str:
         """The source it was trained with in a few letters, marked unless that is a commit without changes."""
         return ", ".join(dict.fromkeys(result.training_words for result in self.results))
+
+    @property
+    def trained_as(self) -> str:
+        """Recipe, epochs and input in a few words."""
+        return trained_as(self.first)
 
     @property
     def device(self) -> str:

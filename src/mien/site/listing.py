@@ -184,6 +184,15 @@ def _accuracy(entry: Mapping[str, Any]) -> str:
     return f"{100 * entry['accuracy']:.1f} %{where}"
 
 
+def trained_as(result: Result) -> str:
+    """Recipe, epochs and input of what was measured, in a few words; nothing where there is no recipe.
+
+    Beside a number they say whether a source was followed to its end or for a few epochs on small faces.
+    """
+    entry = _short(result)
+    return _how({**entry, "views": "one"}, None) if entry["recipe"] else ""
+
+
 def _how(entry: Mapping[str, Any], usual: int | None) -> str:
     """Recipe, epochs, input and view; the number of parameters only where it is visibly another one than the usual."""
     sizes = [f"{count / 1e6:.3g} M" for count in (usual, entry["parameters"]) if count]

@@ -155,6 +155,7 @@ def board_table(board: Board) -> Table:
                 percent(it.clean.value) if it and it.clean else "",
                 percent(it.metrics.get("macro_f1")) if it else "",
                 it.first.views if it else "",
+                it.trained_as if it else "",
                 str(it.openings) if it else "",
                 f"{row.parameters:,}" if row.parameters else "",
                 ", ".join(row.extra_data) or "none",
@@ -163,8 +164,8 @@ def board_table(board: Board) -> Table:
                 ", ".join(dict.fromkeys(note.kind for note in claim.notes)) if claim else "",
             )
         )
-    names = ("rank", "system", "claimed, %", "listed", "measured", "95 %", "clean@1", "macro-F1", "view", "openings",
-             "parameters", "extra data", "date", "trained with", "notes on the claim")  # fmt: skip
+    names = ("rank", "system", "claimed, %", "listed", "measured", "95 %", "clean@1", "macro-F1", "view", "with recipe",
+             "openings", "parameters", "extra data", "date", "commit", "notes on the claim")  # fmt: skip
     return Table(names, tuple(rows))
 
 

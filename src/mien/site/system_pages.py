@@ -6,6 +6,7 @@ from mien.results import Result
 from mien.results.tables import percent
 from mien.site import charts
 from mien.site.badge import badge, badge_text, badge_width
+from mien.site.board import Row
 from mien.site.frame import Frame
 from mien.site.mistakes import mistakes
 from mien.site.rendering import large
@@ -54,6 +55,7 @@ def _system(frame: Frame, system: str) -> bytes:
         ranked=len(frame.boards[0].measured),
         parameters=any_row.parameters if any_row else about.parameters if about else None,
         macs=any_row.macs if any_row else about.macs if about else None,
+        takes=_takes(any_row, about),
         extra=any_row.extra_data if any_row else about.extra_data if about else (),
         reliability=charts.reliability(result) if result else "",
         training=charts.training(log[0], log[1]) if log else "",
@@ -63,6 +65,14 @@ def _system(frame: Frame, system: str) -> bytes:
         badge_width=badge_width(said) if said else 0,
         base=frame.source.url.rstrip("/") + "/" if frame.source.url else "",
     )
+
+
+def _takes(row: Row | None, about: Described | None) -> list[int] | None:
+    """Channels and side of the network whose multiply-accumulates stand beside: the measured one, if there is one."""
+    measured = row.measured.cost.get("input") if row and row.measured and row.measured.cost.get("macs") else None
+    if measured:
+        return list(measured[:2])
+    return [about.takes["channels"], about.takes["size"]] if about and about.takes else None
 
 
 def _systems(frame: Frame) -> bytes:
@@ -93,13 +103,21 @@ def _commands(system: str, about: Described | None, result: Result | None) -> st
     """What makes the headline result again, up to the test split; without one, what the source reports."""
     if about is None:
         return ""
+    if about.kind == "ensemble":
+        return f"mien ensemble {system}"
     network = bool(about.input)
     views = result.views if result else about.views[0] if about.views else "one"
     recipe = str(result.recipe.get("name", "mien")) if result and result.recipe else "mien"
-    named = f" --recipe {recipe}" if recipe != "mien" and recipe in about.recipes else ""
+    named = f" --recipe {recipe}" if recipe != "mien" else ""
+    lines = []
+    if result and recipe not in about.recipes:  # one of the caller's own, which the result holds
+        lines.append(f"mien systems info {system} --recipe {result.id[:8]} --results results > {recipe}.toml")
+        named = f" --recipe {recipe}.toml"
     seed = result.seed if result and result.seed is not None else 0
     folder = f"runs/{system}-{recipe}-*-s{seed}"
-    lines = [f"mien train {system}{named} --seed {seed}"]
+    taught = bool(result and (result.recipe.get("distill") or {}).get("weight"))
+    verb = f"mien distill --teacher BUNDLE --student {system}" if taught else f"mien train {system}"
+    lines.append(f"{verb}{named} --seed {seed}")
     if result and result.kind == "bundle" and network:
         precision = str(result.environment.get("precision", "fp32"))
         flag = f" --{precision}" if precision != "fp32" else ""

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+from mien import systems
 from mien.bundle import InputSpec
 from mien.errors import RecipeError
 from mien.registry import suggestion
@@ -114,8 +115,9 @@ class Recipe(Written):
         object.__setattr__(self, "stages", stages)
 
     @classmethod
-    def of(cls, card: Card, name: str = "mien") -> Recipe:
-        """A named recipe of a system."""
+    def of(cls, system: str | Card, name: str = "mien") -> Recipe:
+        """A named recipe of a system, which is given by its id or its card."""
+        card = systems.card(system) if isinstance(system, str) else system
         if name not in card.recipes:
             raise RecipeError(f"{card.id} has no recipe {name!r}; {suggestion(name, card.recipes)}")
         base = cls(name=name, system_id=card.id, input=card.input).to_dict()
@@ -146,8 +148,8 @@ class Recipe(Written):
         """A recipe with some fields changed.
 
         Args:
-            assignments: ``key=value`` with dots for nesting and values as in TOML (bare words are strings). One stage
-                is named: ``stages.fine.epochs=3``.
+            assignments: one or several ``key=value`` with dots for nesting and values as in TOML (bare words are
+                strings). One stage is named: ``stages.fine.epochs=3``.
 
         Example:
             >>> from mien.systems import card
@@ -156,7 +158,7 @@ class Recipe(Written):
             (0.2, 'focal')
         """
         tree = plain(self, everything=True)
-        for assignment in assignments:
+        for assignment in [assignments] if isinstance(assignments, str) else assignments:
             key, value = assigned(assignment, "optim.lr=0.1")
             _assign(tree, key, value)
         return type(self).from_dict(tree)
