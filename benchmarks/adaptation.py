@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from distortions import blur, dark, rotate, size, spoil
+from lines import in_lines
 
 import mien
 from mien.datasets import load_dataset
@@ -62,16 +63,6 @@ def main() -> None:
             "interval_level": LEVEL, **source_stamp(),
         }  # fmt: skip
         write_text(RECORDED, in_lines({**about, "rows": rows, "runs": runs}))
-
-
-def in_lines(record: dict[str, Any]) -> str:
-    """JSON with a line for each entry and, of lists, each row."""
-    entries = [
-        f"{json.dumps(key)}: "
-        + ("[\n  " + ",\n  ".join(map(json.dumps, value)) + "\n ]" if isinstance(value, list) else json.dumps(value))
-        for key, value in record.items()
-    ]
-    return "{\n " + ",\n ".join(entries) + "\n}\n"
 
 
 def measure(recognizer: Recognizer, faces: np.ndarray, labels: np.ndarray, draws: int) -> Iterator[dict[str, Any]]:

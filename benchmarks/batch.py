@@ -27,6 +27,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from lines import in_lines
 from PIL import Image
 
 import mien
@@ -63,7 +64,7 @@ def main() -> None:
     record["shown"] = shown(record)
     print(json.dumps(record["shown"], indent=1, ensure_ascii=False))
     if arguments.record:
-        write_text(RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        write_text(RECORD, in_lines(record))
 
 
 def measure(photographs: int, rounds: int) -> dict[str, Any]:

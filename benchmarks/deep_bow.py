@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lines import in_lines
 
 import mien
 from mien.datasets import load_dataset
@@ -74,7 +75,7 @@ def main() -> None:
     }  # fmt: skip
     print(json.dumps(found, indent=1))
     if arguments.record:
-        write_text(RECORDED, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        write_text(RECORDED, in_lines(found))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lines import in_lines
 
 import mien
 from mien.datasets import load_dataset
@@ -81,7 +82,7 @@ def main() -> None:
     }  # fmt: skip
     print(json.dumps(found, indent=1))
     if arguments.record:
-        write_text(RECORDED, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        write_text(RECORDED, in_lines(found))
 
 
 def correct(run: Run, faces: np.ndarray, labels: np.ndarray) -> np.ndarray:

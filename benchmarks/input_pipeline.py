@@ -12,7 +12,6 @@ everything that was asked of it is done. The data set lies on the device and is 
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lines import in_lines
 
 from mien import systems
 from mien.datasets import FaceSet
@@ -63,7 +63,7 @@ def main() -> int:
             "environment": environment(arguments.device, "recipe", torch.get_num_threads()),
             "rows": rows,
         }
-        write_text(RECORDED, json.dumps(report, indent=1) + "\n")
+        write_text(RECORDED, in_lines(report))
     return int(any(row["share"] > BUDGET for row in rows))
 
 

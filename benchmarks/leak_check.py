@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lines import in_lines
 from PIL import Image, ImageEnhance
 
 from mien.audit.copies import best_in_split, near
@@ -234,7 +235,7 @@ def main() -> None:
     }
     report["shown"] = shown(report)
     RECORDED.parent.mkdir(exist_ok=True)
-    RECORDED.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    RECORDED.write_text(in_lines(report), encoding="utf-8")
 
 
 if __name__ == "__main__":

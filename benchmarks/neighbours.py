@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from lines import in_lines
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -137,7 +139,7 @@ def main() -> None:
         report[f"{search}_ratio"] = round(
             report["faiss"][search]["cpu_seconds"] / report["numpy"][search]["cpu_seconds"], 2
         )
-    RECORDED.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    RECORDED.write_text(in_lines(report), encoding="utf-8")
     print(json.dumps(report, indent=1))
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lines import in_lines
 
 HERE = Path(__file__).parent
 RECORDED = HERE / "recorded" / "reproducibility.json"
@@ -145,7 +146,7 @@ def main() -> int:
     }
     print(json.dumps({"found": found, "again_same": same}, indent=2))
     if given.record:
-        write_text(RECORDED, json.dumps(record, indent=2) + "\n")
+        write_text(RECORDED, in_lines(record))
     return int(not all(same.values()))
 
 

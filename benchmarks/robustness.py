@@ -10,12 +10,12 @@ PrivateTest is not touched.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 import numpy as np
 from distortions import Distortion, blur, cover, dark, jpeg, noise, occlude, rotate, size, spoil
+from lines import in_lines
 
 import mien
 from mien.datasets import load_dataset
@@ -65,7 +65,7 @@ def main() -> None:
             "split": split.name, "faces": len(faces), "view": "one", **source_stamp(),
         }  # fmt: skip
         plain = float((recognizer.classify(faces).ids == labels).mean())
-        write_text(RECORDED, json.dumps({**about, "accuracy": round(plain, 4), "rows": rows}, indent=1) + "\n")
+        write_text(RECORDED, in_lines({**about, "accuracy": round(plain, 4), "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from typing import Any
 
 import page
 import video
+from lines import in_lines
 from others import Load
 
 import mien
@@ -124,7 +125,7 @@ def keep(record: dict[str, Any]) -> None:
     """Into the recorded figures, all of them at once: what stands in one table was measured in one run."""
     if not all(record.get(part) for part in ("rows", "bench", "import", "video")):
         raise SystemExit("only a whole measurement is kept, so that all figures belong together: leave --only away")
-    write_text(page.RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    write_text(page.RECORD, in_lines(record))
     write_text(page.PACKAGED, page.packaged(record))
 
 

@@ -35,6 +35,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from lines import in_lines
 from others import Load
 
 import mien
@@ -85,7 +86,7 @@ def main() -> None:
         print(json.dumps({part: {"others": found[part]["others"], **measured}}, indent=1), flush=True)
     if arguments.record:
         kept = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
-        write_text(RECORD, json.dumps(kept | found, indent=1, ensure_ascii=False) + "\n")
+        write_text(RECORD, in_lines(kept | found))
         subprocess.run([sys.executable, str(ROOT / "benchmarks" / "run.py"), "--docs"], check=True)
 
 

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lines import in_lines
 
 RECORDED = Path(__file__).parent / "recorded" / "streaming.json"
 BUDGET = 0.9
@@ -73,7 +74,7 @@ def main() -> int:
         rows = {row["system"]: row for row in (*before.get("speed", ()), *report.get("speed", ()))}
         report["speed"] = [rows[system] for system in SYSTEMS if system in rows]
         report = {**before, **report, "measured": {**before.get("measured", {}), **report["measured"]}}
-        write_text(RECORDED, json.dumps(report, indent=1) + "\n")
+        write_text(RECORDED, in_lines(report))
     return int(any(row["ratio"] < BUDGET for row in report.get("speed", ())))
 
 

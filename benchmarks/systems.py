@@ -58,9 +58,11 @@ def main() -> None:
         parser.error("only a whole measurement is kept, so that all figures belong together: leave --systems away")
     record = measure_all(arguments)
     if arguments.record:
+        from lines import in_lines
+
         from mien.store import write_text
 
-        write_text(RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        write_text(RECORD, in_lines(record))
     print(json.dumps(record, indent=1, ensure_ascii=False) if arguments.json else table(record))
 
 

@@ -87,7 +87,7 @@ def keep(picture: Image.Image, path: Path) -> None:
     """Write a WebP, because the repository stays small, that says which bundle it shows."""
     exif = Image.Exif()
     exif[_DESCRIPTION] = shown()
-    picture.save(path, quality=70, method=6, exif=exif)
+    picture.save(path, quality=42, method=6, exif=exif)
     print(path.relative_to(ROOT), f"{path.stat().st_size / 1000:.0f} kB")
 
 
