@@ -58,7 +58,7 @@ def save_each_step() -> list[Place]:
 def act(
     runs: str, recipe: str, timeout: float = 60, kill: list[int] | None = None, save: bool = False, evaluate: str = ""
 ) -> None:
-    DATASETS._entries["drawn"] = DataSet("drawn", "few", make=lambda: drawn_faces(140))
+    DATASETS._entries["drawn"] = DataSet("drawn", "few", make=lambda count=140, seed=0: drawn_faces(count, seed))
     if kill:
         kill_at(*kill)
     places = save_each_step() if save else None

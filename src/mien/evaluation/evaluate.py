@@ -187,10 +187,10 @@ def _check_training(known: protocols.Protocol, face_set: FaceSet, prepared: Subj
         )
     if prepared.trained_on != face_set.fingerprint:
         # Declaring extra data is no excuse: that list says what came on top of the protocol's training split.
-        other = OWN if known.data_fingerprint else TEST
+        other = f"{OWN} ({OPEN} if it learnt from another data set)" if known.data_fingerprint else TEST
         raise DataError(
             f"{prepared.system} was trained on another copy of the data, which may hold test faces; train on this "
-            f"{face_set.name}, or measure it under {other} (cross/open@1 if it learnt from another data set)"
+            f"{face_set.name}, or measure it under the protocol {other}"
         )
     elif prepared.train_rows and prepared.train_rows != face_set.train.rows_hash:
         raise DataError(
