@@ -152,3 +152,14 @@ def test_the_recorded_measurement_belongs_to_this_threshold():
     # Chosen on PublicTest and one half of the negatives: no other face of that half reaches the threshold.
     assert report["negatives"]["choosing"]["flagged_but_another_face"] == 0
     assert report["changes"]["renamed only"]["PrivateTest"]["recall"] == 1
+
+
+def test_a_manifest_beside_its_pictures_is_passed_over_and_told(tmp_path: Path) -> None:
+    Image.fromarray(np.full((48, 48), 90, np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "all.csv").write_text("file,label,data\na.png,happy,drawn\n")
+    pictures = read_pictures(tmp_path)
+    assert len(pictures.images) == 1
+    assert pictures.notes == ("all.csv is no csv of faces and was passed over.",)
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(DataError, match="a csv of FER2013 starts with"):
+        read_pictures(tmp_path)

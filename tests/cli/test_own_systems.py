@@ -142,6 +142,28 @@ def test_one_of_the_files_systems_is_checked(capsys: pytest.CaptureFixture[str])
     assert "flat  holds  parameters" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("nn.Linear(channels", "nn.Linea(channels"),
+        ("channels * 256", "channels * 255"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_told_with_its_line_and_leaves_nothing(
+    wrong: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    Path("flat.py").write_text(SYSTEM.replace(wrong, told))
+    assert run("train", "flat.py", "--data", "drawn", "--device", "cpu") == 2
+    words = said(capsys)
+    if "Linea(" in told:
+        assert "flat cannot be built: AttributeError: module 'torch.nn' has no attribute 'Linea'" in words
+        assert "(flat.py, line 9)" in words
+    else:
+        assert "flat takes images of no side that was tried, 16 px among them" in words
+    assert not Path("runs").exists()
+
+
 @pytest.mark.parametrize("system", ["'flat.py'", "'flat.py:flat'", "pathlib.Path('flat.py')"])
 def test_without_torch_a_file_is_told_which_extra_is_missing(system: str) -> None:
     program = f"import pathlib, sys; sys.modules['torch'] = None\nimport mien\nmien.train({system}, None, None)"

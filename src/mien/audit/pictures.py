@@ -115,7 +115,8 @@ def read_pictures(path: str | Path, *, progress: Progress | None = None) -> Pict
 
     Raises:
         DataError: nothing there can be read, or an array or csv is broken. A damaged picture is no error: it is
-            listed in ``unreadable``.
+            listed in ``unreadable``. Nor is a csv without pixels beside pictures, such as their manifest: a note says
+            that it was passed over.
     """
     path = Path(path)
     source = open_source(path)
@@ -124,6 +125,7 @@ def read_pictures(path: str | Path, *, progress: Progress | None = None) -> Pict
     if not wanted and len(members) == 1:
         wanted = {members[0].name}
     found = _Found()
+    found.beside_pictures = any(name.lower().endswith(_SUFFIXES) for name in wanted)
     for done, (member, stream) in enumerate(source.read(lambda name: name in wanted), 1):
         _read_member(source, member, stream, found)
         if progress is not None:
@@ -161,6 +163,8 @@ class _Found:
         self.splits: list[str] = []
         self.contents: list[int] = []
         self.unreadable: list[tuple[str, str]] = []
+        self.beside_pictures = False
+        self.notes: list[str] = []
         self._known: dict[bytes, int] = {}
 
     def add(self, image: NDArray[np.uint8], name: str, label: str | None, split: str) -> None:
@@ -179,7 +183,7 @@ class _Found:
         classes = sorted({label for label in self.classes if label is not None})
         if set(classes) <= set(FER2013.labels):
             classes = list(FER2013.labels)
-        notes = []
+        notes = list(self.notes)
         if len(classes) >= UNLABELLED:
             classes, self.classes = [], [None] * len(self.classes)
             notes.append("There are more than 254 folder names, so they were not taken for classes.")
@@ -205,7 +209,14 @@ def _read_member(source: Source, member: Member, stream: Readable, found: _Found
     if name.endswith((".npz", ".npy")):
         _read_arrays(stream.read(_LARGEST_ARRAY), member.name, label, found)
     elif name.endswith(".csv"):
-        faces = read_pixel_csv(stream, label, size=member.size)
+        try:
+            faces = read_pixel_csv(stream, label, size=member.size)
+        except DataError as error:
+            # A manifest or another table beside the pictures that it tells of holds no faces itself.
+            if error.line != 1 or not found.beside_pictures:
+                raise
+            found.notes.append(f"{member.name} is no csv of faces and was passed over.")
+            return
         for row, image in enumerate(faces.images):
             known = None if faces.labels[row] == UNLABELLED else FER2013[int(faces.labels[row])]
             split = "all" if faces.usage is None else USAGES[faces.usage[row]]

@@ -49,8 +49,10 @@ def check_side(card: Card, side: int, *, channels: int, options: Mapping[str, ob
     if isinstance(problem, MienError):
         raise problem
     # What torch says of shapes helps nobody who did not write the network, unless there is nothing better to say.
-    takes = _taken(module, card, channels, side) or str(problem).strip().partition("\n")[0][:160]
-    raise InputError(f"{card.id} takes no images of {side} px; it takes {takes}")
+    if takes := _taken(module, card, channels, side):
+        raise InputError(f"{card.id} takes no images of {side} px; it takes {takes}")
+    said = str(problem).strip().partition("\n")[0][:160]
+    raise InputError(f"{card.id} takes images of no side that was tried, {side} px among them: {said}")
 
 
 def sides_taken(card: Card, near: int, *, channels: int, options: Mapping[str, object]) -> str:

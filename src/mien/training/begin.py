@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import sys
+import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,7 +15,7 @@ import torch
 
 import mien
 from mien import systems
-from mien.errors import InputError, RunError, SealedSplitError
+from mien.errors import InputError, MienError, RunError, SealedSplitError
 from mien.evaluation.devices import check_device
 from mien.evaluation.parts import check_split
 from mien.evaluation.processes import joined
@@ -188,9 +190,27 @@ def train(
 
 
 def _check_network(card: Card, recipe: Recipe, classes: int) -> None:
-    # The contract of systems has tried all recipes of ours.
-    tried = [Recipe.of(card, name) for name in card.recipes] if card.id in systems.names() else []
-    check_feasible(card, recipe, classes=classes, tried=tried)
+    if card.id in systems.names():
+        # The contract of systems has tried all recipes of ours.
+        check_feasible(card, recipe, classes=classes, tried=[Recipe.of(card, name) for name in card.recipes])
+        return
+    try:
+        check_feasible(card, recipe, classes=classes)
+    except MienError:
+        raise
+    except Exception as error:  # a stranger's code may raise anything
+        said = (str(error).strip().splitlines() or [""])[0]
+        raise InputError(
+            f"{card.id} cannot be built: {type(error).__name__}: {said}{_line_of(card, error)}; `mien systems check` "
+            "tells all that is wrong with a file of systems"
+        ) from error
+
+
+def _line_of(card: Card, error: Exception) -> str:
+    """Where in the system's own file an error came up, in words."""
+    own = getattr(sys.modules.get(card.module.__module__), "__file__", None)
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if own and frame.filename == own]
+    return f" ({Path(str(own)).name}, line {lines[-1]})" if lines else ""
 
 
 def _fit(
