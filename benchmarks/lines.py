@@ -15,8 +15,8 @@ def in_lines(record: Mapping[str, Any]) -> str:
         {
          "mien": "0.1.0",
          "rows": [
-          {"faces": 1},
-          {"faces": 2}
+          {"faces":1},
+          {"faces":2}
          ]
         }
     """
@@ -32,4 +32,4 @@ def _entry(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
