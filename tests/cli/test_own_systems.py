@@ -11,26 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flat_file import flat_file
 from mien.bundle import read_bundle
 from mien.cli import main
 from mien.datasets import DATASETS, DataSet, FaceSet, drawn_faces
 
-SYSTEM = """
-from torch import nn
-from mien.systems.base import System
-from mien.systems.card import Card, grey
-
-class Flat(System):
-    def __init__(self, *, classes, channels):
-        super().__init__()
-        self.body = nn.Sequential(nn.Flatten(), nn.Linear(channels * 256, classes))
-
-    def forward(self, images):
-        return self.body(images)
-
-RECIPE = {"epochs": 1, "compile": False, "precision": "fp32"}
-CARDS = {"flat": Card("flat", "Flat", Flat, grey(16), 1799, recipes={"mien": RECIPE})}
-"""
+SYSTEM = flat_file(16, recipe='{"epochs": 1, "compile": False, "precision": "fp32"}')
 
 
 def run(*arguments: str | Path) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from flat_file import flat_file
 from mien.bundle import read_bundle
 from mien.cli import main
 from mien.datasets import DATASETS, DataSet, FaceSet, drawn_faces
@@ -232,22 +233,7 @@ def test_a_file_of_a_system_is_refused_where_no_run_is_given(
         assert re.search("run folder|are for runs", told)
 
 
-SYSTEM = """
-from torch import nn
-from mien.systems.base import System
-from mien.systems.card import Card, grey
-
-class Flat(System):
-    def __init__(self, *, classes, channels):
-        super().__init__()
-        self.body = nn.Sequential(nn.Flatten(), nn.Linear(channels * 256, classes))
-
-    def forward(self, images):
-        return self.body(images)
-
-RECIPE = {"epochs": 1, "compile": False}
-CARDS = {"flat": Card("flat", "Flat", Flat, grey(16), 1799, recipes={"mien": RECIPE})}
-"""
+SYSTEM = flat_file(16, recipe='{"epochs": 1, "compile": False}')
 
 
 def test_a_system_in_a_file_is_trained_and_its_file_is_never_run_unasked(

@@ -9,25 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from flat_file import flat_file
 from mien.errors import InputError, RunError
 from mien.systems import brought
 from mien.systems.card import Card
 
-CELL = """
-from torch import nn
-from mien.systems.base import System
-from mien.systems.card import Card, grey
-
-class Flat(System):
-    def __init__(self, *, classes, channels):
-        super().__init__()
-        self.body = nn.Sequential(nn.Flatten(), nn.Linear(channels * 64, classes))
-
-    def forward(self, images):
-        return self.body(images)
-
-CARDS = {"flat": Card("flat", "Flat", Flat, grey(8), 455)}
-"""
+CELL = flat_file(8)
 OTHER = CELL.replace("class Flat", "class Other").replace("Flat, grey", "Other, grey")
 
 

@@ -8,26 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from flat_file import flat_file
 from mien import systems
 from mien.errors import InputError, MissingExtraError, RunError, UnknownNameError
 from mien.systems import brought, elsewhere
 from mien.systems.card import Card
 
-SYSTEM = """
-from torch import nn
-from mien.systems.base import System
-from mien.systems.card import Card, grey
-
-class Flat(System):
-    def __init__(self, *, classes, channels):
-        super().__init__()
-        self.body = nn.Sequential(nn.Flatten(), nn.Linear(channels * 64, classes))
-
-    def forward(self, images):
-        return self.body(images)
-
-CARDS = {"flat": Card("flat", "Flat", Flat, grey(8), 455)}
-"""
+SYSTEM = flat_file(8)
 
 
 def write(folder: Path, text: str = SYSTEM, name: str = "flat.py") -> Path:
