@@ -54,6 +54,11 @@ def overview() -> Iterator[str]:
     yield "\n`mien systems list` prints it in a terminal, `mien systems info ID` one system; `mien train ID` trains it."
     yield "\n## Results\n"
     yield "<!-- mien:results table=ranking protocol=fer2013/private@1 --><!-- /mien:results -->"
+    yield "\n## A table of results\n"
+    yield "On the page of a system a column holds the result that PublicTest prefers among those recorded of that"
+    yield "kind and recipe. A bundle answers with the view `one` unless told otherwise; `flip` costs twice the time."
+    yield "Columns of other *weights* are of other networks. *Trained with* is the commit of the training; ⚠ where its"
+    yield "tree had changes, or where nothing says which it was."
     if SPEEDS.exists():
         yield from speeds(json.loads(SPEEDS.read_text(encoding="utf-8")))
 
@@ -142,19 +147,21 @@ def page(about: Described) -> Iterator[str]:
     yield f"# {about.title}\n"
     yield NOTE + "\n"
     yield f"{about.about}\n"
-    yield f"{_paragraphs(about.text)}\n"
+    first = _family(about)
+    sources = "Sources, what is known and what was reconstructed"
+    yield f"{_paragraphs(about.text) if first is about else _told_by(first, sources)}\n"
     yield "| | |\n|---|---|"
     yield from (f"| {what} | {value} |" for what, value in _facts(about) if value)
     yield from _claims(about)
     yield "\n## Results\n"
     yield f"<!-- mien:results table=measured system={about.id} --><!-- /mien:results -->"
-    yield "\nA column holds the result that PublicTest prefers among those recorded of that kind and recipe. A bundle"
-    yield "answers with the view `one` unless told otherwise; `flip` costs twice the time. Columns of other *weights*"
-    yield "are of other networks. *Trained with* is the commit of the training; ⚠ where its tree had changes, or where"
-    yield "nothing says which it was. [Slices and measures](../concepts/statistics.md) are explained under concepts."
+    yield "\n[How to read it](README.md#a-table-of-results), [slices and measures](../concepts/statistics.md)."
     if about.deviations:
         yield "\n## Deviations\n"
-        yield from (f"- {deviation}" for deviation in about.deviations)
+        if first is about:
+            yield from (f"- {deviation}" for deviation in about.deviations)
+        else:
+            yield _told_by(first, "Where this family departs from its source", "#deviations")
     if about.parts:
         yield from _architecture(about)
     yield from _use(about)
@@ -162,6 +169,15 @@ def page(about: Described) -> Iterator[str]:
     if papers := _papers(about):
         yield "\n## Cite\n"
         yield "```bibtex\n" + "\n\n".join(paper.bibtex() for paper in papers) + "\n```"
+
+
+def _family(about: Described) -> Described:
+    """The first system of the same file, whose page says what its header says of all of them."""
+    return next(other for other in described().values() if other.file == about.file)
+
+
+def _told_by(first: Described, what: str, place: str = "") -> str:
+    return f"{what}: on the page of [{first.title}]({first.id}.md{place}), with which it shares its file."
 
 
 def _use(about: Described) -> Iterator[str]:
@@ -175,8 +191,13 @@ def _use(about: Described) -> Iterator[str]:
         size = tomllib.loads(about.recipes[recipe]["toml"])["input"]["size"]
         # The source's crops are of its own side, which this recipe's network may not take.
         views = views if views == f"tencrop@{size}" else "flip"
+    run = (
+        f"{about.id}-{recipe}-{about.recipes[recipe]['hash'][:8]}-s0"
+        if recipe in about.recipes
+        else f"{about.id}-{recipe}-*"
+    )
     yield f"\n## {'Train' if about.kind == 'network' else 'Fit'} it\n\n<!-- test: form -->"
-    yield f"```bash\nmien train {about.id} --seed 0\nmien evaluate runs/{about.id}-{recipe}-* --views {views}\n```"
+    yield f"```bash\nmien train {about.id} --seed 0\nmien evaluate runs/{run} --views {views}\n```"
 
 
 def _paragraphs(text: str) -> str:
