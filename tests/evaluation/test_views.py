@@ -12,10 +12,15 @@ from PIL import Image
 from mien.bundle import InputSpec
 from mien.errors import InputError, UnknownNameError
 from mien.faces.views import Transform, View, get_view, resize_faces
+from mien.results import protocols
 
 PLAIN = InputSpec(48, 1, "grey", (0.0,), (1.0,))
 NAMES = ("one", "flip", "tencrop@40", "tencrop@44", "tencrop@224", "rot8", "rot10", "lhc60")
 COUNTS = {"one": 1, "flip": 2, "rot8": 8, "rot10": 10, "lhc60": 60}
+
+
+def test_results_know_the_views_that_there_are() -> None:
+    assert set(NAMES) == set(protocols.VIEWS) - {"members", "submitted"}
 
 
 def noise(count: int = 3, side: int = 48, seed: int = 0) -> np.ndarray:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 import standin
-from mien.errors import BundleError
+from mien.errors import BundleError, InputError
 from mien.labels import FER2013
 from mien.recognition import Recognizer, default
+from mien.recognition.default import default_bundle, open_bundle
 
 
 @pytest.fixture
@@ -62,6 +63,12 @@ def test_the_shipped_bundle_says_what_it_is() -> None:
 
 
 @pytest.mark.skipif(not SHIPPED.exists(), reason="the default bundle is not in this checkout")
+def test_it_has_a_name_wherever_a_bundle_is_asked_for() -> None:
+    assert open_bundle("default").card.sha256 == Recognizer("default").card.sha256 == default_bundle().card.sha256
+    with pytest.raises(InputError, match="did you mean 'default'"):
+        open_bundle("defualt")
+
+
 def test_the_shipped_bundle_sees_the_astronaut_smile() -> None:
     faces = Recognizer().predict(Path(__file__).parents[2] / "examples" / "astronaut.jpg")
     assert faces.labels == ["happy"]

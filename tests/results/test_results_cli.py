@@ -71,8 +71,10 @@ def test_diff(folder, mien):
     status, out, _ = mien("results", "diff", a.id, str(b.path(folder)), "--json")
     assert status == 1
     assert json.loads(out)["metrics.accuracy"] == [a.metrics["accuracy"], b.metrics["accuracy"]]
+    assert "Something that was measured differs" in mien("results", "diff", a.id, b.id)[1]
     status, out, _ = mien("results", "diff", a.id, a.id)
     assert status == 0
+    assert "equal" in out
     status, _, err = mien("results", "diff", a.id, "zzzzzz")
     assert status == 2
     assert "mien results list" in err

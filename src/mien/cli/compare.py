@@ -50,8 +50,9 @@ def compare(
         print_json({**comparison.to_json(), "sentences": sentences(comparison)})
         return
     stdout.print(f"{comparison.protocol}, {comparison.split} split, {comparison.faces:,} faces", highlight=False)
-    shown = [tables.comparison_table(comparison), tables.recall_table(comparison)]
-    for table in [*shown, tables.pair_table(comparison)] if comparison.pairs else shown:
-        print_table(table.columns, table.rows)
+    figures = tables.comparison_table(comparison)
+    print_table(figures.columns, figures.rows, keep=1 + figures.columns.index("system"))
+    for table in [tables.recall_table(comparison), *([tables.pair_table(comparison)] if comparison.pairs else [])]:
+        print_table(table.columns, table.rows, keep=2)
     for sentence in sentences(comparison):
         stdout.print(f"- {sentence}", highlight=False, markup=False)

@@ -33,7 +33,10 @@ def sdafe(
     from mien.datasets import load_dataset
     from mien.datasets.sdafe import REASONS
     from mien.datasets.sdafe import sdafe as run
+    from mien.errors import InputError
 
+    if min_clip_cos is not None and not clip:
+        raise InputError("--min-clip-cos is the bound of the filter that --no-clip leaves out; give one of them")
     with progress() as bar:
         task = bar.add_task("reading images", total=None)
         found = run(

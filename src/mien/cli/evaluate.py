@@ -24,7 +24,7 @@ def evaluate(
         str | None, typer.Option(metavar="FILE", help="Of a run trained with a Python file: that file. It is EXECUTED.")
     ] = None,
     split: Annotated[str, typer.Option(help="selection or test. Opening test is noted in the ledger.")] = "selection",
-    views: Annotated[str, typer.Option(help="one, flip, tencrop@40, tencrop@44, rot8, rot10, lhc60.")] = "one",
+    views: Annotated[str, typer.Option(help="one, flip, tencrop@SIZE of the crops, rot8, rot10, lhc60.")] = "one",
     protocol: Annotated[str | None, typer.Option(help="By default the one that is about this data set.")] = None,
     results: Annotated[
         Path | None, typer.Option(help="Folder of results and ledger; results, or my-results for data of your own.")
@@ -131,22 +131,14 @@ def evaluate(
 
 
 def _is_run(subject: Path) -> bool:
-    return subject.suffix != ".onnx" and not _is_default(subject)
-
-
-def _is_default(subject: Path) -> bool:
-    return str(subject) == "default" and not subject.exists()
+    return subject.suffix != ".onnx" and not (str(subject) == "default" and not subject.exists())
 
 
 def _open(subject: Path, system: str | None) -> object:
-    if _is_default(subject):
-        from mien.recognition.default import default_bundle
-
-        return default_bundle()
     if not _is_run(subject):
-        from mien.bundle import read_bundle
+        from mien.recognition.default import open_bundle
 
-        return read_bundle(subject)
+        return open_bundle(subject)
     from mien.training import Run
 
     return Run.open(subject, system=system)

@@ -24,7 +24,9 @@ def export(
     system: Annotated[
         str | None, typer.Option(metavar="FILE", help="Of a run trained with a Python file: that file. It is EXECUTED.")
     ] = None,
-    method: Annotated[str, typer.Option(help="Of the int8 calibration: minmax, percentile, entropy.")] = "minmax",
+    method: Annotated[
+        str | None, typer.Option(help="With --int8, its calibration: minmax (the default), percentile, entropy.")
+    ] = None,
     calibration: Annotated[
         str, typer.Option(help="Of the probabilities: temperature, or vector (a scale and a bias per expression).")
     ] = "temperature",
@@ -40,13 +42,15 @@ def export(
     from mien.cli.common import print_json, print_table, progress, stdout
     from mien.errors import InputError
     from mien.export import export_web
-    from mien.recognition import Recognizer
+    from mien.recognition.default import open_bundle
     from mien.store import scratch_directory
 
     if onnx is None and web is None:
         raise InputError("say what to write: --onnx FILE for a bundle, --web DIR for a page")
     if int8 and fp16:
         raise InputError("a bundle is of one precision; give --int8 or --fp16")
+    if method is not None and not int8:
+        raise InputError("--method says how --int8 is calibrated; give both")
     if data == "none" and (int8 or calibration == "vector"):
         what = "--int8" if int8 else "--calibration vector"
         raise InputError(f"{what} is calibrated on faces of the run's data set; leave out --data none")
@@ -66,7 +70,7 @@ def export(
                 onnx or held.enter_context(scratch_directory()) / "bundle.onnx",
                 data=faces,
                 precision="int8" if int8 else "fp16" if fp16 else "fp32",
-                method=method,
+                method=method or "minmax",
                 calibration=calibration,
                 name=name,
             )
@@ -76,7 +80,7 @@ def export(
         elif onnx is not None or int8 or fp16 or name or system is not None:
             raise InputError(f"{source} is no run folder; --onnx, --int8, --fp16, --name and --system are for runs")
         else:
-            bundle = Recognizer(None if source == "default" else source).bundle
+            bundle = open_bundle(source)
         if web is not None:
             with progress() as bar:
                 task = bar.add_task("onnxruntime-web", total=None)

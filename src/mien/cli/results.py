@@ -18,7 +18,7 @@ Reference = Annotated[str, typer.Argument(help="Path of a result's json, or the 
 @app.command("list")
 def list_(folder: Folder = Path("results"), json: Json = False) -> None:
     """What is recorded, and how often each system had the test split opened."""
-    from mien.cli.common import print_json, print_table
+    from mien.cli.common import print_json, print_table, stdout
     from mien.errors import InputError
     from mien.results import Ledger, load_all, tables
 
@@ -28,8 +28,12 @@ def list_(folder: Folder = Path("results"), json: Json = False) -> None:
     if json:
         print_json({"results": [result.to_json() for result in results], "openings": ledger.counts()})
         return
-    for table in (tables.list_table(results), tables.openings(ledger)):
-        print_table(table.columns, table.rows)
+    for protocol in dict.fromkeys(result.protocol for result in results):
+        stdout.print(f"[bold]{protocol}[/]", highlight=False)
+        table = tables.list_table(result for result in results if result.protocol == protocol)
+        print_table(table.columns, table.rows, keep=2)
+    table = tables.openings(ledger)
+    print_table(table.columns, table.rows)
 
 
 @app.command()
@@ -63,7 +67,7 @@ def verify(
 @app.command()
 def diff(a: Reference, b: Reference, results: Where = Path("results"), json: Json = False) -> None:
     """What differs between two results; exit status 1 if anything that was measured does."""
-    from mien.cli.common import print_json, print_table
+    from mien.cli.common import print_json, print_table, stdout
     from mien.results import difference, measured_differs, tables
     from mien.results.finding import find
 
@@ -72,8 +76,15 @@ def diff(a: Reference, b: Reference, results: Where = Path("results"), json: Jso
     if json:
         print_json({key: list(values) for key, values in found.items()})
     else:
-        table = tables.difference_table(found, (a, b), first.labels)
-        print_table(table.columns, table.rows)
+        said = {
+            (True, True): "Something that was measured differs:",
+            (True, False): "What was measured is equal; what differs says how it came about:",
+            (False, False): "The two are equal.",
+        }[bool(found), measured_differs(found)]
+        stdout.print(said, highlight=False)
+        if found:
+            table = tables.difference_table(found, (a, b), first.labels)
+            print_table(table.columns, table.rows)
     raise typer.Exit(1 if measured_differs(found) else 0)
 
 

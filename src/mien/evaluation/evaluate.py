@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mien.bundle import read_bundle
 from mien.datasets import DATASETS, SealedSplit, Split, copies_of
 from mien.errors import DataError, InputError, RunError
 from mien.evaluation.across import OPEN, TEST, evaluate_across, is_across, own_protocol
@@ -18,6 +17,7 @@ from mien.evaluation.parts import check_data, check_split, protocol_of, suited
 from mien.evaluation.processes import joined, own_device
 from mien.evaluation.subjects import OWN, Subject, check_unadapted, subject_of
 from mien.faces.views import get_view
+from mien.recognition.default import open_bundle
 from mien.results import Answers, Result, protocols
 from mien.results.submission import check_against_labels
 
@@ -83,7 +83,7 @@ def _measured(
     if isinstance(subject, str | Path):
         if Path(subject).is_dir():
             raise InputError(f"{subject} is a folder; open a run with mien.Run.open({str(subject)!r}) and give that")
-        subject = read_bundle(subject)
+        subject = open_bundle(subject)
     check_split(split, "data.selection or data.test")
     if isinstance(subject, list | tuple):
         if split.role != "train":

@@ -1,14 +1,16 @@
-"""The bundle that the recogniser uses when it is given none: it lies in this package and its SHA-256 is pinned."""
+"""Bundles by name: the one in the package, whose SHA-256 is pinned, and fetched ones."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from importlib.resources import files
+from pathlib import Path
 
 from mien.bundle import Bundle, read_bundle
 from mien.errors import BundleError
 
+NAME = "default"
 MODEL = "default.onnx"
 PIN = "default.json"
 """``{"sha256": hash of the whole file}``, written when the bundle is released. While one bundle takes the place of
@@ -34,3 +36,27 @@ def default_bundle() -> Bundle:
     if hashlib.sha256(model).hexdigest() not in pinned:
         raise BundleError(f"the default bundle of this installation is not the released file (SHA-256); {_REPAIR}")
     return read_bundle(model)
+
+
+def open_bundle(model: str | Path) -> Bundle:
+    """The bundle at a path; a bare name that is no file is ``default`` or that of a fetched one.
+
+    Args:
+        model: path of an .onnx file, ``"default"``, or a name that ``mien fetch --list`` shows.
+
+    Raises:
+        BundleError: what lies there is no bundle.
+        InputError: there is no file and no bundle of that name.
+
+    Example:
+        >>> open_bundle("default").card.system
+        'compact'
+    """
+    text = str(model)
+    if text.endswith(".onnx") or Path(text).name != text or Path(text).exists():
+        return read_bundle(model)
+    if text == NAME:
+        return default_bundle()
+    from mien.store.fetching import fetched
+
+    return read_bundle(fetched(text, "bundle", also=(NAME,)))

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mien.bundle import Bundle, BundleCard, read_bundle
+from mien.bundle import Bundle, BundleCard
 from mien.errors import BundleError, InputError
 from mien.faces.crop import crop_faces
 from mien.faces.decode import decode
 from mien.faces.detect import Detections, Detector, open_detector
 from mien.faces.views import View, get_view, resize_faces
 from mien.labels import LabelSet
-from mien.recognition.default import default_bundle
+from mien.recognition.default import default_bundle, open_bundle
 from mien.recognition.expressions import Expressions
 from mien.recognition.network import Network, shared_network
 from mien.store.cpu import cpu_count
@@ -42,7 +42,7 @@ class Recognizer:
     session.
 
     Args:
-        model: a bundle, its path, or the name of a fetched one; by default the one inside the package.
+        model: a bundle, its path, ``default`` or the name of a fetched one; by default the one inside the package.
         detector: ``centerface``; ``yunet`` (after ``mien fetch yunet``); ``yunet:PATH``; an object with ``detect``; a
             function that takes uint8 (H, W, 3) RGB and returns boxes (N, 4) x1 y1 x2 y2, boxes with scores, or
             `mien.faces.Detections`; None where each image is one face already.
@@ -76,7 +76,7 @@ class Recognizer:
         if threshold is not None and not 0 <= threshold <= 1:
             raise InputError(f"a threshold lies in 0–1, not {threshold}")
         if not isinstance(model, Bundle):
-            model = default_bundle() if model is None else read_bundle(_located(model))
+            model = default_bundle() if model is None else open_bundle(model)
         self._bundle = model
         self._threads = threads or cpu_count()
         # The usual one waits until it is needed; any other name or object is checked now.
@@ -380,15 +380,6 @@ class Recognizer:
         chunks = [crops[start : start + CHUNK] for start in range(0, len(crops), CHUNK)] or [crops]
         parts = [view.scores(chunk, spec, run) for chunk in chunks]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _located(model: str | Path) -> str | Path:
-    """The path of a bundle; a bare name that is no file is that of a fetched one."""
-    if isinstance(model, Path) or model.endswith(".onnx") or Path(model).name != model or Path(model).exists():
-        return model
-    from mien.store.fetching import fetched
-
-    return fetched(model, "bundle")
 
 
 def _own_boxes(

@@ -188,24 +188,31 @@ def _cell(value: Any) -> str:
 
 
 def list_table(results: Iterable[Result]) -> Table:
-    """One line per result."""
+    """One line per result of a protocol; one of the selection split alone says so, and is never ranked."""
     return Table(
-        ("id", "protocol", "system", "kind", "view", "seed", "result", "trained with", "measured with"),
+        ("id", "system", "accuracy", "kind", "view", "seed", "macro-F1", "clean@1", "trained with", "measured with"),
         tuple(
             (
                 r.id,
-                r.protocol,
                 r.system,
+                _headline_accuracy(r),
                 r.kind,
                 r.views,
                 "–" if r.seed is None else str(r.seed),
-                str(r),
+                percent(r.metrics.get("macro_f1", r.metrics.get("selection_macro_f1"))),
+                percent(r.metrics.get("accuracy_clean")),
                 r.training_words,
                 training_words(trained_with({"commit": r.commit, "dirty": r.dirty})),
             )
             for r in results
         ),
     )
+
+
+def _headline_accuracy(result: Result) -> str:
+    split, of = ("", "") if result.test is not None else ("selection_", " on selection")
+    low, high = result.metrics[f"{split}accuracy_ci95"]
+    return f"{percent(result.metrics[f'{split}accuracy'])} [{100 * low:.1f}, {100 * high:.1f}]{of}"
 
 
 def ranking(results: Sequence[Result], openings: Mapping[str, int], protocol: str) -> Table:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,13 @@ def fetch(
     return path, not fresh
 
 
-def fetched(name: str, kind: str) -> Path:
+def fetched(name: str, kind: str, also: Iterable[str] = ()) -> Path:
     """Where a fetched file lies, after its hash was compared with the one it was fetched by.
 
     Args:
         name: as in the manifest.
         kind: ``bundle`` or ``detector``.
+        also: names that the caller knows besides, for whoever mistypes one.
 
     Raises:
         InputError: it has not been fetched, or is of another kind.
@@ -62,7 +63,7 @@ def fetched(name: str, kind: str) -> Path:
         known = packaged_manifest().names(kind)
         if name in known:
             raise InputError(f"the {kind} {name!r} is not on this machine yet: mien fetch {name}")
-        there = sorted({*known, *_local(kind)})
+        there = sorted({*known, *_local(kind), *also})
         hint = suggestion(name, there) if there else f"no {kind} has been fetched"
         raise InputError(f"no {kind} is called {name!r}; {hint}; others come by mien fetch NAME --manifest FILE")
     if entry.kind != kind:

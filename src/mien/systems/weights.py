@@ -89,16 +89,24 @@ def fetch(card: Card, source: str | Path) -> dict[str, Tensor]:
 
 
 def _from_timm(model: str) -> dict[str, Tensor]:
+    import logging
+    import textwrap
+
     import timm
 
+    hub = logging.getLogger("huggingface_hub")
+    told, hub.level = hub.level, logging.ERROR  # each of its retries is a warning of several lines
     try:
         state: dict[str, Tensor] = timm.create_model(model, pretrained=True).state_dict()
     except Exception as error:  # network, hub and cache raise classes of several libraries
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        said = textwrap.shorten(first, 160, placeholder=" …")
         raise InputError(
-            f"timm could not get the weights {model} ({first[:160]}); give a local file of them with "
+            f"timm could not get the weights {model} ({said}); give a local file of them with "
             "--pretrained PATH, or start from fresh weights with --set start.kind=fresh"
         ) from None
+    finally:
+        hub.level = told
     return state
 
 

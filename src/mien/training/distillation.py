@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mien.bundle import Bundle, InputSpec, read_bundle
+from mien.bundle import Bundle, InputSpec
 from mien.errors import InputError, RunError
 from mien.evaluation.processes import Processes
 from mien.evaluation.scorers import score, torch_logits
 from mien.evaluation.subjects import subject_of
+from mien.recognition.default import open_bundle
 from mien.systems.base import Criterion
 from mien.training.run import Run
 
@@ -180,7 +181,7 @@ class _Member:
 
 def _opened(source: Any) -> Run | Bundle:
     if isinstance(source, (str, Path)):
-        source = Run.open(source) if Path(source).is_dir() else read_bundle(source)
+        source = Run.open(source) if Path(source).is_dir() else open_bundle(source)
     if isinstance(source, Run) and not source.finished:
         raise RunError(f"{source.folder} is unfinished ({source.info['status']}); finish it with --resume first")
     if not isinstance(source, (Run, Bundle)):

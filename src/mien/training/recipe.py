@@ -238,7 +238,8 @@ def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
     if parents and parents[0] == "stages":
         names = {stage["name"]: stage for stage in tree["stages"]}
         if len(parents) < 2 or parents[1] not in names:
-            raise RecipeError(f"the recipe has no stage of {key!r}; {suggestion('.'.join(parents[1:2]), names)}")
+            others = suggestion(".".join(parents[1:2]), names) if names else "it is one training from start to end"
+            raise RecipeError(f"the recipe has no stage of {key!r}; {others}")
         branch, parents = names[parents[1]], parents[2:]
     for parent in parents:
         _known(parent, known, key)

@@ -206,7 +206,8 @@ class Run:
         """
         if not resume:
             raise RunError(
-                f"{self.folder} exists ({self.state}); add --resume to continue it, or choose another seed or folder"
+                f"{self.folder} exists ({self.state}); add --resume to continue it (resume=True in "
+                "Python), or choose another seed or folder"
             )
         ours = (train.fingerprint, train.rows_hash, selection.rows_hash)
         if ours != tuple(self.info[key] for key in ("data_fingerprint", "train_rows", "selection_rows")):
