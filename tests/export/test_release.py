@@ -58,7 +58,7 @@ def test_no_moment_leaves_a_bundle_that_does_not_open(
     release.install(new, folder)
     assert default.default_bundle().model == new
     assert json.loads((folder / default.PIN).read_text()).keys() == {"sha256"}
-    (folder / default.MODEL).write_bytes(old)
+    (folder / default.MODEL).write_bytes(default.pack(old))
     with pytest.raises(BundleError, match="not the released file"):
         default.default_bundle()
 

@@ -13,12 +13,20 @@ from mien.recognition import Recognizer, default
 from mien.recognition.default import default_bundle, open_bundle
 
 
+def put(folder: Path, name: str) -> bytes:
+    """A bundle in the place of the default one, packed as that is; the bundle."""
+    standin.write(folder / "bundle.onnx", name=name)
+    model = (folder / "bundle.onnx").read_bytes()
+    (folder / default.MODEL).write_bytes(default.pack(model))
+    return model
+
+
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that stands for the installed package."""
     monkeypatch.setattr(default, "files", lambda name: tmp_path)
-    standin.write(tmp_path / default.MODEL)
-    digest = hashlib.sha256((tmp_path / default.MODEL).read_bytes()).hexdigest()
+    model = put(tmp_path, name="standin")
+    digest = hashlib.sha256(model).hexdigest()
     (tmp_path / default.PIN).write_text(json.dumps({"sha256": digest}))
     return tmp_path
 
@@ -43,7 +51,14 @@ def test_a_damaged_pin(package: Path, pin: str) -> None:
 
 
 def test_another_bundle_in_its_place_is_refused(package: Path) -> None:
-    standin.write(package / default.MODEL, name="another")  # a bundle, and intact, but not the released one
+    put(package, name="another")  # a bundle, and intact, but not the released one
+    with pytest.raises(BundleError, match="not the released"):
+        default.default_bundle()
+
+
+@pytest.mark.parametrize("spoiled", [b"", b"no gzip", default.pack(b"x" * 100)[:-9], default.pack(b"\0" * 20_000_000)])
+def test_what_cannot_be_unpacked_is_refused(package: Path, spoiled: bytes) -> None:
+    (package / default.MODEL).write_bytes(spoiled)
     with pytest.raises(BundleError, match="not the released"):
         default.default_bundle()
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from mien.bundle import read_bundle
 from mien.errors import MienError
+from mien.recognition.default import default_bundle
 from mien.results import Ledger, load_all
 from mien.results.documents import documents, fill, render
 from mien.results.tables import preferred
@@ -222,7 +222,7 @@ def test_what_is_said_of_the_shipped_bundle_was_measured_with_that_file():
     recorded = Ledger(root / "results" / "ledger.jsonl")
     block = "<!-- mien:results value=id bundle=default views={} --><!-- /mien:results -->"
     text = " ".join(block.format(view) for view in ("one", "flip"))
-    card = read_bundle(root / "src/mien/recognition/default.onnx").card
+    card = default_bundle().card
     shipped, weights = card.results, {"default": card.sha256}
     filled = render(text, load_all(root / "results"), recorded, root, shipped=weights)
     assert [filled.split("-->")[part].split("<!--")[0] for part in (1, 3)] == [shipped["one"], shipped["flip"]]
