@@ -136,7 +136,7 @@ def _check_command(words: list[str]) -> None:
         for recipe_field in context.params.get("set_") or ():
             from mien import systems
             from mien.training import recipe_of
-            from mien.training.search_space import get_space
+            from mien.training.search.space import get_space
 
             given = context.params
             trained = given.get("system") or given.get("student") or get_space(given["space"]).system

@@ -19,12 +19,11 @@ def main(out: str, storage: str, trials: str, pause: str, *options: str) -> None
 
     from mien.datasets import load_dataset
     from mien.errors import MienError
-    from mien.training import search_worker
-    from mien.training.search import search
-    from mien.training.search_storage import Patience
+    from mien.training.search import search, worker
+    from mien.training.search.storage import Patience
 
     torch.set_num_threads(1)
-    train = search_worker.train_run
+    train = worker.train_run
 
     def slowly(*given: Any, on_progress: Any, **named: Any) -> Any:
         def told(progress: Any) -> None:
@@ -35,7 +34,7 @@ def main(out: str, storage: str, trials: str, pause: str, *options: str) -> None
 
         return train(*given, on_progress=told, **named)
 
-    search_worker.train_run = slowly
+    worker.train_run = slowly
     given: dict[str, Any] = {key: int(value) for key, value in (word.split("=") for word in options)}
     patience = Patience(given.pop("beat", 1), given.pop("dead", 4), given.pop("away", 60))
     faces = load_dataset("drawn", count=140, seed=0)

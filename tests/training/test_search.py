@@ -17,10 +17,10 @@ from mien.datasets import FaceSet, load_dataset
 from mien.ensembles import ensemble_of_results, make
 from mien.errors import InputError, SealedSplitError, UnknownNameError
 from mien.systems import card
-from mien.training import Recipe, Run, search_plots
-from mien.training.search import Search, search
-from mien.training.search_space import get_space
-from mien.training.search_storage import Storage
+from mien.training import Recipe, Run
+from mien.training.search import Search, plots, search
+from mien.training.search.space import get_space
+from mien.training.search.storage import Storage
 
 optuna = pytest.importorskip("optuna")
 
@@ -141,8 +141,8 @@ def test_the_pictures(tmp_path: Path) -> None:
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
     study.optimize(lambda t: t.suggest_float("lr", 0, 1) - 2 * t.suggest_float("mixup", 0, 1), n_trials=9)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search_plots, "_close", kept.append)
-        search_plots.plot(study, tmp_path)
+        patch.setattr(plots, "_close", kept.append)
+        plots.plot(study, tmp_path)
     history, importance = (figure.axes[0] for figure in kept)
     assert [line.get_drawstyle() for line in history.lines] == ["steps-post"]
     figure = history.figure
@@ -241,7 +241,7 @@ def test_neither_a_bundle_nor_an_ensemble_hides_a_trial(
     bundle = trial.export(tmp_path / "trial.onnx")
     with pytest.raises(SealedSplitError, match="a trial of the search"):
         mien.evaluate(bundle, faces.test, results=tmp_path)
-    monkeypatch.setattr("mien.datasets.load_dataset", lambda name, path: faces)
+    monkeypatch.setattr("mien.evaluation.data_choice.load_dataset", lambda name, path, **options: faces)
     fresh = retrained(searched, faces, tmp_path, 1).export(tmp_path / "fresh.onnx")
     members = [tmp_path / "fresh.onnx", tmp_path / "trial.onnx"]
     with pytest.raises(SealedSplitError, match="a trial of the search"):

@@ -16,8 +16,8 @@ from searching import TINY
 
 from mien.datasets import FaceSet
 from mien.errors import StoppedError
-from mien.training import Progress, search_worker
-from mien.training.search import search
+from mien.training import Progress
+from mien.training.search import search, worker
 
 pytest.importorskip("optuna")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to catch")
@@ -32,7 +32,7 @@ def run(faces: FaceSet, out: Path) -> Any:
 def watched(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[int, Progress], None]]:
     """Who is told of every progress, with the number of trainings begun before this one."""
     watchers: list[Callable[[int, Progress], None]] = []
-    train, begun = search_worker.train_run, [0]
+    train, begun = worker.train_run, [0]
 
     def telling(*given: Any, on_progress: Any, **named: Any) -> Any:
         number = begun[0]
@@ -45,7 +45,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[int, Progress], N
 
         return train(*given, on_progress=told, **named)
 
-    monkeypatch.setattr(search_worker, "train_run", telling)
+    monkeypatch.setattr(worker, "train_run", telling)
     return watchers
 
 
@@ -84,13 +84,13 @@ def test_between_two_trials_no_other_is_begun(
 ) -> None:
     begun: list[int] = []
     watched.append(lambda trial, progress: begun.append(trial))
-    standing = search_worker.standing
+    standing = worker.standing
 
     def asked(*given: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
         return standing(*given)
 
-    monkeypatch.setattr(search_worker, "standing", asked)
+    monkeypatch.setattr(worker, "standing", asked)
     with pytest.raises(StoppedError, match="the search was stopped on request"):
         search("compact", drawn, trials=3, epochs=1, settings=TINY, sampler="random", out=tmp_path, device="cpu",
                on_progress=lambda *_: None)  # fmt: skip

@@ -13,10 +13,12 @@ import searching
 
 from mien.datasets import FaceSet, load_dataset
 from mien.errors import InputError
-from mien.training import Run, search_storage, search_worker
+from mien.training import Run
 from mien.training.search import Search, search
-from mien.training.search_storage import Patience, Storage, public
-from mien.training.search_worker import RETRIES
+from mien.training.search import storage as search_storage
+from mien.training.search import worker as search_worker
+from mien.training.search.storage import Patience, Storage, public
+from mien.training.search.worker import RETRIES
 
 optuna = pytest.importorskip("optuna")
 

@@ -28,9 +28,9 @@ from mien.training.begin import train as train_run
 from mien.training.occupied import occupied
 from mien.training.progress import Progress
 from mien.training.recipe import Recipe, Searched
-from mien.training.search_space import Space, get_space
-from mien.training.search_stopping import Stop
-from mien.training.search_storage import Patience, Storage, optuna, quiet
+from mien.training.search.space import Space, get_space
+from mien.training.search.stopping import Stop
+from mien.training.search.storage import Patience, Storage, optuna, quiet
 from mien.training.stopping import listening
 
 if TYPE_CHECKING:

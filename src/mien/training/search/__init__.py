@@ -2,8 +2,8 @@
 
 Optuna keeps the study (Akiba et al., "Optuna: A next-generation hyperparameter optimization framework", KDD 2019). The
 objective is the accuracy on the selection split; the test split cannot be given. A trial is a run like any other, named
-after its recipe, so a killed search goes on inside the very trial that it was killed in. `search_worker` makes the
-trials, `search_storage` keeps the study.
+after its recipe, so a killed search goes on inside the very trial that it was killed in. `worker` makes the
+trials, `storage` keeps the study.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from mien.registry import suggestion
 from mien.store import write_text
 from mien.store.cpu import cpu_count
 from mien.training.recipe import Recipe, Searched
-from mien.training.search_space import Space, get_space
-from mien.training.search_stopping import Stop
-from mien.training.search_storage import JOURNAL, Patience, Storage, optuna, public, quiet
-from mien.training.search_worker import SEED, Notify, Plan, load, reason, standing, work
+from mien.training.search.space import Space, get_space
+from mien.training.search.stopping import Stop
+from mien.training.search.storage import JOURNAL, Patience, Storage, optuna, public, quiet
+from mien.training.search.worker import SEED, Notify, Plan, load, reason, standing, work
 from mien.training.stopping import listening
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def summary(plan: Plan, space: Space) -> Search:
         "trials": found.trials,
     }
     write_text(folder / "search.json", json.dumps(told, indent=2, ensure_ascii=False) + "\n")
-    from mien.training.search_plots import plot
+    from mien.training.search.plots import plot
 
     plot(loaded, folder)
     return found
