@@ -62,7 +62,7 @@ class InputSpec:
         if len(self.mean) != self.channels or len(self.std) != self.channels:
             raise BundleError(
                 f"mean and std need one value per channel: {self.channels} each, not {len(self.mean)} and "
-                f"{len(self.std)}"
+                f"{len(self.std)}; set them together (input.channels, input.mean, input.std)"
             )
         if wrong := [value for value in self.std if not value > 0]:  # NaN is not either
             raise BundleError(f"an input is divided by its std, so it needs a std above 0, not {wrong[0]:g}")

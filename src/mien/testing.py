@@ -28,6 +28,7 @@ from mien.recognition.network import Network
 from mien.systems.base import System, build, count_parameters
 from mien.systems.brought import check_own_id
 from mien.systems.card import Card
+from mien.systems.sides import made
 from mien.training.feasible import check_feasible
 from mien.training.optimisation import make_criterion, soft_targets
 from mien.training.recipe import Loss, Recipe
@@ -115,8 +116,7 @@ def check_options(subject: _Subject) -> None:
 
 def check_parameters(subject: _Subject) -> None:
     """The full-size network has as many parameters as the card says, for seven classes."""
-    with torch.device("meta"):
-        module = build(subject.card, classes=7, channels=subject.card.input.channels, options={})
+    module = made(subject.card, channels=subject.card.input.channels, options={})
     found = count_parameters(module)
     _require(
         found == subject.card.parameters,
@@ -135,7 +135,8 @@ def check_outputs(subject: _Subject) -> None:
     for classes, channels in ((2, 1), (7, 3), (8, 1)):
         module = subject.make(classes, channels).eval()
         for count in (1, 3):
-            logits = _logits(module, _images(subject, count, channels))
+            with torch.no_grad():
+                logits = module(_images(subject, count, channels))  # in its own precision
             _require(
                 logits.shape == (count, classes) and logits.dtype == torch.float32,
                 f"{subject.name} answers {count} faces of {channels} channels with {logits.dtype} "
@@ -342,7 +343,7 @@ def examine(system: str | Card) -> Iterator[Outcome]:
             check()
         except AssertionError as error:
             message = str(error) or "an assertion of the system does not hold"
-        except Exception as error:  # a stranger's code may raise anything
+        except (Exception, SystemExit) as error:  # a stranger's code may raise anything
             first = (str(error).strip().splitlines() or [""])[0]
             message = f"{type(error).__name__}: {first}"
         identity = system if isinstance(system, str) else system.id

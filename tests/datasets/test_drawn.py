@@ -73,13 +73,13 @@ def test_one_face_in_colour(size: int) -> None:
     np.testing.assert_array_equal(*at_rest)
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("size", [0, -1, 10_000, 2.5])
 def test_a_face_of_no_such_size_is_refused(size: Any) -> None:
     with pytest.raises(InputError, match="a side of 1 to 4,096 px"):
         draw_face("happy", size=size)
 
 
+@pytest.mark.full
 def test_a_small_network_learns_them() -> None:
     import torch
     from torch import nn

@@ -98,8 +98,8 @@ def test_an_unknown_system_gets_a_suggestion() -> None:
 
 
 def test_another_schema_is_refused() -> None:
-    content = {**json.loads(FILE.read_text(encoding="utf-8")), "schema": "mien-cards@3"}
-    with pytest.raises(ValueError, match="mien-cards@4"):
+    content = {**json.loads(FILE.read_text(encoding="utf-8")), "schema": "mien-cards@4"}
+    with pytest.raises(ValueError, match="mien-cards@5"):
         read(json.dumps(content))
 
 

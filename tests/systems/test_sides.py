@@ -39,7 +39,7 @@ def test_a_refusal_names_what_the_network_takes(name: str, side: int, takes: str
         (48, 224, lambda side: side == 224, "224 px"),
         (1000, 48, lambda side: 40 <= side < 44 or side == 48, "48 px"),
         (20, 48, lambda side: side >= 30, "30 px and more"),
-        (20, 48, lambda side: side >= 30 and side < 1000, "30 to "),
+        (20, 48, lambda side: side >= 30 and side < 1000, "30 to 67 px or 77 px, among others"),
         (1018, 48, lambda side: side == 1024, "1024 px"),
         (240, 224, lambda side: side % 32 == 0, "224 px or 256 px"),
         (44, 48, lambda side: side % 8 in (7, 0), "39 to 40 px, 47 to 48 px or 55 to 56 px, among others"),
@@ -58,7 +58,7 @@ def test_few_sides_are_tried_and_nothing_is_told_of_others(
     monkeypatch.setattr(sides, "_problem", problem)
     card = replace(systems.card("compact"), input=grey(own))
     told = sides_taken(card, near, channels=1, options={})
-    assert told.startswith(takes) if takes.endswith(" ") else told == takes
+    assert told == takes
     assert len(tried) <= 130
     if told.endswith("px and more"):
         assert fits(max(tried))

@@ -12,7 +12,10 @@ def compare(
     results: Annotated[
         list[str] | None, typer.Argument(metavar="RESULT...", help="Paths of results, or first digits of ids.")
     ] = None,
-    folder: Annotated[Path, typer.Option("--results", help="Folder in which ids are looked up.")] = Path("results"),
+    folder: Annotated[
+        Path | None,
+        typer.Option("--results", help="Folder in which ids are looked up; by default results and my-results."),
+    ] = None,
     split: Annotated[str | None, typer.Option("--split", help="test or selection; test where all have it.")] = None,
     across: Annotated[
         bool, typer.Option("--across", help="Instead: trained here, tested there; all recorded cross results.")
@@ -28,12 +31,13 @@ def compare(
     from mien.results.crossing import crossed, crossing_table
     from mien.results.diagram import reliability_diagram
     from mien.results.finding import find
+    from mien.results.folders import folders
     from mien.results.sentences import sentences
 
     if across == bool(results):
         raise InputError("give results to compare, or --across for the table of all recorded cross results")
     if across:
-        recorded = load_all(folder) if folder.is_dir() else []
+        recorded = [result for each in folders(folder) for result in load_all(each)]
         table = crossing_table(recorded)
         if json:
             print_json(crossed(recorded))

@@ -49,8 +49,8 @@ def sdafe(
             fill=fill,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    written = found.write(out) if out is not None else None
     report = found.to_json()
+    written = found.write(out) if out is not None and (found.kept or json) else None
     if json:
         print_json({**report, "written": None if written is None else str(written)})
         return
@@ -58,6 +58,7 @@ def sdafe(
     print_table(
         ("", *(f"dropped:\n{REASONS[name]}" if name in REASONS else name for name in columns)),
         [(row["label"], *(f"{row[name]:,}" for name in columns)) for row in report["balance"]],
+        keep=1,
     )
     before, after = (_ratio(report["largest_over_smallest"][end]) for end in ("before", "after"))
     stdout.print(
@@ -66,6 +67,8 @@ def sdafe(
         highlight=False,
         soft_wrap=True,
     )
+    if out is not None and not found.kept:
+        found.write(out)  # says that there is nothing to write, now that it was told why
     if written is not None:
         stdout.print(str(written), soft_wrap=True, highlight=False, markup=False)
 

@@ -52,7 +52,7 @@ def ensemble(
             device=device,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    saved = result.save(results or default_results(result.protocol)) if save else None
+    saved = result.save(results or default_results(result.protocol, result.source)) if save else None
     if json:
         print_json({**result.to_json(), "path": str(saved) if saved else None})
         return

@@ -27,7 +27,8 @@ def evaluate(
     views: Annotated[str, typer.Option(help="one, flip, tencrop@SIZE of the crops, rot8, rot10, lhc60.")] = "one",
     protocol: Annotated[str | None, typer.Option(help="By default the one that is about this data set.")] = None,
     results: Annotated[
-        Path | None, typer.Option(help="Folder of results and ledger; results, or my-results for data of your own.")
+        Path | None,
+        typer.Option(help="Folder of results and ledger; results, or my-results for data or a system of your own."),
     ] = None,
     groups: Annotated[
         str | None,
@@ -45,6 +46,7 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
 ) -> None:
     """Measure a run or a bundle under a protocol, and record the predictions with the numbers."""
+    from mien.bundle import Bundle
     from mien.cli.common import print_json, print_table, progress, stdout
     from mien.errors import InputError
     from mien.evaluation import check_device, default_results, foreign_subject
@@ -56,6 +58,7 @@ def evaluate(
     from mien.evaluation.processes import joined
     from mien.faces.views import get_view
     from mien.results import protocols, tables
+    from mien.training.trained import open_trained
 
     if split not in ("selection", "test"):
         raise InputError(f"--split is selection or test, not {split!r}")
@@ -64,9 +67,9 @@ def evaluate(
         get_view(views)
     about = protocols.get(protocol).face_set if protocol else None
     check_device(device)
-    if system is not None and not any(_is_run(each) for each in subject or []):
+    opened: list[object] = [open_trained(each, system=system) for each in subject or []]
+    if system is not None and all(isinstance(each, Bundle) for each in opened):
         raise InputError("--system FILE belongs to a run folder; a bundle or an ONNX file brings its network along")
-    opened = [_open(each, system) for each in subject or []]
     if (onnx is None) != (adapter is None) or (onnx is None) == (not opened):
         raise InputError("give runs or a bundle, or a network with --onnx FILE --adapter FILE")
     if onnx is not None and adapter is not None:
@@ -98,7 +101,7 @@ def evaluate(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     told = by_attribute(result, face_set, groups) if groups else []
-    folder = results or Path(default_results(result.protocol))
+    folder = results or Path(default_results(result.protocol, result.source))
     saved = result.save(folder) if save else None
     if card and subject and processes.first:
         from mien.export import add_groups
@@ -128,17 +131,3 @@ def evaluate(
     done = "; ".join(part for part in ("recorded" if saved else "", noted) if part)
     if done:
         stdout.print(done + (f":\n{saved}" if saved else ""), soft_wrap=True, highlight=False, markup=False)
-
-
-def _is_run(subject: Path) -> bool:
-    return subject.suffix != ".onnx" and not (str(subject) == "default" and not subject.exists())
-
-
-def _open(subject: Path, system: str | None) -> object:
-    if not _is_run(subject):
-        from mien.recognition.default import open_bundle
-
-        return open_bundle(subject)
-    from mien.training import Run
-
-    return Run.open(subject, system=system)

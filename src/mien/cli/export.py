@@ -28,8 +28,9 @@ def export(
         str | None, typer.Option(help="With --int8, its calibration: minmax (the default), percentile, entropy.")
     ] = None,
     calibration: Annotated[
-        str, typer.Option(help="Of the probabilities: temperature, or vector (a scale and a bias per expression).")
-    ] = "temperature",
+        str | None,
+        typer.Option(help="Of the probabilities: temperature (the default), or vector: a scale and a bias per class."),
+    ] = None,
     name: Annotated[str, typer.Option(help="Name in the bundle; the system's id by default.")] = "",
     runtime: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="onnxruntime-web for --web, instead of fetching it from npm.")
@@ -51,12 +52,16 @@ def export(
         raise InputError("a bundle is of one precision; give --int8 or --fp16")
     if method is not None and not int8:
         raise InputError("--method says how --int8 is calibrated; give both")
+    if data == "none" and path is not None:
+        raise InputError("--path says where a data set lies, and --data none asks for none; give one of them")
     if data == "none" and (int8 or calibration == "vector"):
         what = "--int8" if int8 else "--calibration vector"
         raise InputError(f"{what} is calibrated on faces of the run's data set; leave out --data none")
     if web is None and runtime is not None:
         raise InputError("--runtime belongs to --web")
     told: dict[str, object] = {}
+    for_runs = {"--onnx": onnx, "--int8": int8, "--fp16": fp16, "--name": name, "--calibration": calibration}
+    for_runs |= {"--data": data, "--path": path, "--system": system}
     with contextlib.ExitStack() as held:
         if Path(source).is_dir():
             from mien.evaluation.data_choice import data_for
@@ -71,14 +76,14 @@ def export(
                 data=faces,
                 precision="int8" if int8 else "fp16" if fp16 else "fp32",
                 method=method or "minmax",
-                calibration=calibration,
+                calibration=calibration or "temperature",
                 name=name,
             )
             bundle = done.bundle
             told |= {"path": str(onnx), "sha256": bundle.card.sha256} if onnx else {"sha256": bundle.card.sha256}
             told |= done.report
-        elif onnx is not None or int8 or fp16 or name or system is not None:
-            raise InputError(f"{source} is no run folder; --onnx, --int8, --fp16, --name and --system are for runs")
+        elif given := [option for option, value in for_runs.items() if value]:
+            raise InputError(f"{source} is no run folder; {', '.join(given)} are for runs")
         else:
             bundle = open_bundle(source)
         if web is not None:

@@ -13,7 +13,9 @@ def report(
         str, typer.Argument(metavar="RUN|RESULT", help="A run folder, a result's json, or the first digits of its id.")
     ],
     out: Annotated[Path, typer.Option("--out", help="The HTML file.")] = Path("report.html"),
-    results: Annotated[Path, typer.Option("--results", help="Folder of the results.")] = Path("results"),
+    results: Annotated[
+        Path | None, typer.Option("--results", help="Folder of the results; by default results and my-results.")
+    ] = None,
     runs: Annotated[Path, typer.Option("--runs", help="Folder of the runs.")] = Path("runs"),
     faces: Annotated[
         bool, typer.Option("--faces", help="Show the hardest faces as pictures, from the imported FER2013.")

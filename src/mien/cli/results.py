@@ -10,30 +10,50 @@ import typer
 app = typer.Typer(help="Recorded results: recompute them, compare them, submit your own.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(help="Folder with ledger.jsonl and the results.")]
-Where = Annotated[Path, typer.Option("--results", help="Folder with ledger.jsonl and the results.")]
+Where = Annotated[
+    Path | None,
+    typer.Option("--results", help="Folder with ledger.jsonl and the results; by default results and my-results."),
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 Reference = Annotated[str, typer.Argument(help="Path of a result's json, or the first digits of its id.")]
 
 
 @app.command("list")
-def list_(folder: Folder = Path("results"), json: Json = False) -> None:
+def list_(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="Folder with ledger.jsonl and the results; by default results and my-results."),
+    ] = None,
+    json: Json = False,
+) -> None:
     """What is recorded, and how often each system had the test split opened."""
+    from collections import Counter
+
     from mien.cli.common import print_json, print_table, stdout
     from mien.errors import InputError
     from mien.results import Ledger, load_all, tables
+    from mien.results.folders import RECORDED, folders
 
-    if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; give the one that holds the results")
-    results, ledger = load_all(folder), Ledger(folder / "ledger.jsonl")
+    there = folders(folder)
+    if not there:
+        raise InputError(
+            f"{folder or RECORDED} is no folder; run this in a checkout of mien, which holds its results, or name the "
+            "folder that holds yours"
+        )
+    found = [(each, load_all(each), Ledger(each / "ledger.jsonl")) for each in there]
     if json:
-        print_json({"results": [result.to_json() for result in results], "openings": ledger.counts()})
+        openings = sum((Counter(ledger.counts()) for _, _, ledger in found), Counter[str]())
+        print_json(
+            {"results": [one.to_json() for _, results, _ in found for one in results], "openings": dict(openings)}
+        )
         return
-    for protocol in dict.fromkeys(result.protocol for result in results):
-        stdout.print(f"[bold]{protocol}[/]", highlight=False)
-        table = tables.list_table(result for result in results if result.protocol == protocol)
-        print_table(table.columns, table.rows, keep=2)
-    table = tables.openings(ledger)
-    print_table(table.columns, table.rows)
+    for each, results, ledger in found:
+        for protocol in dict.fromkeys(result.protocol for result in results):
+            stdout.print(f"[bold]{each}, {protocol}[/]", highlight=False)
+            table = tables.list_table(result for result in results if result.protocol == protocol)
+            print_table(table.columns, table.rows, keep=2)
+        table = tables.openings(ledger)
+        print_table(table.columns, table.rows)
 
 
 @app.command()
@@ -65,7 +85,7 @@ def verify(
 
 
 @app.command()
-def diff(a: Reference, b: Reference, results: Where = Path("results"), json: Json = False) -> None:
+def diff(a: Reference, b: Reference, results: Where = None, json: Json = False) -> None:
     """What differs between two results; exit status 1 if anything that was measured does."""
     from mien.cli.common import print_json, print_table, stdout
     from mien.results import difference, measured_differs, tables
@@ -92,7 +112,9 @@ def diff(a: Reference, b: Reference, results: Where = Path("results"), json: Jso
 def submit(
     predictions: Annotated[Path, typer.Argument(help="csv with id and a column per expression, or npz (ids, scores).")],
     card: Annotated[Path, typer.Option("--card", help="TOML: who, what, protocol, extra data.")],
-    results: Where = Path("results"),
+    results: Annotated[Path, typer.Option("--results", help="Folder with ledger.jsonl and the results.")] = Path(
+        "results"
+    ),
     json: Json = False,
 ) -> None:
     """Check your predictions, measure them under the protocol and record them as submitted."""
@@ -111,7 +133,7 @@ def submit(
 def withdraw(
     reference: Reference,
     reason: Annotated[str, typer.Option("--reason", help="Why, for everybody to read.")],
-    results: Where = Path("results"),
+    results: Where = None,
     json: Json = False,
 ) -> None:
     """Take a result out; the ledger keeps its openings and notes the reason."""
@@ -133,7 +155,7 @@ def reproduce(
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Train from the recorded recipe and seed, also a bundle.")
     ] = False,
-    results: Where = Path("results"),
+    results: Where = None,
     json: Json = False,
 ) -> None:
     """Measure a result again; exit status 1 if something else comes out.
@@ -144,11 +166,12 @@ def reproduce(
     """
     from mien.cli.common import print_json, print_table, stdout
     from mien.results import difference, measured_differs
-    from mien.results.finding import find
+    from mien.results.finding import find, home
     from mien.training import reproduce as measure_again
 
     recorded = find(reference, results)
-    found = difference(recorded, measure_again(recorded, data=path, source=source, retrain=retrain, results=results))
+    where = home(recorded, results) if results is None else results
+    found = difference(recorded, measure_again(recorded, data=path, source=source, retrain=retrain, results=where))
     if json:
         print_json({key: list(values) for key, values in found.items()})
     elif measured_differs(found):

@@ -47,7 +47,7 @@ def list_(
     """
     import dataclasses
 
-    from mien.cli.common import complain, print_json, print_table
+    from mien.cli.common import complain, print_json, print_table, stdout
     from mien.site.listing import COLUMNS, listing, measured, rows
     from mien.training.plug_ins import described_plugins
 
@@ -58,6 +58,11 @@ def list_(
         print_json([*entries, *map(dataclasses.asdict, unusable)])
         return
     print_table(COLUMNS, rows(entries), keep=1)
+    stdout.print(
+        "claimed: what others state, of full trainings. measured: ours on PrivateTest, with the recipe, epochs and "
+        "input beside it, which are short for most; `mien systems info ID` says more.",
+        highlight=False,
+    )
     for entry in unusable:
         complain(entry.error)
 
@@ -75,6 +80,8 @@ def info(
     import dataclasses
     import re
     import tomllib
+
+    from rich.markup import escape
 
     from mien.cli.common import print_json, print_pairs, print_paragraphs, stdout
     from mien.site.listing import measured, sheet, shipped
@@ -109,6 +116,7 @@ def info(
         return
     # Where the text begins with the paper, the first line need not name it, too.
     named = re.match(r"Paper: (?!none\b)", about.text)
+    stdout.print(f"[bold]{escape(about.title)}[/]", highlight=False)
     print_paragraphs([re.sub(r" \([^()]*\d{4}\)(?=:|\.?$)", "", about.about) if named else about.about])
     stdout.print()
     print_pairs(sheet(about, known))
@@ -122,13 +130,15 @@ def _recipe(about: Described, name: str, results: Path | None) -> str:
     from mien.errors import InputError, RecipeError
     from mien.registry import suggestion
     from mien.results.finding import find, is_reference
+    from mien.site.listing import recorded_recipe
     from mien.store.toml import toml_lines
 
     if name in about.recipes:
         text: str = about.recipes[name]["toml"]
         return text
     if results is None or not is_reference(name):
-        where = "" if results else "; of a recorded result give its id and the folder: --results results"
+        where = "; of a recorded result name the folder, too: --results results" if is_reference(name) else ""
+        where = recorded_recipe(about.id, name) or where
         raise RecipeError(f"{about.id} has no recipe {name!r}; {suggestion(name, about.recipes)}{where}")
     result = find(name, results)
     if result.system != about.id:

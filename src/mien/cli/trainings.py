@@ -61,13 +61,13 @@ def run_trainings(
     from mien.datasets import load_dataset, read_manifest
     from mien.results import protocols
     from mien.systems.brought import bring
-    from mien.training.values import check_system
+    from mien.training.values import check_recipe_system
 
     # What is misspelt is told at once: torch and faces are loaded last.
     _check(system, recipe, assignments, data, protocol, fold, extra_images, options)
     system = bring(system)
     if recipe.endswith(".toml"):
-        check_system(Path(recipe), system)  # the id that a file has is known now
+        check_recipe_system(Path(recipe), system)  # the id that a file has is known now
     card = systems.card(system)
 
     from mien.training import Recipe, recipe_of, train
@@ -195,7 +195,7 @@ def _check(
     from mien.results import protocols
     from mien.systems.brought import is_file
     from mien.systems.described import described
-    from mien.training.values import check_system
+    from mien.training.values import check_recipe_system
 
     if not is_file(system):
         systems.check_name(system)
@@ -207,31 +207,41 @@ def _check(
         protocols.get(protocol)
     from_file = recipe.endswith(".toml")
     if from_file and not is_file(system):
-        check_system(Path(recipe), system)
+        check_recipe_system(Path(recipe), system)
     known = described().get(system)
     if known is not None and known.kind == "network":
         from mien.errors import RecipeError
         from mien.registry import suggestion
+        from mien.site.listing import recorded_recipe
         from mien.training import Recipe
+        from mien.training.run import check_unused, run_folder
 
         if not from_file and recipe not in known.recipes:
-            raise RecipeError(f"{system} has no recipe {recipe!r}; {suggestion(recipe, known.recipes)}")
+            recorded = recorded_recipe(system, recipe)
+            raise RecipeError(f"{system} has no recipe {recipe!r}; {suggestion(recipe, known.recipes)}{recorded}")
         read = Recipe.from_toml(Path(recipe) if from_file else known.recipes[recipe]["toml"]).set(assignments)
         systems.check_options(known, read.system)
+        given = [options.get(name) for name in ("teacher", "init", "pretrained")]
+        if not options.get("resume") and fold == "all" and protocol is None and extra_images is None and not any(given):
+            # Nothing will fill in its hash, so the folder is known now.
+            check_unused(run_folder(options["out"], system, read.name, read.hash, options["seed"]))
     elif from_file and not Path(recipe).is_file():
         raise InputError(f"{recipe}: no such file; give a recipe file (.toml)")
     if extra_images is not None and not extra_images.is_file():
         raise InputError(f"{extra_images} is no file; give the manifest of the extra images")
     pretrained = options.get("pretrained")
     if pretrained not in (None, "timm") and not Path(str(pretrained)).is_file():
-        raise InputError(f"{pretrained} is no file; give --pretrained timm, or a file of the weights")
+        raise InputError(
+            f"{pretrained} is no file; give --pretrained timm, or a file of the weights; from a run a training goes on "
+            "with --init RUN"
+        )
     from mien.training import Run
+    from mien.training.trained import open_trained
 
-    for given in (*(options.get("teacher") or ()), *filter(None, [options.get("init")])):
-        if Path(given).suffix != ".onnx":
-            Run.open(given)
-        elif not Path(given).is_file():
-            raise InputError(f"{given} is no file; give a bundle or a run folder")
+    for teacher in options.get("teacher") or ():
+        open_trained(teacher)
+    if (init := options.get("init")) is not None:
+        Run.open(init)
     if not is_file(system):
         systems.check_installed(system)
     check_device(options["device"])

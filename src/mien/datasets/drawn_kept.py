@@ -31,7 +31,9 @@ def kept_faces(count: int = 3500, seed: int = 0) -> FaceSet:
     A cache that cannot be written to is no error: the faces are drawn each time then.
     """
     faces = functools.partial(drawn_faces, count=count, seed=seed)
-    if not isinstance(count, int) or not FEWEST <= count <= LARGEST // SIDE**2:
+    # What is no whole number of a usual size becomes no part of a path; drawing says what is wrong with it.
+    usual = isinstance(seed, int) and 0 <= seed < 1 << 63
+    if not usual or not isinstance(count, int) or not FEWEST <= count <= LARGEST // SIDE**2:
         return faces()
     root = cache_dir("datasets", "drawn")
     folder = root / f"{count}-{seed}-{_code()}"

@@ -11,9 +11,10 @@ from mien.ensembles.named import named_members
 from mien.ensembles.networks import network_ensemble, opened
 from mien.ensembles.recorded import ensemble_of_results
 from mien.errors import InputError
-from mien.evaluation.subjects import APART, RECORDED, default_results
+from mien.recognition.default import is_bundle_name
 from mien.results import load_all
 from mien.results.finding import find, is_reference
+from mien.results.folders import RECORDED, default_results
 from mien.systems.named_ensembles import CARDS
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def make(
     if split not in ("selection", "test"):
         raise InputError(f"--split is selection or test, not {split!r}")
     test = split == "test"
+    if not any(map(_is_network, members)) and (given := [n for n, v in (("--data", data), ("--path", path)) if v]):
+        raise InputError(f"recorded results were measured already; leave out {' and '.join(given)}")
     if len(members) == 1 and not _is_network(members[0]) and not _is_result(members[0]):
         name = str(members[0])
         found = named_members(name, load_all(results or RECORDED), views=views, test=test)
@@ -72,8 +75,7 @@ def make(
         _no_graph(onnx)
         if views:
             raise InputError("recorded results have their views already; leave out --views")
-        folders = (RECORDED, APART) if results is None else (results,)
-        return _of_results([find(member, *folders) for member in members], name, how, test, results), None
+        return _of_results([find(member, results) for member in members], name, how, test, results), None
     if not all(networks):
         raise InputError("give results, or bundles and runs, not both: a recorded score cannot run on a face again")
     from mien.evaluation import evaluate
@@ -92,7 +94,8 @@ def make(
 
 def _of_results(found: Sequence[Result], name: str, how: str, test: bool, results: str | Path | None) -> Result:
     """Of recorded results; the ledger is where the outcome belongs, too."""
-    folder = results or default_results(found[0].protocol)
+    source = next((result.source for result in found if result.source is not None), None)
+    folder = results or default_results(found[0].protocol, source)
     return ensemble_of_results(found, name=name, how=how, test=test, folder=folder)
 
 
@@ -104,7 +107,7 @@ def _no_graph(onnx: str | Path | None) -> None:
 
 
 def _is_network(member: str | Path) -> bool:
-    return Path(member).suffix == ".onnx" or Path(member).is_dir()
+    return Path(member).suffix == ".onnx" or Path(member).is_dir() or is_bundle_name(member)
 
 
 def _is_result(member: str | Path) -> bool:

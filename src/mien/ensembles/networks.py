@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mien.bundle import Bundle, read_bundle
+from mien.bundle import Bundle
 from mien.datasets import copies_of
 from mien.ensembles.choose import choose
 from mien.ensembles.members import (
@@ -108,6 +108,7 @@ class NetworkEnsemble:
             data=self.subjects[0].data,
             adapted=any(subject.adapted for subject in self.subjects),
             searched=self.searched,
+            source=next((subject.source for subject in self.subjects if subject.source is not None), None),
         )
 
 
@@ -183,12 +184,12 @@ def opened(source: Any) -> Any:
     """
     if not isinstance(source, str | Path):
         return source
-    if Path(source).suffix == ".onnx":
-        return read_bundle(source)
     from mien.systems.brought import check_brought
-    from mien.training import Run
+    from mien.training.trained import open_trained
 
-    run = Run.open(source)
+    run = open_trained(source)
+    if isinstance(run, Bundle):
+        return run
     try:
         check_brought(run.system, run.source, run.folder)
     except RunError as error:

@@ -95,6 +95,7 @@ def ensemble_of_results(
         environment=environment("cpu", "fp64"),
         cost=cost_of(members, chosen.weights),
         trained=trained_together(member.trained for member in members),
+        source=next((result.source for result in results if result.source is not None), None),
         scores_kind="logits",
         selection_scores=log_mean([member.selection for member in members], chosen.weights),
         test_scores=log_mean(_test(results, members), chosen.weights) if test else None,

@@ -6,7 +6,8 @@ from mien.evaluation.evaluate import evaluate
 from mien.evaluation.folds import evaluate_folds
 from mien.evaluation.parts import Part, parts
 from mien.evaluation.scorers import score
-from mien.evaluation.subjects import Subject, default_results, subject_of
+from mien.evaluation.subjects import Subject, subject_of
+from mien.results.folders import default_results
 
 __all__ = [
     "Part",

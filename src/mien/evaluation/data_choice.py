@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 USUAL = "fer2013"
 MOST = 100_000
 """Faces that are drawn because a run or bundle says so."""
+LONGEST = 100
+"""Letters of the name of a data set."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,12 @@ class Behind:
     Attributes:
         name: of the data set; empty if it is not known.
         options: of one that is made and not read; nothing says yet that they can be used.
+        fingerprint: of its faces; empty if it is not known.
     """
 
     name: str = ""
     options: Any = field(default_factory=dict)
+    fingerprint: str = ""
 
 
 def behind(subject: Any) -> Behind:
@@ -37,7 +41,7 @@ def behind(subject: Any) -> Behind:
 
     Example:
         >>> behind(object())
-        Behind(name='', options={})
+        Behind(name='', options={}, fingerprint='')
     """
     info = getattr(subject, "info", None)
     if info is None:
@@ -45,7 +49,10 @@ def behind(subject: Any) -> Behind:
         info = notes.get("training") if isinstance(notes, Mapping) else None
     if not isinstance(info, Mapping):
         return Behind()
-    return Behind(str(info.get("data") or ""), info.get("data_options", {}))
+    name, fingerprint = info.get("data") or "", info.get("data_fingerprint") or ""
+    if not isinstance(name, str) or len(name) > LONGEST:
+        raise InputError(f"what it says of its data set is no name: {str(name)[:40]!r}; name one with --data")
+    return Behind(name, info.get("data_options", {}), fingerprint if isinstance(fingerprint, str) else "")
 
 
 def data_for(subjects: Sequence[Any], name: str | None = None, path: str | Path | None = None) -> FaceSet:
@@ -58,9 +65,11 @@ def data_for(subjects: Sequence[Any], name: str | None = None, path: str | Path 
 
     Raises:
         UnknownNameError: there is no such data set.
-        InputError: a subject's own one is none of mien, was made with what cannot be used, or of too many faces.
+        InputError: a subject's own one is none of mien, was made with what cannot be used, or of too many faces; of
+            made faces others would be made today, or two subjects were trained on different ones.
     """
-    own = next((found for subject in subjects if (found := behind(subject)).name), Behind())
+    known = [found for subject in subjects if (found := behind(subject)).name]
+    own = known[0] if known else Behind()
     chosen = name or own.name or USUAL
     if chosen not in DATASETS and name is None:
         raise InputError(f"it was trained on {chosen!r}, which is no data set of mien; name one that fits with --data")
@@ -69,14 +78,22 @@ def data_for(subjects: Sequence[Any], name: str | None = None, path: str | Path 
         raise InputError(f"{chosen} is made, not read: leave out --path")
     # Of drawn faces others are drawn with other options: those of the run are the ones to measure it on.
     options = _usable(own, make) if chosen == own.name else {}
-    return load_dataset(chosen, path, **options)
+    if make is not None and any(other.name == chosen and other.options != own.options for other in known):
+        raise InputError(f"they were trained on different {chosen} faces, which share none to be measured on")
+    found = load_dataset(chosen, path, **options)
+    if make is not None and chosen == own.name and own.fingerprint not in ("", found.fingerprint):
+        raise InputError(
+            f"{chosen} faces are made otherwise today than when it was trained on them, and those that it was not "
+            "trained on cannot be told; use the version of mien that trained it"
+        )
+    return found
 
 
 def _usable(own: Behind, make: Any) -> dict[str, int]:
     """The options if all of them are whole numbers that this version knows by name, and ask for a bounded work."""
     known = inspect.signature(make).parameters if make is not None else ()
     if not isinstance(own.options, Mapping) or not all(
-        name in known and isinstance(value, int) and not isinstance(value, bool) for name, value in own.options.items()
+        name in known and type(value) is int and abs(value) < 1 << 63 for name, value in own.options.items()
     ):
         takes = f"takes whole numbers as {' and '.join(known)}" if known else "takes none"
         raise InputError(

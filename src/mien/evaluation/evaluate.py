@@ -15,10 +15,11 @@ from mien.evaluation.adapters import check_steady
 from mien.evaluation.folds import FOLDS, evaluate_folds
 from mien.evaluation.parts import check_data, check_split, protocol_of, suited
 from mien.evaluation.processes import joined, own_device
-from mien.evaluation.subjects import OWN, Subject, check_unadapted, subject_of
+from mien.evaluation.subjects import Subject, check_unadapted, subject_of
 from mien.faces.views import get_view
 from mien.recognition.default import open_bundle
 from mien.results import Answers, Result, protocols
+from mien.results.folders import OWN
 from mien.results.submission import check_against_labels
 
 if TYPE_CHECKING:

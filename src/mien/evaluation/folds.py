@@ -52,7 +52,7 @@ def evaluate_folds(
         raise InputError(f"protocol {protocol} has no folds; evaluate one run or bundle under it")
     for subject in subjects:
         if getattr(subject, "finished", True) is False:
-            raise RunError(f"{subject.folder} is unfinished ({subject.info['status']}); finish it with --resume first")
+            raise RunError(f"{subject.folder} is unfinished ({subject.state}); finish it with --resume first")
     ordered = _by_fold([subject_of(subject, device) for subject in subjects], wanted, protocol)
     first = ordered[0]
     if views not in known.views:

@@ -12,8 +12,8 @@ from mien.datasets import FaceSet, SealedSplit, Split, copies_of
 from mien.datasets.faceset import ROLES, SUBJECT
 from mien.datasets.relabel import ASIDE, relabelled
 from mien.errors import DataError, InputError
-from mien.evaluation.subjects import OWN
 from mien.results import protocols
+from mien.results.folders import OWN
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from mien.evaluation.processes import joined
 from mien.evaluation.scorers import score
 from mien.labels import LabelSet
 from mien.results import Ledger, Opening
+from mien.results.folders import default_results
 from mien.results.provenance import brought_from, trained_with
 
 if TYPE_CHECKING:
@@ -23,23 +24,6 @@ if TYPE_CHECKING:
     from mien.datasets import Split
     from mien.datasets.faceset import SealedSplit
     from mien.evaluation.scorers import Logits
-
-
-OWN = "own/test@1"
-RECORDED, APART = "results", "my-results"
-
-
-def default_results(protocol: str) -> str:
-    """The folder that results of a protocol go to where the caller names none.
-
-    Results of published data sets are recorded in ``results``. What was measured on drawn faces, or on a data set of
-    one's own, is comparable with nothing there; it goes to ``my-results``, with a ledger of its own.
-
-    Example:
-        >>> default_results("fer2013/private@1"), default_results("own/test@1")
-        ('results', 'my-results')
-    """
-    return APART if protocol == OWN else RECORDED
 
 
 @dataclass(frozen=True)
@@ -119,7 +103,7 @@ class Subject:
             SealedSplitError: it is a trial of a search.
         """
         self.check_unsearched()
-        ledger = Ledger(Path(results or default_results(protocol)) / "ledger.jsonl")
+        ledger = Ledger(Path(results or default_results(protocol, self.source)) / "ledger.jsonl")
         return joined().on_first(
             lambda: ledger.open_split(
                 protocol=protocol,

@@ -73,6 +73,20 @@ def unpack(packed: bytes) -> bytes:
     return model
 
 
+def is_bundle_name(text: str | Path) -> bool:
+    """Whether a bundle goes by that name on this machine and no file does.
+
+    Example:
+        >>> is_bundle_name("default"), is_bundle_name("defualt"), is_bundle_name("runs/default")
+        (True, False, False)
+    """
+    from mien.store.fetching import list_fetched
+
+    if Path(text).name != str(text) or Path(text).exists():
+        return False
+    return str(text) == NAME or any(one["name"] == str(text) and one["kind"] == "bundle" for one in list_fetched())
+
+
 def open_bundle(model: str | Path) -> Bundle:
     """The bundle at a path; a bare name that is no file is ``default`` or that of a fetched one.
 

@@ -129,7 +129,8 @@ def _about_pair(pair: Pair, pairs: int) -> str:
     if pairs > 1:
         text += f" (counting that {pairs} pairs are compared: p = {_p(pair.adjusted)})"
     if pair.adjusted < ALPHA:
-        return f"{text}, so the difference is more than chance."
+        sure = "is more than chance" if pair.adjusted < ALPHA / 5 else "is hardly chance alone"
+        return f"{text}, so the difference {sure}."
     return f"{text}, so these faces do not show which is better."
 
 
@@ -137,7 +138,7 @@ def _about_rank(row: Row, rows: int) -> str:
     assert row.rank is not None
     low, high = row.rank
     if low == high:
-        return f"{row.name}: place {low} of {rows} is certain as far as chance goes."
+        return f"{row.name}: place {low} of {rows}; chance hardly explains another one."
     return f"{row.name}: its true place is anywhere from {low} to {high} of {rows}."
 
 

@@ -199,7 +199,7 @@ def list_table(results: Iterable[Result]) -> Table:
                 r.kind,
                 r.views,
                 "–" if r.seed is None else str(r.seed),
-                percent(r.metrics.get("macro_f1", r.metrics.get("selection_macro_f1"))),
+                percent(r.metrics.get("macro_f1")),
                 percent(r.metrics.get("accuracy_clean")),
                 r.training_words,
                 training_words(trained_with({"commit": r.commit, "dirty": r.dirty})),

@@ -62,8 +62,10 @@ class Verification:
         """One line for people."""
         if not self.results and not self.findings and not self.openings:
             return "There are no results here, and nothing in the ledger: nothing was checked."
-        found = f"{len(self.findings)} do not hold" if self.findings else "nothing to complain about"
-        opened = ", ".join(f"{system} {count}" for system, count in self.openings.items()) or "none"
+        count = len(self.findings)
+        found = f"{count} finding{'s' * (count != 1)}" if count else "nothing to complain about"
+        total = sum(self.openings.values())
+        opened = f"{total} by {len(self.openings)} systems (`mien results list`)" if total else "none"
         return f"{len(self.results)} results recomputed, {found}. Openings of sealed splits: {opened}."
 
     def to_json(self) -> dict[str, Any]:
@@ -104,10 +106,11 @@ def verify(
 
     Args:
         folder: with ``ledger.jsonl`` and the results below it.
-        systems: ids of known systems; a result of another one is a finding, unless it is about own data. Ensembles and
-            submissions have names of their own; one that is called like a system is a finding. None: not checked.
+        systems: ids of known systems; a result of another one is a finding, unless it is about own data or says whose
+            file it is of (``source``). Ensembles and submissions have names of their own; one that is called like a
+            system is a finding. None: not checked.
         ensembles: of those systems the ones that are ensembles: id → members, ``system:seed``.
-        ranked: also refuse results about own data; this is what the project's own folder has to pass.
+        ranked: also refuse results about own data and of own systems, as the project's own folder has to.
         against: a git revision since which ledger and results may only have grown (`mien.results.growth.grown`).
 
     Raises:
@@ -135,6 +138,9 @@ def verify(
     except MienError as error:
         findings.append(Finding(LEDGER, str(error)))
         ledger_holds = False
+    if not ledger.path.is_file() and next(paths(folder), None) is not None:
+        findings.append(Finding(LEDGER, "is missing; put back the one that these results were recorded with"))
+        ledger_holds = False
     good: list[Result] = []
     seen: set[str] = set()
     used: dict[str, str] = {}
@@ -149,7 +155,7 @@ def verify(
             if ledger_holds:
                 _check_ledger(result, openings, recorded, used)
             if systems is not None:
-                _check_system(result, systems, ensembles or {})
+                _check_system(result, systems, ensembles or {}, ranked)
             if ranked:
                 _check_ranked(result)
         except MienError as error:
@@ -240,16 +246,27 @@ def _check_ledger(
         raise ResultError("the ledger lists it under another protocol or system")
 
 
-def _check_system(result: Result, systems: Container[str], ensembles: Mapping[str, Collection[str]]) -> None:
+def _check_system(
+    result: Result, systems: Container[str], ensembles: Mapping[str, Collection[str]], ranked: bool
+) -> None:
+    own = _about_own_data(result)  # nobody else measures on it, so the code of the system is its owner's business
+    if own and result.kind in _BUILT:
+        return
+    owned = result.source is not None
+    if ranked and owned:
+        raise ResultError(
+            "is of a system in a file or class of its owner's; results that are ranked need theirs in the registry: "
+            "add it (see CONTRIBUTING.md), or submit its predictions (`mien results submit`)"
+        )
+    built = [result.system] if result.kind in _BUILT else []
+    built += [str(member["system"]) for member in result.recipe.get("members", ()) if member.get("kind") in _BUILT]
+    if unknown := [name for name in built if name not in systems and not owned and not own]:
+        raise ResultError(
+            f"no system is called {unknown[0]!r}; results of public protocols need theirs in the registry: "
+            "add it (see CONTRIBUTING.md), or submit its predictions (`mien results submit`)"
+        )
     if result.kind in _BUILT:
-        if _about_own_data(result):
-            return  # nobody else measures on it, so the code of the system is its owner's business
-        if result.system not in systems:
-            raise ResultError(
-                f"no system is called {result.system!r}; results of public protocols need theirs in the registry: "
-                "add it (see CONTRIBUTING.md), or submit its predictions (`mien results submit`)"
-            )
-        if result.source is not None:
+        if owned and result.system in systems:
             raise ResultError(
                 f"is of a file or class of its owner's and not of the system {result.system} of the registry; measure "
                 "that one"

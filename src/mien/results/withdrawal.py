@@ -4,33 +4,42 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mien.results.finding import find
+from mien.errors import ResultError
+from mien.results.finding import find, home
+from mien.results.folders import folders
 from mien.results.ledger import Ledger
 from mien.results.schema import LEDGER
 
 
-def withdraw(reference: str | Path, folder: str | Path, reason: str) -> dict[str, str]:
+def withdraw(reference: str | Path, folder: str | Path | None, reason: str) -> dict[str, str]:
     """Remove a result's files and note the reason in the ledger beside it.
 
     Args:
         reference: path of a json, or an id or its first four or more digits; also of a result whose files are gone
             already.
-        folder: of the results and their ledger.
+        folder: of the results and their ledger; None: that of ``results`` and ``my-results`` which holds it.
         reason: for everybody to read.
 
     Returns:
         ``id``, ``protocol``, ``system`` and ``reason`` of what was withdrawn.
 
     Raises:
-        ResultError: nothing, or more than one result, has that name, or the reason is empty.
+        ResultError: nothing, or more than one result, has that name in that folder, its ledger never recorded it, or
+            the reason is empty.
     """
-    ledger = Ledger(Path(folder) / LEDGER)
-    about = _gone(str(reference), Path(folder), ledger)
-    if about is None:
+    there = folders(folder)
+    where, about = next(
+        ((each, gone) for each in there if (gone := _gone(str(reference), each, Ledger(each / LEDGER)))), (None, None)
+    )
+    if where is None or about is None:
         result = find(reference, folder)
+        where = home(result, folder)
         about = {"id": result.id, "protocol": result.protocol, "system": result.system}
+    ledger = Ledger(where / LEDGER)
+    if about["id"] not in ledger.recorded():
+        raise ResultError(f"{ledger.path} never recorded {about['id']}, so nothing can be withdrawn there")
     ledger.withdraw(about["protocol"], about["system"], about["id"], reason)
-    path = _path(about, Path(folder))
+    path = _path(about, where)
     path.unlink(missing_ok=True)
     path.with_suffix(".npz").unlink(missing_ok=True)
     return {**about, "reason": reason}

@@ -101,7 +101,7 @@ def write_report(
     reference: str | Path,
     out: str | Path,
     *,
-    results: str | Path = "results",
+    results: str | Path | None = None,
     runs: str | Path = "runs",
     faces: bool = False,
     system: str | Path | None = None,
@@ -111,7 +111,7 @@ def write_report(
     Args:
         reference: a run folder, a result's json, or the first digits of a result's id.
         out: the file.
-        results: folder of the results.
+        results: folder of the results; by default ``results`` and ``my-results``.
         runs: folder of the runs.
         faces: show the hardest faces as pictures, from the imported FER2013.
         system: of a run folder whose system is in a Python file: that file, which is executed.
@@ -193,7 +193,9 @@ def _document(board: Board) -> str:
 
 def _results(folder: Path) -> Sequence[Any]:
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; give the one that holds the results")
+        raise InputError(
+            f"{folder} is no folder; run this in a checkout of mien, which holds its results, or name yours"
+        )
     return load_all(folder)
 
 

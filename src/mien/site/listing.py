@@ -142,6 +142,7 @@ def sheet(about: Described, known: Measured | None = None) -> dict[str, str]:
         "parameters": _shown(about.parameters or None, ","),
         "multiply-accumulates": _shown(about.macs and about.macs / 1e6, ",.0f", f" million per face{named}"),
         "input": "{channels} × {size} × {size}, {colour}".format(**takes) + named if takes else "–",
+        "published weights": about.pretrained and f"{about.pretrained}, by --pretrained timm or a file of them",
         "recipes": ", ".join(recipes if len({r["macs"] for r in about.recipes.values()}) > 1 else about.recipes),
         "options": "\n".join(
             f"{key} = {default!r}" + (f"  {about.meanings[key]}" if key in about.meanings else "")
@@ -149,6 +150,22 @@ def sheet(about: Described, known: Measured | None = None) -> dict[str, str]:
         ),
     }
     return {what: text for what, text in told.items() if text not in ("", "–")}
+
+
+def recorded_recipe(system: str, name: str) -> str:
+    """Half a sentence for whoever asks for a recipe by the name under which a result of ours was made; else nothing.
+
+    Example:
+        >>> recorded_recipe("vggnet", "faithfull")
+        ''
+    """
+    made = next((entry for entry in shipped().get(system, ()) if entry["recipe"] == name), None)
+    if made is None:
+        return ""
+    return (
+        f"; {name!r} is that of result {made['id'][:8]}, in a checkout: "
+        f"mien systems info {system} --recipe {made['id'][:8]} --results results > {name}.toml"
+    )
 
 
 def _ordered(alike: Iterable[list[Result]]) -> list[Result]:
@@ -229,11 +246,14 @@ def _epochs(entry: Mapping[str, Any]) -> str:
     return f"{entry['epochs']}{more} epoch{'s' * (entry['epochs'] != 1)}"
 
 
-def _place(entry: Mapping[str, Any], sort: str) -> tuple[bool, Any]:
+def _place(entry: Mapping[str, Any], sort: str) -> tuple[bool, bool, Any]:
     if sort == "id":
-        return False, entry["id"]
-    figure = entry["measured"] and entry["measured"]["accuracy"] if sort == "measured" else entry[sort]
-    return figure is None, (figure or 0) * (1 if sort == "year" else -1)
+        return False, False, entry["id"]
+    best = entry["measured"] or {}
+    figure = best.get("accuracy") if sort == "measured" else entry[sort]
+    # What was measured on other faces is comparable with nothing of the board.
+    elsewhere = sort == "measured" and best.get("protocol") != DEFAULT_PROTOCOL
+    return figure is None, elsewhere, (figure or 0) * (1 if sort == "year" else -1)
 
 
 def _claimed(name: str) -> float | None:

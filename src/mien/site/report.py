@@ -14,6 +14,7 @@ from mien.evaluation.groups import group_rows, known_groups
 from mien.results import Result, load_all, protocols
 from mien.results.comparison import compare
 from mien.results.finding import find
+from mien.results.folders import folders
 from mien.results.provenance import source_words, trained_with, training_words
 from mien.results.sentences import sentences
 from mien.results.tables import preferred
@@ -46,7 +47,7 @@ class Subject:
 def resolve(
     reference: str | Path,
     *,
-    results: str | Path = "results",
+    results: str | Path | None = None,
     runs: str | Path = "runs",
     system: str | Path | Card | None = None,
 ) -> Subject:
@@ -54,7 +55,7 @@ def resolve(
 
     Args:
         reference: a run folder, a result's json, or the first digits of a result's id.
-        results: folder of the results.
+        results: folder of the results; by default ``results`` and ``my-results``.
         runs: folder of the runs.
         system: of a run folder whose system is none of mien: its card, or its file, which is executed.
 
@@ -133,8 +134,8 @@ def _open(path: Path, system: str | Path | Card | None = None) -> Run:
     return Run.open(path, system)
 
 
-def _all(folder: str | Path) -> list[Result]:
-    return load_all(folder) if Path(folder).is_dir() else []
+def _all(folder: str | Path | None) -> list[Result]:
+    return [result for each in folders(folder) for result in load_all(each)]
 
 
 def _of_training(results: Sequence[Result], recipe_hash: str, seed: int | None) -> list[Result]:

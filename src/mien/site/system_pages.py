@@ -110,14 +110,17 @@ def _commands(system: str, about: Described | None, result: Result | None) -> st
     recipe = str(result.recipe.get("name", "mien")) if result and result.recipe else "mien"
     named = f" --recipe {recipe}" if recipe != "mien" else ""
     lines = []
-    if result and recipe not in about.recipes:  # one of the caller's own, which the result holds
+    known = about.recipes.get(recipe, {}).get("hash")
+    if result and result.recipe_hash != known:  # another one, or one that names what was given: the result holds it
         lines.append(f"mien systems info {system} --recipe {result.id[:8]} --results results > {recipe}.toml")
         named = f" --recipe {recipe}.toml"
     seed = result.seed if result and result.seed is not None else 0
-    folder = f"runs/{system}-{recipe}-*-s{seed}"
+    folder = f"runs/{system}-{recipe}-{(result.recipe_hash if result else str(known or '*'))[:8]}-s{seed}"
     taught = bool(result and (result.recipe.get("distill") or {}).get("weight"))
     verb = f"mien distill --teacher BUNDLE --student {system}" if taught else f"mien train {system}"
-    lines.append(f"{verb}{named} --seed {seed}")
+    given = " --init RUN" if result and result.recipe.get("start", {}).get("kind") == "run" else ""
+    given += " --extra-images MANIFEST" if result and result.recipe.get("extra_images") else ""
+    lines.append(f"{verb}{named}{given} --seed {seed}")
     if result and result.kind == "bundle" and network:
         precision = str(result.environment.get("precision", "fp32"))
         flag = f" --{precision}" if precision != "fp32" else ""

@@ -147,9 +147,10 @@ def check_own_id(card: Card) -> None:
 
 
 def _from_file(path: Path, only: str | None) -> str:
-    path = path.resolve()
+    path = path.absolute()  # a link stays one: its own name says whether it is a Python file
     sha256 = _hash(path)  # of what is executed and noted alike, should the file change in between
     cards = find(str(path), only=only, sha256=sha256)
+    path = path.resolve()
     if len(cards) > 1:
         names = [card.id for card in cards]
         raise InputError(f"{path} holds {len(cards)} systems ({', '.join(names)}); name one: {path.name}:{names[0]}")

@@ -37,7 +37,8 @@ class ClassicalSystem(ABC):
 
     def __init__(self, card: Card, classes: int, options: Mapping[str, Any]) -> None:
         check_options(card, options)
-        check_values(card, {name: value for name, value in options.items() if value or name not in self.may_be_zero})
+        left_out = {name for name in self.may_be_zero if type(options.get(name)) is int and options[name] == 0}
+        check_values(card, {name: value for name, value in options.items() if name not in left_out})
         self.card, self.classes = card, classes
         self.extra_data: tuple[str, ...] = ()  # data beyond the split that went in; known after `fit`
         self.notes: dict[str, Any] = {}  # what else a run should say of the fit

@@ -24,7 +24,7 @@ from mien.systems import home
 from mien.systems.card import Paper
 
 FILE = Path(__file__).with_name("cards.json")
-SCHEMA = "mien-cards@4"
+SCHEMA = "mien-cards@5"
 HEADER = ("about", "text", "deviations", "file")
 """What is read from the system's file; it is no part of ``cards.json``."""
 _STATEMENTS = ("Known", "Reconstructed", "Public code", "Recipe")
@@ -51,6 +51,7 @@ class Described:
         options: architecture options and their defaults.
         views: the view that the source reports.
         extra_data: data beyond FER2013 that the source used.
+        pretrained: timm's name of the published weights that it can start from; empty where it has none.
         recipes: recipe name → ``hash``, ``toml`` and ``macs``: those of one face at the recipe's own input, or None.
         network: name of its class.
         file: path of the system's Python file; empty where there is none.
@@ -70,6 +71,7 @@ class Described:
     views: tuple[str, ...]
     extra_data: tuple[str, ...]
     recipes: Mapping[str, Mapping[str, Any]]
+    pretrained: str = ""
     network: str = ""
     file: str = ""
 
@@ -78,7 +80,10 @@ class Described:
         """Option → what it is, as the class of the network explains it in its file, which is not imported."""
         if not self.file:
             return {}
-        return option_meanings(Path(self.file).read_text(encoding="utf-8"), self.network, self.options)
+        try:
+            return option_meanings(Path(self.file).read_text(encoding="utf-8"), self.network, self.options)
+        except (OSError, UnicodeDecodeError, SyntaxError):  # a stranger's file, in a zip or in another encoding
+            return {}
 
     @property
     def published(self) -> str:
@@ -204,9 +209,11 @@ def option_meanings(source: str, name: str, options: Iterable[str]) -> dict[str,
     """
     classes = {node.name: node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)}
     explained: dict[str, str] = {}
-    line = [name]
+    line, passed = [name], set[str]()
     while line:
-        if (found := classes.get(line.pop(0))) is not None:
+        # A class may be called like the one that it is made from, which lies in another file.
+        if (found := classes.get(each := line.pop(0))) is not None and each not in passed:
+            passed.add(each)
             explained = {**_arguments(ast.get_docstring(found) or ""), **explained}
             line += [base.id for base in found.bases if isinstance(base, ast.Name)]
     return {option: explained[option] for option in options if option in explained}

@@ -107,7 +107,7 @@ def load_installed(name: str) -> Card:
     where = f"the plug-in {name!r} of {origin(point)}"
     try:
         module = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _unusable(where, error) from error
     cards = _cards(module, where)
     if name not in cards:

@@ -74,14 +74,14 @@ def check_stages(each: str = "stage", /, **lists: Sequence[object]) -> None:
 def check_not_negative(**numbers: float) -> None:
     """Numbers of at least 0, or `RecipeError`."""
     for name, number in numbers.items():
-        if number < 0:
+        if not number >= 0:  # NaN is none
             raise RecipeError(f"{name} = {number!r}: give a number of at least 0")
 
 
 def check_positive(**numbers: float) -> None:
     """Numbers above 0, or `RecipeError`."""
     for name, number in numbers.items():
-        if number <= 0:
+        if not number > 0:  # NaN is none
             raise RecipeError(f"{name} = {number!r}: give a number above 0")
 
 

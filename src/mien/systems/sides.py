@@ -40,7 +40,7 @@ def check_side(card: Card, side: int, *, channels: int, options: Mapping[str, ob
         ...
         mien.errors.InputError: vggnet takes no images of 64 px; it takes 32 to 47 px
     """
-    module = _made(card, channels, options)
+    module = made(card, channels=channels, options=options).eval()
     if stage:
         module.begin_stage(stage)
     problem = _problem(module, channels, side)
@@ -65,13 +65,23 @@ def sides_taken(card: Card, near: int, *, channels: int, options: Mapping[str, o
         >>> sides_taken(card("compact"), 64, channels=1, options={})
         '64 px'
     """
-    module = _made(card, channels, options)
+    module = made(card, channels=channels, options=options).eval()
     return f"{near} px" if _problem(module, channels, near) is None else _taken(module, card, channels, near)
 
 
-def _made(card: Card, channels: int, options: Mapping[str, object]) -> System:
-    with torch.device("meta"):
-        return build(card, classes=7, channels=channels, options=options).eval()
+def made(card: Card, *, channels: int, options: Mapping[str, object], classes: int = 7) -> System:
+    """The network to be asked about shapes and names, without numbers where it can be made without.
+
+    One that computes with numbers while it is made, as the rates of ``drop_path`` are drawn from a line, gets them.
+    """
+    try:
+        with torch.device("meta"):
+            return build(card, classes=classes, channels=channels, options=options)
+    except (NotImplementedError, RuntimeError) as error:
+        if "meta" not in str(error):
+            raise
+    with torch.random.fork_rng(devices=[]):
+        return build(card, classes=classes, channels=channels, options=options)
 
 
 def _taken(module: System, card: Card, channels: int, near: int) -> str:
@@ -92,10 +102,15 @@ class _Sides:
 
     Args:
         fits: tries one.
+
+    Attributes:
+        tried: side → whether it is taken.
+        cut: whether the last range may be longer than the tries that were left could tell.
     """
 
     fits: Callable[[int], bool]
     tried: dict[int, bool] = field(default_factory=dict)
+    cut: bool = False
 
     def nearest(self, near: int) -> tuple[list[tuple[int, int]], bool]:
         """The ranges nearest to a side, first and last of each, `_NAMED` at most; and whether there are more."""
@@ -106,7 +121,7 @@ class _Sides:
             if len(found) == _NAMED:
                 return found, True
             found.append(self.around(side))
-        return found, False
+        return found, self.cut
 
     def around(self, side: int) -> tuple[int, int]:
         """First and last of those that are taken and follow each other, this side among them."""
@@ -118,6 +133,7 @@ class _Sides:
             # Odd, a prime: a network that takes multiples of something takes neither.
             if last - side == _IN_A_ROW and self._takes(2 * last + 1) and self._takes(_LARGEST - 3):
                 return first, _LARGEST
+        self.cut = any(_SMALLEST <= end <= _LARGEST and end not in self.tried for end in (first - 1, last + 1))
         return first, last
 
     def _takes(self, side: int) -> bool:
@@ -138,10 +154,11 @@ def _words(first: int, last: int) -> str:
 @torch.no_grad()
 def _problem(module: System, channels: int, side: int) -> Exception | None:
     try:
-        # Shapes alone: on this device nothing is stored and nothing computed.
-        module(torch.zeros(2, channels, side, side, device="meta"))
+        # Shapes alone: on `meta` nothing is stored and nothing computed.
+        device = next((weight.device for weight in module.parameters()), torch.device("meta"))
+        module(torch.zeros(2, channels, side, side, device=device))
     except NotImplementedError:
         return None  # an operation that knows no shapes without values; it will speak for itself
     except Exception as error:  # whatever the layers raise about a shape
-        return error
+        return None if "meta tensors" in str(error) else error
     return None

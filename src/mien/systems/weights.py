@@ -84,7 +84,10 @@ def fetch(card: Card, source: str | Path) -> dict[str, Tensor]:
     path = Path(source)
     if not path.is_file():
         problem = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"{path} {problem}; give --pretrained timm, or a file of the weights {wanted.model}")
+        raise InputError(
+            f"{path} {problem}; give --pretrained timm, or a file of the weights {wanted.model}; from a run a training "
+            "goes on with --init RUN"
+        )
     return _from_file(path, wanted.model)
 
 
@@ -95,7 +98,8 @@ def _from_timm(model: str) -> dict[str, Tensor]:
     import timm
 
     hub = logging.getLogger("huggingface_hub")
-    told, hub.level = hub.level, logging.ERROR  # each of its retries is a warning of several lines
+    told = hub.level
+    hub.setLevel(logging.ERROR)  # each of its retries is a warning of several lines
     try:
         state: dict[str, Tensor] = timm.create_model(model, pretrained=True).state_dict()
     except Exception as error:  # network, hub and cache raise classes of several libraries
@@ -103,10 +107,11 @@ def _from_timm(model: str) -> dict[str, Tensor]:
         said = textwrap.shorten(first, 160, placeholder=" …")
         raise InputError(
             f"timm could not get the weights {model} ({said}); give a local file of them with "
-            "--pretrained PATH, or start from fresh weights with --set start.kind=fresh"
+            "--pretrained PATH, or begin with fresh weights: leave --pretrained away, and where the recipe asks for "
+            "published ones, add --set start.kind=fresh"
         ) from None
     finally:
-        hub.level = told
+        hub.setLevel(told)
     return state
 
 

@@ -31,7 +31,7 @@ from mien.training.parallel import fabric_of
 from mien.training.precision import computed
 from mien.training.progress import Beginning, Progress
 from mien.training.recipe import Recipe
-from mien.training.run import Run, beginning, check_source
+from mien.training.run import Run, beginning, check_source, run_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,7 +77,7 @@ def train(
         out: folder that holds run folders; the run's own is named after system, recipe and seed.
         part: added to that name, where the splits are those of one fold or of another protocol.
         resume: continue an unfinished run, return a finished one; without it an existing run is an error.
-        device: ``auto`` (the best there is), ``cpu``, ``cuda``, of several ``cuda:1`` and so on, or ``mps``.
+        device: ``auto`` (the best there is), ``cpu``, ``cuda`` (the first that CUDA_VISIBLE_DEVICES names), or ``mps``.
         pretrained: start from the card's published weights: ``timm`` gets them, or a local file of them.
         init: start from the weights of this run of the same system; where it tells other expressions, or the same in
             another order, the last layer follows their names.
@@ -120,7 +120,7 @@ def train(
             ("votes", votes),
         ):
             if thing is not None:
-                raise InputError(f"{system} is no network; it takes no {what}")
+                raise InputError(f"{system} is no network; it takes no --{what.replace('_', '-')}")
         return _fit(system, train, selection, recipe, seed, Path(out), part, resume, on_progress, on_begin)
     if not isinstance(recipe, Recipe):
         found = recipe if isinstance(recipe, ClassicalRecipe) else recipe_of(card, recipe)
@@ -165,7 +165,7 @@ def train(
     )
     if not early:
         _check_network(card, recipe, len(train.label_set))
-    folder = Path(out) / f"{system}-{recipe.name}-{recipe.hash[:8]}-s{seed}{part and f'-{part}'}"
+    folder = run_folder(out, system, recipe.name, recipe.hash, seed, part)
     begun = partial(_start, folder, given, train, selection, seed, resume)
     run = processes.on_first(begun)
     if run.finished:
@@ -198,7 +198,7 @@ def _check_network(card: Card, recipe: Recipe, classes: int) -> None:
         check_feasible(card, recipe, classes=classes)
     except MienError:
         raise
-    except Exception as error:  # a stranger's code may raise anything
+    except (Exception, SystemExit) as error:  # a stranger's code may raise anything
         said = (str(error).strip().splitlines() or [""])[0]
         raise InputError(
             f"{card.id} cannot be built: {type(error).__name__}: {said}{_line_of(card, error)}; `mien systems check` "
@@ -206,7 +206,7 @@ def _check_network(card: Card, recipe: Recipe, classes: int) -> None:
         ) from error
 
 
-def _line_of(card: Card, error: Exception) -> str:
+def _line_of(card: Card, error: BaseException) -> str:
     """Where in the system's own file an error came up, in words."""
     own = getattr(sys.modules.get(card.module.__module__), "__file__", None)
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if own and frame.filename == own]
@@ -243,7 +243,7 @@ def _fit(
         train,
         selection,
         seed=seed,
-        folder=Path(out) / f"{system}-{recipe.name}-{recipe.hash[:8]}-s{seed}{part and f'-{part}'}",
+        folder=run_folder(out, system, recipe.name, recipe.hash, seed, part),
         resume=resume,
         notify=lambda stage, done, total: tell(Progress(0, 1, done, total, stage=stage)),
         on_begin=on_begin,

@@ -33,9 +33,12 @@ def quickened(module: nn.Module) -> nn.Module:
 
 
 def _depthwise(layer: nn.Conv2d) -> bool:
-    # Other classes with a forward pass of their own, as those that pad like TensorFlow, stay as they are.
+    # Other classes with a convolution of their own, as those that pad like TensorFlow or scale their weights, stay as
+    # they are.
     depthwise = layer.groups == layer.in_channels == layer.out_channels > 1
-    plain = type(layer).forward is nn.Conv2d.forward and layer.padding_mode == "zeros"
+    kind = type(layer)
+    plain = kind.forward is nn.Conv2d.forward and kind._conv_forward is nn.Conv2d._conv_forward
+    plain = plain and layer.padding_mode == "zeros"
     return depthwise and plain and isinstance(layer.padding, tuple) and max(layer.kernel_size) > 1
 
 
@@ -49,7 +52,7 @@ class _Quick(nn.Conv2d):
         out: Tensor
         cast = torch.is_autocast_enabled("cpu")
         slow = (cast and max(self.kernel_size) >= FROM) or _narrow(input, self.kernel_size, self.dilation)
-        if slow and torch.is_grad_enabled():
+        if slow and input.ndim == 4 and torch.is_grad_enabled():
             images = input.to(torch.get_autocast_dtype("cpu")) if cast else input
             out = _Depthwise.apply(images, weight, bias, self.stride, self.padding, self.dilation)
         else:
@@ -59,7 +62,7 @@ class _Quick(nn.Conv2d):
 
 def _narrow(images: Tensor, window: tuple[int, ...], dilation: tuple[int, ...]) -> bool:
     return any(
-        side < step * (places - 1) + 1 for side, places, step in zip(images.shape[2:], window, dilation, strict=True)
+        side < step * (places - 1) + 1 for side, places, step in zip(images.shape[-2:], window, dilation, strict=True)
     )
 
 

@@ -130,6 +130,7 @@ def entry(name: str, *, macs: bool = True) -> dict[str, Any]:
         "network": card.module.__name__,
         "views": list(card.views),
         "extra_data": list(card.extra_data),
+        "pretrained": card.pretrained.model if card.pretrained else "",
         "recipes": {
             recipe: {
                 "hash": made.hash,

@@ -22,9 +22,9 @@ from mien.errors import InputError, RunError
 from mien.evaluation.processes import Processes
 from mien.evaluation.scorers import score, torch_logits
 from mien.evaluation.subjects import subject_of
-from mien.recognition.default import open_bundle
 from mien.systems.base import Criterion
 from mien.training.run import Run
+from mien.training.trained import open_trained
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -181,9 +181,9 @@ class _Member:
 
 def _opened(source: Any) -> Run | Bundle:
     if isinstance(source, (str, Path)):
-        source = Run.open(source) if Path(source).is_dir() else open_bundle(source)
+        source = open_trained(source)
     if isinstance(source, Run) and not source.finished:
-        raise RunError(f"{source.folder} is unfinished ({source.info['status']}); finish it with --resume first")
+        raise RunError(f"{source.folder} is unfinished ({source.state}); finish it with --resume first")
     if not isinstance(source, (Run, Bundle)):
         raise InputError(f"{source!r:.80} cannot teach; give a run folder or a bundle (.onnx)")
     return source

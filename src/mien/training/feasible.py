@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import torch
-
-from mien.systems.base import build
 from mien.systems.card import check_options
-from mien.systems.sides import check_side
+from mien.systems.sides import check_side, made
 from mien.training.recipe import Recipe
 from mien.training.trainable import Trainable
 
@@ -60,8 +57,7 @@ def _check_stages(card: Card, recipe: Recipe, classes: int) -> None:
     stages = [stage for stage in recipe.staged if recipe.stages or stage.trainable]
     if not stages:
         return
-    with torch.device("meta"):
-        module = build(card, classes=classes, channels=recipe.input.channels, options=recipe.system)
+    module = made(card, classes=classes, channels=recipe.input.channels, options=recipe.system)
     trainable = Trainable(module)
     for stage in stages:
         if recipe.stages:

@@ -165,7 +165,9 @@ def _published(given: Given, card: Card, source: str | Path) -> Given:
     recipe = recipe.with_(start=_filled(recipe, "pretrained", hash_weights(state)))
     notes = {"start": {"kind": "pretrained", "model": wanted.model, "weights_sha256": recipe.start.weights}}
     origin = "" if str(source) == "timm" else str(source)
-    return _with(given, recipe, wanted.extra_data, notes, published=state, origin=origin)
+    # Names and shapes say which network a file fits, and nothing of what it learnt from.
+    taken = (*wanted.extra_data, f"a file given as {wanted.model}") if origin else wanted.extra_data
+    return _with(given, recipe, taken, notes, published=state, origin=origin)
 
 
 def _from_run(given: Given, run: Run, train: Split) -> Given:

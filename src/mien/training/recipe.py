@@ -209,21 +209,21 @@ def _check_crop(tree: Mapping[str, Any]) -> None:
     from mien import systems
     from mien.errors import MienError, MissingExtraError
 
-    told = untold = ""
+    told = f"a size above {resize} px needs input.resize = 0 and a system that takes it"
     try:
         card, options = systems.card(tree["system_id"]), tree.get("system", {})
         MissingExtraError.check(card.id, "train", "torch")
         from mien.systems.sides import sides_taken
 
         if taken := sides_taken(card, size, channels=known.get("channels", card.input.channels), options=options):
-            told = f"{card.id} takes {taken}; "
+            told = f"{card.id} takes {taken}" + (" with input.resize = 0" if taken == f"{size} px" else "")
     except MissingExtraError as error:
-        untold = f"; to say which sizes that one takes, {error}"
+        told += f"; to say which sizes that one takes, {error}"
     except (MienError, KeyError, TypeError):
         pass  # what else is wrong is refused in its own place
     raise RecipeError(
         f"input.size = {size}: no crop of {size} px can be cut from faces of {resize} px, the recipe's input.resize; "
-        f"{told}a size above {resize} px needs input.resize = 0 and a system that takes it{untold}"
+        f"{told}"
     )
 
 

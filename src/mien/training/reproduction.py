@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 
-from mien.bundle import Bundle, read_bundle
+from mien.bundle import Bundle
 from mien.datasets import FaceSet, load_dataset
 from mien.errors import InputError
 from mien.evaluation import evaluate, parts
@@ -18,6 +18,7 @@ from mien.training.given import ingredients
 from mien.training.progress import Progress
 from mien.training.recipe import Recipe
 from mien.training.run import Run
+from mien.training.trained import open_trained
 
 _FITTED = ("classical", "clustering")
 
@@ -66,11 +67,7 @@ def reproduce(
     face_set = load_dataset(protocol.face_set, data)
     if retrain or (recorded.kind in ("run", *_FITTED) and source is None):
         return _retrained(recorded, face_set, results, on_progress)
-    subject: Run | Bundle
-    if source is None:
-        subject = _default_bundle(recorded)
-    else:
-        subject = read_bundle(source) if Path(source).suffix == ".onnx" else Run.open(source)
+    subject = _default_bundle(recorded) if source is None else open_trained(source)
     weights = subject.card.sha256 if isinstance(subject, Bundle) else subject.info.get("weights_sha256")
     if weights != recorded.weights_sha256:
         raise InputError(f"{source} holds other weights than those that {recorded.id} was measured with")

@@ -205,10 +205,7 @@ class Run:
             RunError: he did not ask to, or gives other rows.
         """
         if not resume:
-            raise RunError(
-                f"{self.folder} exists ({self.state}); add --resume to continue it (resume=True in "
-                "Python), or choose another seed or folder"
-            )
+            raise RunError(_there(self))
         ours = (train.fingerprint, train.rows_hash, selection.rows_hash)
         if ours != tuple(self.info[key] for key in ("data_fingerprint", "train_rows", "selection_rows")):
             raise RunError(f"{self.folder} was trained on other data; give that data set or another folder")
@@ -281,3 +278,26 @@ def _kind(folder: Path) -> str:
         return str(info.get("kind", "network"))
     except (OSError, ValueError, AttributeError):
         return "network"
+
+
+def run_folder(out: str | Path, system: str, name: str, recipe_hash: str, seed: int, part: str = "") -> Path:
+    """Where the run of a recipe, a seed and a part of the data lies.
+
+    Example:
+        >>> run_folder("runs", "compact", "mien", "5408c7758a27883243dc", 0).as_posix()
+        'runs/compact-mien-5408c775-s0'
+    """
+    return Path(out) / f"{system}-{name}-{recipe_hash[:8]}-s{seed}{part and f'-{part}'}"
+
+
+def check_unused(folder: Path) -> None:
+    """Refuse a folder that holds a run already (`RunError`): for what can be told before torch is loaded."""
+    if (folder / "run.json").exists():
+        raise RunError(_there(Run.open(folder)))
+
+
+def _there(run: Run) -> str:
+    return (
+        f"{run.folder} exists ({run.state}); add --resume to continue it (resume=True in Python), or choose another "
+        "seed or folder"
+    )

@@ -63,7 +63,7 @@ class Written(Checked):
         return cls.from_dict(_values(source))
 
 
-def check_system(source: str | Path, system: str) -> None:
+def check_recipe_system(source: str | Path, system: str) -> None:
     """Refuse the file of a recipe of another system (`InputError`), before its fields are held against this one.
 
     Args:
