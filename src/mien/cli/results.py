@@ -29,7 +29,7 @@ def list_(
     """What is recorded, and how often each system had the test split opened."""
     from collections import Counter
 
-    from mien.cli.common import print_json, print_table, stdout
+    from mien.cli.common import complain, print_json, print_table, stdout
     from mien.errors import InputError
     from mien.results import Ledger, load_all, tables
     from mien.results.folders import RECORDED, folders
@@ -40,13 +40,18 @@ def list_(
             f"{folder or RECORDED} is no folder; run this in a checkout of mien, which holds its results, or name the "
             "folder that holds yours"
         )
-    found = [(each, load_all(each), Ledger(each / "ledger.jsonl")) for each in there]
+    broken: list[str] = []
+    found = [
+        (each, load_all(each, lambda error: broken.append(str(error))), Ledger(each / "ledger.jsonl")) for each in there
+    ]
+    for error in broken:
+        complain(error)
     if json:
         openings = sum((Counter(ledger.counts()) for _, _, ledger in found), Counter[str]())
         print_json(
             {"results": [one.to_json() for _, results, _ in found for one in results], "openings": dict(openings)}
         )
-        return
+        raise typer.Exit(1 if broken else 0)
     for each, results, ledger in found:
         for protocol in dict.fromkeys(result.protocol for result in results):
             stdout.print(f"[bold]{each}, {protocol}[/]", highlight=False)
@@ -54,6 +59,7 @@ def list_(
             print_table(table.columns, table.rows, keep=2)
         table = tables.openings(ledger)
         print_table(table.columns, table.rows)
+    raise typer.Exit(1 if broken else 0)
 
 
 @app.command()

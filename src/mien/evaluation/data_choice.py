@@ -80,13 +80,13 @@ def data_for(subjects: Sequence[Any], name: str | None = None, path: str | Path 
     options = _usable(own, make) if chosen == own.name else {}
     if make is not None and any(other.name == chosen and other.options != own.options for other in known):
         raise InputError(f"they were trained on different {chosen} faces, which share none to be measured on")
-    found = load_dataset(chosen, path, **options)
-    if make is not None and chosen == own.name and own.fingerprint not in ("", found.fingerprint):
+    faces = load_dataset(chosen, path, **options)
+    if make is not None and chosen == own.name and own.fingerprint not in ("", faces.fingerprint):
         raise InputError(
             f"{chosen} faces are made otherwise today than when it was trained on them, and those that it was not "
             "trained on cannot be told; use the version of mien that trained it"
         )
-    return found
+    return faces
 
 
 def _usable(own: Behind, make: Any) -> dict[str, int]:

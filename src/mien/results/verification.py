@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,13 +84,26 @@ def paths(folder: str | Path) -> Iterator[Path]:
     yield from sorted(path for path in Path(folder).rglob("*.json") if not path.name.startswith("."))
 
 
-def load_all(folder: str | Path) -> list[Result]:
-    """Every result under ``folder``; the first that cannot be read raises `ResultError`.
+def load_all(folder: str | Path, on_error: Callable[[MienError], None] | None = None) -> list[Result]:
+    """Every result under ``folder``.
 
     What ``trainings.toml`` there notes of their trainings is added to those that do not say it themselves.
+
+    Args:
+        folder: of the results.
+        on_error: told of each that cannot be read, which is then left out; without it the first one raises.
+
+    Raises:
+        ResultError: one cannot be read; the message names it.
     """
-    noted = noted_trainings(folder)
-    results = [Result.load(path) for path in paths(folder)]
+    noted, results = noted_trainings(folder), []
+    for path in paths(folder):
+        try:
+            results.append(Result.load(path))
+        except MienError as error:
+            if on_error is None:
+                raise
+            on_error(error)
     return [replace(r, noted=noted.get(r.weights_sha256)) if r.trained is None else r for r in results]
 
 
