@@ -76,6 +76,7 @@ def test_whatever_their_code_raises_the_others_are_listed(site: Path) -> None:
     pytest.importorskip("torch")
     install(site, "moody", "moody", "raise RuntimeError('not today')")
     install(site, "leaving", "leaving", "raise SystemExit(3)")
+    install(site, "gone", "gone", GOOD, before="raise SystemExit(0)\n")
     install(site, "lacking", "lacking", GOOD, before="import timm.no_such_part\n")
     install(site, "twin", "flat", GOOD)
     install(site, "another", "round", GOOD)
@@ -84,6 +85,7 @@ def test_whatever_their_code_raises_the_others_are_listed(site: Path) -> None:
     told = [" ".join(line.split()) for line in done.stderr.splitlines()]
     assert told == [
         "mien: two plug-ins are called 'flat': good and twin; uninstall or rename one",
+        "mien: the plug-in 'gone' of gone: SystemExit: 0",
         "mien: the plug-in 'lacking' of lacking needs packages that are not installed: pip install 'mien[train]'",
         "mien: the plug-in 'leaving' of leaving: SystemExit: 3",
         "mien: the plug-in 'moody' of moody: RuntimeError: not today",

@@ -93,6 +93,7 @@ def without_torch(arguments: list[str]) -> subprocess.CompletedProcess[str]:
         (["train", "compact", "--fold", "x"], "--fold is all or the number of a fold, not 'x'"),
         (["distill", "--teacher", "runs/x", "--student", "compct"], "did you mean 'compact'?"),
         (["distill", "--teacher", "runs/x", "--student", "compact"], "runs/x is no run folder"),
+        (["distill", "--teacher", "defualt", "--student", "compact"], "did you mean 'default'?"),
         (["train", "compact", "--recipe", "mein"], "compact has no recipe 'mein'; did you mean 'mien'?"),
         (["train", "compact", "--recipe", "no.toml"], "no.toml: No such file or directory"),
         (["train", "compact", "--set", "optim.lrr=1"], "a recipe has no 'optim.lrr'; did you mean 'lr'?"),

@@ -167,17 +167,37 @@ class Deaf(Plain):
         return super().forward(0 * images)
 
 
+class Double(Plain):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).double()
+
+
+class Leaving(Plain):
+    def forward(self, images: Tensor) -> Tensor:
+        raise SystemExit(0)
+
+
+class Lined(Plain):
+    """Without fault: rates drawn from a line while it is made are numbers that are not there without a device."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.rates = [rate.item() for rate in torch.linspace(0, 0.1, 3)]
+
+
 def own(module: type[Any], parameters: int = 48 * 48 * 16 + 16 + 16 * 7 + 7, **recipe: Any) -> Card:
     return Card("own", "Own", module, grey(48), parameters, options={"width": 16}, recipes={"mien": recipe})
 
 
-def test_a_third_party_can_check_its_own() -> None:
-    check_system(own(Plain))
+@pytest.mark.parametrize("module", [Plain, Lined])
+def test_a_third_party_can_check_its_own(module: type[Any]) -> None:
+    check_system(own(module))
 
 
 @pytest.mark.parametrize(
     ("card", "check", "message"),
     [
+        (own(Double), "outputs", r"with torch\.float64 \(1, 2\), not float32"),
         (own(Dropping), "evaluation", "is random in evaluation"),
         (own(Mixing), "evaluation", "depends on batch mates"),
         (own(Idle), "gradients", r"no gradient reaches idle\.bias, idle\.weight"),
@@ -218,6 +238,12 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
     assert outcomes["parameters"].message == "own has 36,999 parameters and its card says 5"
     assert outcomes["recipes"].message.startswith("RecipeError: a recipe has no 'epoch'")
     assert outcomes["outputs"].message == "RuntimeError: no such layer"
+
+
+def test_whoever_leaves_the_program_has_not_passed() -> None:
+    outcomes = {outcome.check: outcome for outcome in examine(own(Leaving))}
+    assert set(outcomes) == set(SYSTEM_CHECKS)
+    assert outcomes["outputs"].message == "SystemExit: 0"
 
 
 def test_what_is_no_network_is_not_checked() -> None:

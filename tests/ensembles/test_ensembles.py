@@ -383,6 +383,22 @@ def test_what_is_of_own_data_stays_together(
     assert verify("my-results").holds
 
 
+def test_a_bundle_is_a_member_by_its_name(faces: FaceSet) -> None:
+    """It is opened as one, and then what it tells is not what these faces are labelled with or were trained on."""
+    with pytest.raises(InputError, match="default"):
+        network_ensemble(["default", "default"], faces.selection)
+
+
+def test_members_of_somebodys_own_make_an_ensemble_of_his_own(tmp_path: Path) -> None:
+    mine = _invented(tmp_path, seed=0, system="flat", source={"sha256": "0" * 64})
+    both = ensemble_of_results([mine, _invented(tmp_path, seed=1)], name="pair", folder=tmp_path)
+    assert both.source == mine.source
+    for result in (mine, both):
+        result.save(tmp_path)
+    told = [finding.message for finding in verify(tmp_path, systems=["vggnet", "compact"], ranked=True).findings]
+    assert sum("is of a system in a file or class of its owner's" in message for message in told) == 2
+
+
 def test_ids_are_looked_up_in_both_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     published = [_invented(Path("results"), seed=seed) for seed in (0, 1)]

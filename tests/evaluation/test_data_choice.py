@@ -29,6 +29,23 @@ def test_the_first_that_knows_its_own_decides() -> None:
         data_for([drawn], path="x")
 
 
+def test_faces_that_are_drawn_otherwise_today_are_none_to_measure_on() -> None:
+    options = {"count": 70, "seed": 1}
+    own = run(data="drawn", data_options=options, data_fingerprint=drawn_faces(70, 1).fingerprint)
+    assert data_for([own]).fingerprint == own.info["data_fingerprint"]
+    with pytest.raises(InputError, match="are made otherwise today"):
+        data_for([run(data="drawn", data_options=options, data_fingerprint="0" * 64)])
+    with pytest.raises(InputError, match="trained on different drawn faces"):
+        data_for([own, run(data="drawn", data_options={"count": 70, "seed": 2})])
+
+
+@pytest.mark.parametrize("data", [["x"] * 100_000, "x" * 101, {"a": 1}])
+def test_a_name_that_is_none_is_told_in_short(data: Any) -> None:
+    with pytest.raises(InputError, match="is no name") as caught:
+        data_for([run(data=data)])
+    assert len(str(caught.value)) < 200
+
+
 def test_without_options_the_usual_ones_are_meant(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(DATASETS._entries, "drawn", DataSet("drawn", "few", make=lambda count=70: drawn_faces(count)))
     assert data_for([run(data="drawn")]).fingerprint == drawn_faces(70).fingerprint

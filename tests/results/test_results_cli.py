@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +91,26 @@ def test_compare(folder, mien):
     assert [row["name"] for row in json.loads(out)["rows"]] == ["compact", "vggnet"]
     assert json.loads(out)["sentences"]
     assert mien("compare", *ids, "--split", "train")[0] == 2
+
+
+def test_nothing_is_withdrawn_from_a_ledger_that_never_recorded_it(folder, mien, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    path = str(load_all(folder)[0].path(folder))
+    status, _, err = mien("results", "withdraw", path, "--reason", "wrong", "--results", str(elsewhere))
+    assert status == 2
+    assert "is not recorded in" in err
+    assert not (elsewhere / "ledger.jsonl").exists()
+    assert Path(path).is_file()
+
+
+def test_the_others_are_listed_beside_a_broken_one(folder, mien):
+    first = load_all(folder)[0].path(folder).with_suffix(".npz")
+    first.write_bytes(first.read_bytes()[:50])
+    status, out, err = mien("results", "list", "--json")
+    assert status == 1
+    assert len(json.loads(out)["results"]) == 3
+    assert first.name in err
 
 
 def test_withdraw(folder, mien):

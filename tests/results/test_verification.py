@@ -118,10 +118,13 @@ def test_an_opening_serves_one_result(folder, invent):
 
 
 def test_a_result_whose_opening_is_missing(folder):
-    (folder / "ledger.jsonl").unlink()
+    (folder / "ledger.jsonl").write_text("")
     found = verify(folder)
     assert not found.results
     assert all("notes no opening" in finding.message for finding in found.findings)
+    (folder / "ledger.jsonl").unlink()
+    (finding,) = verify(folder).findings
+    assert (finding.file, finding.message[:10]) == ("ledger.jsonl", "is missing")
 
 
 def test_a_broken_ledger_is_a_finding(folder):

@@ -15,7 +15,7 @@ import pytest
 
 from mien import systems
 from mien.errors import UnknownNameError
-from mien.systems.described import FILE, describe, described, header, read
+from mien.systems.described import FILE, describe, described, header, option_meanings, read
 
 
 def test_every_system_is_described_in_the_order_of_the_registry() -> None:
@@ -144,3 +144,8 @@ def test_every_option_of_a_network_is_explained(name: str) -> None:
 def test_only_our_systems_have_a_home() -> None:
     with pytest.raises(UnknownNameError, match="'vggnet'"):
         systems.home("vgnet")
+
+
+def test_a_class_may_be_called_like_the_one_it_is_made_from() -> None:
+    text = "class Net(Net):\n    'A net.\\n\\n    Args:\\n        width: channels.'"
+    assert option_meanings(text, "Net", ["width", "depth"]) == {"width": "channels."}

@@ -87,6 +87,8 @@ def test_what_fits_passes() -> None:
         ("turtle", {"entropies": ["a"]}, "entropies = ['a']: expected a list of numbers, such as (10.0,)"),
         ("turtle", {"entropies": []}, "entropies = []: give at least one value, one for each try, not 0"),
         ("turtle", {"lr": -1.0}, "lr = -1.0: give a number above 0"),
+        ("turtle", {"lr": float("nan")}, "lr = nan: "),
+        ("local-learning-bow", {"neighbours": False}, "neighbours = False: expected a whole number of at least 1"),
         ("local-learning-bow", {"words": 0}, "words = 0: expected a whole number of at least 1, such as 10000"),
         ("local-learning-bow", {"patches": ["a"]}, "patches = ['a']: expected a list of whole numbers of at least 1"),
         ("local-learning-bow", {"neighbours": -1}, "neighbours = -1: expected a whole number of at least 1"),

@@ -135,3 +135,22 @@ def test_what_is_frozen_gets_no_gradient(images: Tensor) -> None:
 )
 def test_all_others_stay(layer: nn.Conv2d) -> None:
     assert type(quickened(nn.Sequential(layer))[0]) is nn.Conv2d
+
+
+class Doubled(nn.Conv2d):
+    """Scales its weights, as layers with standardised weights do, in the place that is replaced."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return super()._conv_forward(input, 2 * weight, bias)
+
+
+def test_a_convolution_of_its_own_stays() -> None:
+    layer = Doubled(8, 8, 5, groups=8, padding=2)
+    assert type(quickened(nn.Sequential(layer))[0]) is Doubled
+
+
+def test_one_image_without_a_batch_is_computed_as_before() -> None:
+    layer = nn.Conv2d(8, 8, 5, groups=8, padding=2)
+    image = torch.randn(8, 3, 3)
+    expected = layer(image)
+    torch.testing.assert_close(quickened(nn.Sequential(layer))(image), expected)

@@ -24,7 +24,8 @@ def ensemble(
     ] = None,
     path: Annotated[Path | None, typer.Option(help="Where the data set lies, if it is not imported yet.")] = None,
     results: Annotated[
-        Path | None, typer.Option(help="Folder of results and ledger; results, or my-results for data of your own.")
+        Path | None,
+        typer.Option(help="Folder of results and ledger; results, or my-results for data or a system of your own."),
     ] = None,
     save: Annotated[bool, typer.Option(help="Record the result in that folder.")] = True,
     onnx: Annotated[Path | None, typer.Option(help="Write an ensemble of bundles as one bundle to this file.")] = None,

@@ -46,12 +46,13 @@ def evaluate(
     ledger notes the opening first; then both are scored, because temperature and ensembles are fitted on selection.
 
     Args:
-        subject: a `mien.Run`, a `mien.bundle.Bundle`, or the path of a bundle (``.onnx``); under cross-validation a
+        subject: a `mien.Run`, a `mien.bundle.Bundle`, or the path of a bundle (``.onnx``) or its name; under cross-validation a
             list of runs, one per fold.
         split: ``data.selection`` or ``data.test``; under cross-validation ``data.train``.
         views: name of the view.
         results: folder of the ledger; ``result.save(results)`` puts the result there. By default ``results``, and
-            ``my-results`` for faces of your own or drawn ones, which no published protocol is about.
+            ``my-results`` for faces of your own or drawn ones, which no published protocol is about, and for systems
+            of your own.
         protocol: name; by default the one that the face set's fingerprint belongs to, else ``own/test@1``.
         device: of a run; bundles run on the CPU.
         progress: called with (faces done, faces in all).

@@ -217,8 +217,8 @@ def _how(entry: Mapping[str, Any], usual: int | None) -> str:
         entry["recipe"],
         _epochs(entry),
         entry["input"] and "×".join(map(str, entry["input"])),
-        sizes[-1] if len(set(sizes)) == 2 else "",
-        "" if entry["views"] in ("one", "members") else entry["views"],
+        f"{sizes[-1]} parameters" if len(set(sizes)) == 2 else "",
+        "" if entry["views"] in ("one", "members") else f"view {entry['views']}",
     )
     return ", ".join(part for part in parts if part) or "–"
 
