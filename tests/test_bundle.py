@@ -117,8 +117,8 @@ def test_cards_are_read_strictly(change: dict[str, Any], message: str) -> None:
     [
         ((48, 2, "grey", (0.0,), (1.0,)), "1 or 3 channels"),
         ((48, 1, "rgb", (0.0,), (1.0,)), "an rgb input has 3 channels"),
-        ((48, 3, "rgb", (0.0,), (1.0,)), "one value per channel: 3 each, not 1 and 1$"),
-        ((48, 1, "grey", (0.0,), (1.0, 1.0)), "one value per channel: 1 each, not 1 and 2$"),
+        ((48, 3, "rgb", (0.0,), (1.0,)), "one value per channel: 3 each, not 1 and 1; set them together"),
+        ((48, 1, "grey", (0.0,), (1.0, 1.0)), "one value per channel: 1 each, not 1 and 2; set them together"),
         ((48, 1, "grey", (0.0,), (0.0,)), "needs a std above 0, not 0$"),
         ((48, 3, "rgb", (0.0,) * 3, (1.0, float("nan"), 1.0)), "needs a std above 0, not nan$"),
         ((4, 1, "grey", (0.0,), (1.0,)), "outside 8–1024"),

@@ -70,7 +70,10 @@ def test_the_recipe_of_a_result_can_be_shown(capsys: pytest.CaptureFixture[str])
     entry = measured(load_all(recorded))["vggnet"][0]
     text = run(capsys, "vggnet", "--recipe", entry["id"][:8], "--results", str(recorded))[1]
     assert (tomllib.loads(text)["name"], tomllib.loads(text)["system_id"]) == (entry["recipe"], "vggnet")
-    assert "of a recorded result give its id and the folder" in run(capsys, "vggnet", "--recipe", entry["id"])[2]
+    assert (
+        "of a recorded result name the folder, too: --results results"
+        in run(capsys, "vggnet", "--recipe", entry["id"])[2]
+    )
 
 
 def test_a_result_is_found_as_everywhere(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

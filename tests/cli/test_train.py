@@ -132,15 +132,13 @@ def test_a_recipe_of_another_system_is_told_before_torch_is_loaded(tmp_path: Pat
 
 @pytest.mark.parametrize("verb", [["train", "compact"], ["distill", "--student", "compact"], ["evaluate"]])
 def test_a_device_that_is_not_here_is_one_sentence(
-    verb: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    verb: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch = pytest.importorskip("torch")
     from mien.evaluation.devices import device_of
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    bundle = tmp_path / "teacher.onnx"
-    bundle.touch()
-    given = {"distill": ["--teacher", str(bundle)], "evaluate": [str(bundle)]}.get(verb[0], [])
+    given = {"distill": ["--teacher", "default"], "evaluate": ["default"]}.get(verb[0], [])
     assert run(*verb, *given, "--device", "cuda") == 2
     told = " ".join(capsys.readouterr().err.split())
     assert told.startswith("mien: there is no device 'cuda' here (")

@@ -221,7 +221,7 @@ def test_the_commands_of_a_system_page_are_those_that_made_its_result(results_fo
     assert _commands("vggnet", about, own).splitlines() == [
         f"mien systems info vggnet --recipe {own.id[:8]} --results results > short.toml",
         f"mien train vggnet --recipe short.toml --seed {own.seed}",
-        f"mien evaluate runs/vggnet-short-*-s{own.seed} --views {own.views}",
+        f"mien evaluate runs/vggnet-short-{own.recipe_hash[:8]}-s{own.seed} --views {own.views}",
     ]
     taught = replace(own, recipe={**own.recipe, "distill": {"weight": 0.7}})
     assert "mien distill --teacher BUNDLE --student vggnet --recipe short.toml" in _commands("vggnet", about, taught)

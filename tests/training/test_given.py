@@ -105,7 +105,7 @@ def test_published_weights(drawn: FaceSet, tmp_path: Path) -> None:
     assert (run.recipe.input.channels, run.recipe.input.size, run.recipe.input.resize) == (3, 32, 36)
     assert run.recipe.system == {"inner": 4}, "the options that the weights need"
     assert (run.recipe.start.kind, len(run.recipe.start.weights)) == ("pretrained", 64)
-    assert run.info["extra_data"] == ["ImageNet-1k", "a file given as resnet18.tv_in1k"]
+    assert run.info["extra_data"] == ["ImageNet-1k", "a file given as test_resnet.r160_in1k"]
     assert run.info["start"]["model"] == "test_resnet.r160_in1k"
     torch.testing.assert_close(
         run.module().state_dict()["trunk.conv1.0.weight"], state["conv1.0.weight"], atol=1e-5, rtol=1e-5

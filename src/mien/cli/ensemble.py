@@ -25,7 +25,7 @@ def ensemble(
     path: Annotated[Path | None, typer.Option(help="Where the data set lies, if it is not imported yet.")] = None,
     results: Annotated[
         Path | None,
-        typer.Option(help="Folder of results and ledger; results, or my-results for data or a system of your own."),
+        typer.Option(help="Folder of results and ledger; results, or my-results for trials, own data and own systems."),
     ] = None,
     save: Annotated[bool, typer.Option(help="Record the result in that folder.")] = True,
     onnx: Annotated[Path | None, typer.Option(help="Write an ensemble of bundles as one bundle to this file.")] = None,
@@ -53,7 +53,11 @@ def ensemble(
             device=device,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    saved = result.save(results or default_results(result.protocol, result.source)) if save else None
+    saved = (
+        result.save(results or default_results(result.protocol, result.source, tested=result.test is not None))
+        if save
+        else None
+    )
     if json:
         print_json({**result.to_json(), "path": str(saved) if saved else None})
         return

@@ -28,7 +28,7 @@ def evaluate(
     protocol: Annotated[str | None, typer.Option(help="By default the one that is about this data set.")] = None,
     results: Annotated[
         Path | None,
-        typer.Option(help="Folder of results and ledger; results, or my-results for data or a system of your own."),
+        typer.Option(help="Folder of results and ledger; results, or my-results for trials, own data and own systems."),
     ] = None,
     groups: Annotated[
         str | None,
@@ -101,7 +101,7 @@ def evaluate(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     told = by_attribute(result, face_set, groups) if groups else []
-    folder = results or Path(default_results(result.protocol, result.source))
+    folder = results or Path(default_results(result.protocol, result.source, tested=result.test is not None))
     saved = result.save(folder) if save else None
     if card and subject and processes.first:
         from mien.export import add_groups

@@ -116,7 +116,8 @@ def info(
         return
     # Where the text begins with the paper, the first line need not name it, too.
     named = re.match(r"Paper: (?!none\b)", about.text)
-    stdout.print(f"[bold]{escape(about.title)}[/]", highlight=False)
+    if not about.about.startswith(about.title):  # of a family the text is about all
+        stdout.print(f"[bold]{escape(about.title)}[/]\n", highlight=False)
     print_paragraphs([re.sub(r" \([^()]*\d{4}\)(?=:|\.?$)", "", about.about) if named else about.about])
     stdout.print()
     print_pairs(sheet(about, known))

@@ -46,8 +46,8 @@ def evaluate(
     ledger notes the opening first; then both are scored, because temperature and ensembles are fitted on selection.
 
     Args:
-        subject: a `mien.Run`, a `mien.bundle.Bundle`, or the path of a bundle (``.onnx``) or its name; under cross-validation a
-            list of runs, one per fold.
+        subject: a `mien.Run`, a `mien.bundle.Bundle`, or the path or name of a bundle; under cross-validation a list of
+            runs, one per fold.
         split: ``data.selection`` or ``data.test``; under cross-validation ``data.train``.
         views: name of the view.
         results: folder of the ledger; ``result.save(results)`` puts the result there. By default ``results``, and
