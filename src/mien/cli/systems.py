@@ -157,13 +157,17 @@ def check(
     import dataclasses
 
     from mien.cli.common import print_json, progress, stdout
-    from mien.errors import MissingExtraError
-    from mien.systems.elsewhere import find
+    from mien.errors import MissingExtraError, UnknownNameError
+    from mien.systems.elsewhere import file_of, find
 
     MissingExtraError.check("checking a system", "train", "torch")
     from mien.testing import SYSTEM_CHECKS, examine
 
-    cards, outcomes = find(what, only=only), []
+    try:
+        cards, outcomes = find(what, only=only), []
+    except UnknownNameError as error:
+        own = "" if file_of(what) else "; a system of your own is named by its file, FILE.py"
+        raise UnknownNameError(f"{error}{own}") from None
     with progress() as bar:
         task = bar.add_task(what, total=len(cards) * len(SYSTEM_CHECKS))
         for card in cards:
