@@ -94,6 +94,7 @@ def test_unknown_id_and_no_file(capsys: pytest.CaptureFixture[str]) -> None:
     (own,) = elsewhere.find(described.describe("vggnet").file)
     assert next(system_checks(own))  # its own file is no other system
     assert run(capsys, "vgnet")[::2] == (2, "mien: no system is called 'vgnet'; did you mean 'vggnet'?\n")
+    assert run(capsys, "zzz")[2].endswith("…; name your own by its file, FILE.py\n")
     assert "is no file" in run(capsys, "./no_such_file.py")[2]
     code, _, err = run(capsys, "local-learning-bow")
     assert code == 2

@@ -166,7 +166,7 @@ def check(
     try:
         cards, outcomes = find(what, only=only), []
     except UnknownNameError as error:
-        own = "" if file_of(what) else "; a system of your own is named by its file, FILE.py"
+        own = "" if file_of(what) or "did you mean" in str(error) else "; name your own by its file, FILE.py"
         raise UnknownNameError(f"{error}{own}") from None
     with progress() as bar:
         task = bar.add_task(what, total=len(cards) * len(SYSTEM_CHECKS))
