@@ -80,18 +80,18 @@ def is_bundle_name(text: str | Path) -> bool:
         >>> is_bundle_name("default"), is_bundle_name("defualt"), is_bundle_name("runs/default")
         (True, False, False)
     """
-    from mien.store.fetching import list_fetched
+    from mien.store.fetching import is_fetched
 
     if Path(text).name != str(text) or Path(text).exists():
         return False
-    return str(text) == NAME or any(one["name"] == str(text) and one["kind"] == "bundle" for one in list_fetched())
+    return str(text) == NAME or is_fetched(str(text), "bundle")
 
 
 def open_bundle(model: str | Path) -> Bundle:
     """The bundle at a path; a bare name that is no file is ``default`` or that of a fetched one.
 
     Args:
-        model: path of an .onnx file, ``"default"``, or a name that ``mien fetch --list`` shows.
+        model: path of an .onnx file, ``"default"``, or a name that ``mien fetch`` lists as fetched.
 
     Raises:
         BundleError: what lies there is no bundle.

@@ -75,6 +75,18 @@ def fetched(name: str, kind: str, also: Iterable[str] = ()) -> Path:
     return path
 
 
+def is_fetched(name: str, kind: str) -> bool:
+    """Whether a file of that kind was fetched under that name; whether it is intact `fetched` says.
+
+    Example:
+        >>> is_fetched("no-such-bundle", "bundle")
+        False
+    """
+    path = _path(name, None)
+    entry = _entry(path)
+    return entry is not None and entry.kind == kind and path.is_file()
+
+
 def list_fetched(cache: str | Path | None = None) -> list[dict[str, Any]]:
     """What lies in the cache folder: ``name``, ``kind``, ``bytes``, ``sha256``, ``path``, whether it is ``intact``."""
     found = []
