@@ -53,6 +53,8 @@ VERB_EXTRAS: dict[str, tuple[str, ...]] = {
     "live": ("serve",),
     "bench": (),
 }
+RECOGNISING = ("predict", "adapt", "video", "serve", "live", "bench")
+"""Verbs that do nothing without the released detector and network."""
 # Extra → extras within it (above it) and packages of its own, as pyproject.toml says; a test compares the two. Where
 # mien runs from a checkout there is no metadata to ask.
 EXTRAS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -96,9 +98,10 @@ def diagnose(verbs: Iterable[str] | None = None, *, run: bool = True) -> dict[st
 
     Returns:
         JSON values: ``mien``, ``python``, ``platform``, ``packages`` (name → version or None), ``extras`` (name →
-        missing packages), ``verbs`` (name → missing extras), ``cpu`` (``name``, ``cores``, ``threads``, ``features``),
-        ``cache`` (``path``, ``exists``, ``writable``, ``bytes``), ``models`` (name → ``ok``, ``sha256``, ``message``),
-        ``fetched`` (what ``mien fetch`` brought), ``inference`` (``ok``, ``message``), ``ok`` (recognition works).
+        missing packages), ``verbs`` (name → missing extras), ``broken`` (verbs that lack a working
+        recogniser), ``cpu`` (``name``, ``cores``, ``threads``, ``features``), ``cache`` (``path``, ``exists``,
+        ``writable``, ``bytes``), ``models`` (name → ``ok``, ``sha256``, ``message``), ``fetched`` (what ``mien fetch``
+        brought), ``inference`` (``ok``, ``message``), ``ok`` (recognition works).
     """
     extras = _extras()
     packages = {name: _version(name) for name in sorted({*_CORE, *(p for names in extras.values() for p in names)})}
@@ -110,6 +113,7 @@ def diagnose(verbs: Iterable[str] | None = None, *, run: bool = True) -> dict[st
     known = {*VERB_EXTRAS} if verbs is None else {*verbs}
     table = {verb: needed for verb, needed in VERB_EXTRAS.items() if verb.split()[0] in {v.split()[0] for v in known}}
     table |= {verb: () for verb in sorted(known) if verb.split()[0] not in {v.split()[0] for v in VERB_EXTRAS}}
+    works = whole and inference["ok"]
     return {
         "mien": mien.__version__,
         "python": platform.python_version(),
@@ -117,6 +121,7 @@ def diagnose(verbs: Iterable[str] | None = None, *, run: bool = True) -> dict[st
         "packages": packages,
         "extras": missing,
         "verbs": {verb: [e for e in needed if e not in missing or missing[e]] for verb, needed in table.items()},
+        "broken": [] if works else [verb for verb in table if verb.split()[0] in RECOGNISING],
         "cpu": {"name": _cpu_name(), "cores": os.cpu_count(), "threads": cpu_count(), "features": _cpu_features()},
         "cache": {
             "path": str(cache),
@@ -127,7 +132,7 @@ def diagnose(verbs: Iterable[str] | None = None, *, run: bool = True) -> dict[st
         "models": models,
         "fetched": list_fetched(),
         "inference": inference,
-        "ok": whole and inference["ok"],
+        "ok": works,
     }
 
 

@@ -46,7 +46,9 @@ def distill(
     json: shared.Json = False,
 ) -> None:
     """Train a student: alpha · T² · KL(teacher ‖ student) + (1 - alpha) · its own loss. Resumable like any training."""
-    _check_known(teacher, student, system)
+    from mien.training.asked import bring_teachers
+
+    bring_teachers(teacher, student, system)
     assignments = list(set_ or [])
     for key, value in (("weight", alpha), ("temperature", temperature), ("targets", targets)):
         if value is not None:
@@ -70,18 +72,3 @@ def distill(
         device=device,
         timeout=timeout,
     )
-
-
-def _check_known(teachers: list[Path], student: str, system: str | None) -> None:
-    """Refuse teachers whose system came from a file or a card that is not given, before any face is loaded."""
-    from mien.errors import InputError
-    from mien.systems.brought import bring, check_brought, is_file
-    from mien.training import Run
-
-    given = [file for file in (system, student) if file is not None and is_file(file)]
-    known = {file: bring(file) for file in given}
-    runs = [Run.open(folder) for folder in teachers if folder.is_dir()]
-    for run in runs:
-        check_brought(run.system, run.source, run.folder)
-    if system is not None and known.get(system) not in {run.system for run in runs}:
-        raise InputError(f"--system is the Python file that a teacher was trained with, and none was with {system}")

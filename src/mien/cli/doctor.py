@@ -53,8 +53,10 @@ def _print(found: dict[str, Any]) -> None:
     line("recognition", found["inference"]["message"], "" if found["inference"]["ok"] else "bold red")
     installed = [f"{name} {version}" for name, version in found["packages"].items() if version]
     line("installed", ", ".join(installed))
-    ready = [verb for verb, missing in found["verbs"].items() if not missing]
+    ready = [verb for verb, missing in found["verbs"].items() if not missing and verb not in found["broken"]]
     line("ready", ", ".join(ready))
+    if found["broken"]:
+        line("broken", f"{', '.join(found['broken'])}: see above what recognition lacks", "bold red")
     for verb, missing in found["verbs"].items():
         if missing:
             lacking = sorted({name for extra in missing for name in found["extras"].get(extra, ())})

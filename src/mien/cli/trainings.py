@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,13 +57,35 @@ def run_trainings(
     """Train under every part of the protocol and say how it went; ``options`` go to `mien.train`."""
     from mien import systems
     from mien.cli.common import complain, print_json, progress, stderr, stdout
-    from mien.datasets import load_dataset, read_manifest
+    from mien.datasets import DATASETS, load_dataset, read_manifest
+    from mien.errors import InputError
     from mien.results import protocols
+    from mien.site.listing import recorded_recipe
     from mien.systems.brought import bring
+    from mien.training.asked import check_asked
     from mien.training.values import check_recipe_system
 
     # What is misspelt is told at once: torch and faces are loaded last.
-    _check(system, recipe, assignments, data, protocol, fold, extra_images, options)
+    if fold != "all" and not fold.isdecimal():
+        raise InputError(f"--fold is all or the number of a fold, not {fold!r}")
+    if data is not None:
+        DATASETS[data]
+    if protocol is not None:
+        protocols.get(protocol)
+    given = {"init": options.get("init"), "pretrained": options.get("pretrained")}
+    # Nothing will fill in the hash of such a recipe, so its run folder is known now.
+    settled = fold == "all" and not any((protocol, extra_images, options.get("teacher"), *given.values()))
+    check_asked(
+        system,
+        recipe,
+        assignments,
+        device=options["device"],
+        teachers=options.get("teacher") or (),
+        extra_images=extra_images,
+        new_in=(options["out"], options["seed"]) if settled and not options.get("resume") else None,
+        hint=recorded_recipe,
+        **given,
+    )
     system = bring(system)
     if recipe.endswith(".toml"):
         check_recipe_system(Path(recipe), system)  # the id that a file has is known now
@@ -175,73 +196,3 @@ def run_trainings(
             highlight=False,
             soft_wrap=True,
         )
-
-
-def _check(
-    system: str,
-    recipe: str,
-    assignments: list[str],
-    data: str | None,
-    protocol: str | None,
-    fold: str,
-    extra_images: Path | None,
-    options: Mapping[str, Any],
-) -> None:
-    """Refuse misspelt names, settings and paths, without torch as far as that goes."""
-    from mien import systems
-    from mien.datasets import DATASETS
-    from mien.errors import InputError
-    from mien.evaluation import check_device
-    from mien.results import protocols
-    from mien.systems.brought import is_file
-    from mien.systems.described import described
-    from mien.training.values import check_recipe_system
-
-    if not is_file(system):
-        systems.check_name(system)
-    if fold != "all" and not fold.isdecimal():
-        raise InputError(f"--fold is all or the number of a fold, not {fold!r}")
-    if data is not None:
-        DATASETS[data]
-    if protocol is not None:
-        protocols.get(protocol)
-    from_file = recipe.endswith(".toml")
-    if from_file and not is_file(system):
-        check_recipe_system(Path(recipe), system)
-    known = described().get(system)
-    if known is not None and known.kind == "network":
-        from mien.errors import RecipeError
-        from mien.registry import suggestion
-        from mien.site.listing import recorded_recipe
-        from mien.training import Recipe
-        from mien.training.run import check_unused, run_folder
-
-        if not from_file and recipe not in known.recipes:
-            recorded = recorded_recipe(system, recipe)
-            raise RecipeError(f"{system} has no recipe {recipe!r}; {suggestion(recipe, known.recipes)}{recorded}")
-        read = Recipe.from_toml(Path(recipe) if from_file else known.recipes[recipe]["toml"]).set(assignments)
-        systems.check_options(known, read.system)
-        given = [options.get(name) for name in ("teacher", "init", "pretrained")]
-        if not options.get("resume") and fold == "all" and protocol is None and extra_images is None and not any(given):
-            # Nothing will fill in its hash, so the folder is known now.
-            check_unused(run_folder(options["out"], system, read.name, read.hash, options["seed"]))
-    elif from_file and not Path(recipe).is_file():
-        raise InputError(f"{recipe}: no such file; give a recipe file (.toml)")
-    if extra_images is not None and not extra_images.is_file():
-        raise InputError(f"{extra_images} is no file; give the manifest of the extra images")
-    pretrained = options.get("pretrained")
-    if pretrained not in (None, "timm") and not Path(str(pretrained)).is_file():
-        raise InputError(
-            f"{pretrained} is no file; give --pretrained timm, or a file of the weights; from a run a training goes on "
-            "with --init RUN"
-        )
-    from mien.training import Run
-    from mien.training.trained import open_trained
-
-    for teacher in options.get("teacher") or ():
-        open_trained(teacher)
-    if (init := options.get("init")) is not None:
-        Run.open(init)
-    if not is_file(system):
-        systems.check_installed(system)
-    check_device(options["device"])
