@@ -30,9 +30,9 @@ from mien.evaluation.environment import environment
 from mien.labels import FER2013
 from mien.results.provenance import source_stamp
 from mien.store import write_text
-from mien.training.augmentation import Amount
 from mien.training.given import Given
 from mien.training.loop import Loop
+from mien.training.pipeline.augmentation import Amount
 from mien.training.recipe import Recipe
 from mien.training.run import Run
 

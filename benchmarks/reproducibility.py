@@ -115,7 +115,7 @@ def main() -> int:
     from mien.evaluation.environment import environment
     from mien.results.provenance import source_stamp
     from mien.store import write_text
-    from mien.training.precision import has_bf16
+    from mien.training.compute.precision import has_bf16
 
     if given.record and not has_bf16():
         parser.error("this processor has no fast bf16, so the row bf16 would be of fp32; record elsewhere")

@@ -230,7 +230,7 @@ def peak(folder: Path) -> dict[str, Any]:
 
     from mien.bundle import InputSpec
     from mien.datasets.disk import open_face_set
-    from mien.training.streaming import faces_of
+    from mien.training.pipeline.streaming import faces_of
 
     data = open_face_set(folder)
     train = data.train

@@ -70,7 +70,7 @@ def test_a_training_in_another_precision_than_its_recipe_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch")
-    from mien.training import precision
+    from mien.training.compute import precision
 
     told = [argument for argument in TINY if argument != "--json"]
     for has, says in ((False, True), (True, False)):

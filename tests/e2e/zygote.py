@@ -34,7 +34,7 @@ def serve() -> None:
     import mien.export
     import mien.recognition
     import mien.training.search  # noqa: F401
-    from mien.training.lightning import fabric_module
+    from mien.training.compute.lightning import fabric_module
 
     fabric_module()
     torch.set_num_threads(1)

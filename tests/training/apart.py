@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from mien.training.lightning import PACKAGE
+from mien.training.compute.lightning import PACKAGE
 
 _IMPORTED = ["torch._dynamo", PACKAGE, "mien.cli", "mien.training.loop", "mien.evaluation"]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mien.bundle import InputSpec
 from mien.faces.views import get_view
-from mien.training.augmentation import Amount, augment, equalised, mix
+from mien.training.pipeline.augmentation import Amount, augment, equalised, mix
 from mien.training.recipe import Augment
 
 PLAIN = InputSpec(48, 1, "grey", (0.0,), (1.0,))

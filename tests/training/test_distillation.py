@@ -17,8 +17,8 @@ from mien.errors import InputError, RunError
 from mien.faces.views import get_view
 from mien.labels import LabelSet
 from mien.training import Progress, Run, loop, train
-from mien.training.augmentation import augment
 from mien.training.distillation import Distilled, Teacher, as_fed
+from mien.training.pipeline.augmentation import augment
 from mien.training.recipe import Augment, Distill
 
 GREY = InputSpec(48, 1, "grey", (0.5,), (0.25,))

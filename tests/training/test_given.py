@@ -129,7 +129,7 @@ def manifest(folder: Path, source: int) -> Path:
 def test_extra_images(drawn: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = manifest(tmp_path / "extra", int(drawn.train.rows[3]))
     shown: list[int] = []
-    from mien.training import batches
+    from mien.training.pipeline import batches
 
     real = batches.epoch_rows
     monkeypatch.setattr(

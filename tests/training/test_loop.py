@@ -20,7 +20,9 @@ from mien.datasets import FaceSet, Split, load_dataset
 from mien.errors import InputError, RecipeError, RunError, SealedSplitError
 from mien.labels import LabelSet
 from mien.results import Ledger
-from mien.training import Progress, Run, choosing, loop, precision, train, variants
+from mien.training import Progress, Run, choosing, loop, train
+from mien.training.compute import precision
+from mien.training.pipeline import variants
 
 
 @pytest.fixture(scope="module")

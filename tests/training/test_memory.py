@@ -15,8 +15,8 @@ from mien import systems
 from mien.datasets import FaceSet
 from mien.errors import RecipeError
 from mien.systems.base import System, count_layers
-from mien.training import precision
-from mien.training.activations import Recomputed, segments
+from mien.training.compute import precision
+from mien.training.compute.activations import Recomputed, segments
 
 
 def step(module: nn.Module, images: Tensor, dtype: torch.dtype | None) -> dict[str, Tensor]:

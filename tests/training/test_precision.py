@@ -11,8 +11,9 @@ import torch
 from mien.datasets import FaceSet
 from mien.errors import InputError
 from mien.evaluation.subjects import subject_of
-from mien.training import Progress, precision
-from mien.training.parallel import fabric_of
+from mien.training import Progress
+from mien.training.compute import precision
+from mien.training.compute.parallel import fabric_of
 
 
 @pytest.mark.parametrize(("has", "computed"), [(True, "bf16"), (False, "fp32")])

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from mien.datasets import FaceSet
 from mien.errors import RecipeError, RecordingError
-from mien.training import recording
-from mien.training.augmentation import Amount, augment
+from mien.training.compute import recording
+from mien.training.pipeline.augmentation import Amount, augment
 from mien.training.recipe import Augment
 from mien.training.weights import load_tensors
 
@@ -136,7 +136,7 @@ def test_smaller_faces_show_the_same(drawn: FaceSet, tmp_path: Path) -> None:
 
 
 def test_amounts_as_numbers_and_as_tensors_mix_alike() -> None:
-    from mien.training.augmentation import mix
+    from mien.training.pipeline.augmentation import mix
 
     images, targets = torch.rand(6, 1, 10, 10), torch.eye(6)
     for amount in (Amount(0.3, 0.3, None), Amount(0.7, None, (2, 1, 8, 6))):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from mien.training.sampling import epoch_rows
+from mien.training.pipeline.sampling import epoch_rows
 
 LABELS = torch.tensor([3] * 10 + [0] * 4 + [5] * 1)
 

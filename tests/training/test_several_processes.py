@@ -26,9 +26,9 @@ from mien.evaluation import evaluate, score
 from mien.evaluation.processes import Processes
 from mien.results import Ledger, load_all
 from mien.training import Progress, Recipe, Run, train
-from mien.training.augmentation import Amount, Share
-from mien.training.parallel import Together
-from mien.training.variants import Varied
+from mien.training.compute.parallel import Together
+from mien.training.pipeline.augmentation import Amount, Share
+from mien.training.pipeline.variants import Varied
 from mien.training.weights import load_tensors
 
 ALIKE = ("system.dropout=0", "sync_batch_norm=true", "epochs=2", "batch_size=25", "augment.mixup=0.3")

@@ -16,8 +16,9 @@ from mien.datasets import FaceSet
 from mien.datasets.disk import open_face_set, write_face_set
 from mien.datasets.shards import ShardedImages
 from mien.errors import DataError
-from mien.training import batches, checkpoints, loop, streaming
-from mien.training.streaming import Faces, StreamedFaces, faces_of
+from mien.training import checkpoints, loop
+from mien.training.pipeline import batches, streaming
+from mien.training.pipeline.streaming import Faces, StreamedFaces, faces_of
 
 SPEC = InputSpec(48, 1, "grey", (0.5,), (0.25,), 0)
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mien.errors import MissingExtraError, RunError
-from mien.training.quiet import quietly
+from mien.training.compute.quiet import quietly
 
 if TYPE_CHECKING:
     from mien.bundle import InputSpec

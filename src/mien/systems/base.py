@@ -68,8 +68,8 @@ class System(nn.Module):
         """Parts whose activations can be computed anew instead of being kept.
 
         By default the elements of sequences and lists that consist of several layers, the innermost first, and
-        sequences of plain layers outside of them, which `mien.training.activations` runs in segments. Systems that
-        do not call their parts as modules override it. `RecipeError` where there is nothing to compute anew.
+        sequences of plain layers outside of them, which `mien.training.compute.activations` runs in segments. Systems
+        that do not call their parts as modules override it. `RecipeError` where there is nothing to compute anew.
         """
         blocks = composite_elements(self)
         parts = [*blocks, *plain_sequences(self, blocks)]

@@ -23,12 +23,12 @@ from mien.store import write_text
 from mien.store.launch import launched
 from mien.systems.brought import bring, identity, source
 from mien.training.classical import ClassicalRecipe, fit, recipe_of
+from mien.training.compute.parallel import fabric_of
+from mien.training.compute.precision import computed
 from mien.training.feasible import check_feasible
 from mien.training.given import Given, resolve
 from mien.training.loop import Loop
 from mien.training.occupied import clear_away, occupied
-from mien.training.parallel import fabric_of
-from mien.training.precision import computed
 from mien.training.progress import Beginning, Progress
 from mien.training.recipe import Recipe
 from mien.training.run import Run, beginning, check_source, run_folder

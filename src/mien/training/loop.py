@@ -28,18 +28,18 @@ from mien.evaluation.processes import Processes
 from mien.store import write_text
 from mien.systems.base import System, count_macs, count_parameters
 from mien.training import choosing
-from mien.training.activations import Recomputed
-from mien.training.augmentation import Amount
-from mien.training.batch_norm import synchronised
-from mien.training.batches import Batches
 from mien.training.checkpoints import Checkpoint, Rhythm, optimizer_tensors, restore_optimizer
-from mien.training.depthwise import quickened
+from mien.training.compute.activations import Recomputed
+from mien.training.compute.batch_norm import synchronised
+from mien.training.compute.depthwise import quickened
+from mien.training.compute.parallel import Together, fabric_of
+from mien.training.compute.precision import computed
+from mien.training.compute.recording import RecordedStep
 from mien.training.distillation import Distilled
 from mien.training.optimisation import MovingAverage, learning_rate, make_criterion, make_optimizer
-from mien.training.parallel import Together, fabric_of
-from mien.training.precision import computed
+from mien.training.pipeline.augmentation import Amount
+from mien.training.pipeline.batches import Batches
 from mien.training.progress import Progress
-from mien.training.recording import RecordedStep
 from mien.training.run import Run
 from mien.training.stopping import Asked, Place, listening
 from mien.training.trainable import Trainable

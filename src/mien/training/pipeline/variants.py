@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mien.training.augmentation import Amount, Mixing, Share, augment, mix
+from mien.training.pipeline.augmentation import Amount, Mixing, Share, augment, mix
+from mien.training.pipeline.streaming import Faces
 from mien.training.recipe import Recipe
-from mien.training.streaming import Faces
 
 
 class Varied:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mien.errors import RecordingError
-from mien.training.augmentation import Amount
+from mien.training.pipeline.augmentation import Amount
 
 Work = Callable[[Tensor, Amount | None], Tensor]
 

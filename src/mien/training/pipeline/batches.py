@@ -12,18 +12,18 @@ from torch import Tensor
 
 from mien.training.distillation import Distilled
 from mien.training.optimisation import soft_targets
-from mien.training.sampling import epoch_rows
-from mien.training.streaming import StreamedFaces, faces_of
-from mien.training.variants import Varied
+from mien.training.pipeline.sampling import epoch_rows
+from mien.training.pipeline.streaming import StreamedFaces, faces_of
+from mien.training.pipeline.variants import Varied
 from mien.training.votes import vote_targets
 from mien.training.weights import load_tensors, save_tensors
 
 if TYPE_CHECKING:
     from mien.datasets import Split
     from mien.systems.base import Criterion
-    from mien.training.augmentation import Amount, Share
+    from mien.training.compute.parallel import Together
     from mien.training.given import Given
-    from mien.training.parallel import Together
+    from mien.training.pipeline.augmentation import Amount, Share
     from mien.training.recipe import Recipe
     from mien.training.run import Run
 

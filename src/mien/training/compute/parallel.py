@@ -21,10 +21,10 @@ from mien.evaluation.devices import check_device
 from mien.evaluation.processes import Processes
 from mien.store.launch import processes_here
 from mien.systems.base import Criterion, System
-from mien.training.augmentation import Share
-from mien.training.lightning import LOGGERS, fabric_module
-from mien.training.precision import computed
-from mien.training.quiet import quietly
+from mien.training.compute.lightning import LOGGERS, fabric_module
+from mien.training.compute.precision import computed
+from mien.training.compute.quiet import quietly
+from mien.training.pipeline.augmentation import Share
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

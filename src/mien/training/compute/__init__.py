@@ -1,0 +1,1 @@
+"""How a step is computed: devices and processes, precision, recorded graphs, and kernels that the library lacks."""
