@@ -34,7 +34,7 @@ import mien
 from mien.bench import bench
 from mien.datasets.drawn import draw_face
 from mien.labels import FER2013
-from mien.recognition.default import default_bundle
+from mien.recognition.bundles import default_bundle
 from mien.results.provenance import source_stamp, source_words
 from mien.store import write_text
 from mien.store.cpu import cpu_count

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from mien.bundle import Bundle, Framing, read_bundle
-from mien.recognition.default import default_bundle
+from mien.recognition.bundles import default_bundle
 from mien.store.cpu import cpu_count
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -176,7 +176,7 @@ def live(seconds: float = 10.0) -> dict[str, Any]:
 def web() -> dict[str, Any]:
     """Size of the page that needs no service, and how long it takes to be ready and to answer."""
     from mien.export import export_web
-    from mien.recognition.default import default_bundle
+    from mien.recognition.bundles import default_bundle
 
     class Silent(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:

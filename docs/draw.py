@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 import mien
-from mien.recognition import default, drawing
+from mien.recognition import bundles, drawing
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -44,7 +44,7 @@ def pages(folder: Path) -> None:
     from mien.export import export_web
 
     with tempfile.TemporaryDirectory() as scratch:
-        alone = export_web(default.default_bundle(), Path(scratch) / "web").path
+        alone = export_web(bundles.default_bundle(), Path(scratch) / "web").path
         with chromium(camera=film(Path(scratch) / "portrait.mjpeg", 1280, 720)) as browser:
             page = browser.new_page(viewport={"width": WIDTH, "height": 673}, color_scheme="light")
             page.goto(alone.as_uri())
@@ -93,7 +93,7 @@ def keep(picture: Image.Image, path: Path) -> None:
 
 def shown() -> str:
     """What a picture that the default bundle has drawn says of itself."""
-    return f"default bundle {default.default_bundle().card.sha256}"
+    return f"default bundle {bundles.default_bundle().card.sha256}"
 
 
 def find_stale() -> list[Path]:

@@ -356,7 +356,7 @@ def _field_default(field: Any) -> str:
 
 
 def model_card_page() -> Iterator[str]:
-    from mien.recognition.default import default_bundle
+    from mien.recognition.bundles import default_bundle
 
     card = default_bundle().card
     training, export = card.notes["training"], card.notes["export"]

@@ -124,7 +124,7 @@ def _measured(name: str, found: dict[str, Any]) -> str:
 
 def _age(found: dict[str, Any]) -> str:
     """Said of figures of a bundle that is no longer the default."""
-    from mien.recognition.default import default_bundle
+    from mien.recognition.bundles import default_bundle
 
     return "" if default_bundle().card.sha256 == found["bundle"] else ", an earlier default"
 

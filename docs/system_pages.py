@@ -6,13 +6,14 @@ Nothing here makes a network: sizes come from ``cards.json``, which ``python -m 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mien.results import load_all
+from mien.results import Result, load_all
 from mien.systems.claims import Claim, Publication, claims, publications
 from mien.systems.described import Described, described, paragraphs
 
@@ -42,7 +43,7 @@ def overview() -> Iterator[str]:
     yield "with which recipe and of which network our result is.\n"
     yield "| id | year | claim | our result | parameters | MACs | input | measured with | measured network |"
     yield "|---|---|---|---|---|---|---|---|---|"
-    measured = {result.system for result in load_all(ROOT / "results") if result.test is not None}
+    measured = {result.system for result in _results()}
     for name, about in described().items():
         year = about.paper.year or "–"
         cells = (f"[{name}]({name}.md)", year, _best_claim(name), _result(about), _large(about.parameters),
@@ -155,6 +156,7 @@ def page(about: Described) -> Iterator[str]:
     yield "\n## Results\n"
     yield f"<!-- mien:results table=measured system={about.id} --><!-- /mien:results -->"
     yield "\n[How to read it](README.md#a-table-of-results), [slices and measures](../concepts/statistics.md)."
+    yield from _recorded_recipes(about)
     if about.deviations:
         yield "\n## Deviations\n"
         if first is about:
@@ -168,6 +170,26 @@ def page(about: Described) -> Iterator[str]:
     if papers := _papers(about):
         yield "\n## Cite\n"
         yield "```bibtex\n" + "\n\n".join(paper.bibtex() for paper in papers) + "\n```"
+
+
+def _recorded_recipes(about: Described) -> Iterator[str]:
+    """How to get at the recipes of results that are none of the system's own: they stand in the results."""
+    own = {recipe["hash"] for recipe in about.recipes.values()}
+    if about.kind != "network" or not (
+        others := [result for result in _results() if result.system == about.id and result.recipe_hash not in own]
+    ):
+        return
+    yield "\nThe recipe of a result stands in it:\n\n<!-- test: form -->\n```bash"
+    first = {result.recipe_hash: result for result in reversed(others)}
+    for result in reversed(first.values()):
+        name = result.recipe["name"]
+        yield f"mien systems info {about.id} --recipe {result.id[:8]} --results results > {name}.toml"
+    yield "```"
+
+
+@functools.cache
+def _results() -> list[Result]:
+    return [result for result in load_all(ROOT / "results") if result.test is not None]
 
 
 def _family(about: Described) -> Described:
@@ -197,6 +219,15 @@ def _use(about: Described) -> Iterator[str]:
     )
     yield f"\n## {'Train' if about.kind == 'network' else 'Fit'} it\n\n<!-- test: form -->"
     yield f"```bash\nmien train {about.id} --seed 0\nmien evaluate runs/{run} --views {views}\n```"
+    taught = [
+        name
+        for name, recipe in about.recipes.items()
+        if tomllib.loads(recipe["toml"]).get("distill", {}).get("weight", 0) > 0
+    ]
+    if taught:
+        yield f"\nIts recipe `{taught[0]}` learns from another network as well, a run or a bundle:\n"
+        yield "<!-- test: form -->"
+        yield f"```bash\nmien distill --teacher default --student {about.id} --recipe {taught[0]}\n```"
 
 
 def _text(about: Described) -> str:

@@ -64,8 +64,10 @@ class InputSpec:
                 f"mean and std need one value per channel: {self.channels} each, not {len(self.mean)} and "
                 f"{len(self.std)}; set them together (input.channels, input.mean, input.std)"
             )
-        if wrong := [value for value in self.std if not value > 0]:  # NaN is not either
-            raise BundleError(f"an input is divided by its std, so it needs a std above 0, not {wrong[0]:g}")
+        if wrong := [value for value in self.std if not 1e-6 <= value <= 1e3]:  # NaN is not either
+            raise BundleError(f"an input is divided by its std, so it needs a std from 1e-6 to 1000, not {wrong[0]:g}")
+        if wrong := [value for value in self.mean if not -1e3 <= value <= 1e3]:
+            raise BundleError(f"an input has a mean from -1000 to 1000 (the brightest grey is 1), not {wrong[0]:g}")
         if not 8 <= self.size <= 1024:
             raise BundleError(f"an input size of {self.size} px is outside 8–1024")
         if self.resize and not self.size <= self.resize <= 1024:

@@ -32,7 +32,7 @@ ASK = "text => ask(new Blob([Uint8Array.from(atob(text), letter => letter.charCo
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mien.export import export_web
-    from mien.recognition.default import default_bundle
+    from mien.recognition.bundles import default_bundle
 
     try:
         return export_web(default_bundle(), tmp_path_factory.mktemp("web")).path.parent

@@ -50,6 +50,7 @@ def test_report_and_manifest(manifest: Path, capsys: pytest.CaptureFixture[str])
         (("nowhere.csv",), "it cannot be read"),
         (("{}", "--min-psnr", "50", "--max-psnr", "20"), "no PSNR lies from 50"),
         (("{}", "--min-clip-cos", "0.2"), "clip_cos is empty"),
+        (("{}", "--min-clip-cos", "0.2", "--no-clip"), "--no-clip"),
         (("{}", "--min-psnr", "90", "--out", "none.csv"), "no image passed the filters"),
         (("{}", "--out", "{}"), "is the manifest that was read"),
     ],

@@ -65,6 +65,13 @@ def test_a_recipe_is_toml_or_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(run(capsys, "deepemotion", "--recipe", "faithful", "--json")[1]) == tomllib.loads(text)
 
 
+def test_the_recipe_of_a_result_is_pointed_to_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    entry = next(entry for entry in shipped()["identiface"] if entry["recipe"] == "short")
+    status, _, err = run(capsys, "identiface", "--recipe", "short")
+    assert status == 2
+    assert f"mien systems info identiface --recipe {entry['id'][:8]} --results results > short.toml" in err
+
+
 def test_the_recipe_of_a_result_can_be_shown(capsys: pytest.CaptureFixture[str]) -> None:
     recorded = Path(__file__).parents[2] / "results"
     entry = measured(load_all(recorded))["vggnet"][0]

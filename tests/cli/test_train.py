@@ -96,7 +96,7 @@ def without_torch(arguments: list[str]) -> subprocess.CompletedProcess[str]:
         (["distill", "--teacher", "defualt", "--student", "compact"], "did you mean 'default'?"),
         (["train", "compact", "--recipe", "mein"], "compact has no recipe 'mein'; did you mean 'mien'?"),
         (["train", "compact", "--recipe", "no.toml"], "no.toml: No such file or directory"),
-        (["train", "compact", "--set", "optim.lrr=1"], "a recipe has no 'optim.lrr'; did you mean 'lr'?"),
+        (["train", "compact", "--set", "optim.lrr=1"], "a recipe has no 'optim.lrr'; did you mean 'optim.lr'?"),
         (["train", "compact", "--set", "system.width=1"], "has no option 'width'"),
         (["train", "compact", "--set", "system=3"], "'system' is a group of settings; set one of them, for example"),
         (["train", "compact", "--set", "optim=3"], "'optim' is a group of settings; set one of them, for example"),
@@ -180,6 +180,8 @@ def test_resume_without_a_run_says_so_and_a_finished_training_is_described(
     assert "recorded" not in told
     assert run("export", folder, "--onnx", "x.onnx", "--data", "none", "--int8") == 2
     assert "leave out --data none" in capsys.readouterr().err
+    assert run("export", folder, "--onnx", "x.onnx", "--method", "minmax") == 2
+    assert "--method says how --int8 is calibrated" in capsys.readouterr().err
 
 
 def test_a_run_and_its_bundle_are_measured_on_the_very_faces_that_were_drawn_for_it(

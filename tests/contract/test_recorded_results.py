@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import mien
-from mien.recognition.default import default_bundle
+from mien.recognition.bundles import default_bundle
 from mien.results import Ledger, load_all, protocols, verify
 from mien.results.documents import documents, fill
 from mien.results.provenance import TRAININGS

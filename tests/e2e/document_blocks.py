@@ -175,7 +175,7 @@ def _check_names(tree: ast.AST) -> None:
 
 def no_default_model() -> str | None:
     from mien.errors import BundleError
-    from mien.recognition.default import default_bundle
+    from mien.recognition.bundles import default_bundle
 
     try:
         default_bundle()

@@ -15,10 +15,11 @@ from typer.testing import CliRunner
 import mien
 from mien.bundle import Bundle, BundleCard, InputSpec, read_bundle, write_bundle
 from mien.cli import application
-from mien.datasets import FaceSet
+from mien.datasets import FaceSet, copies_of
 from mien.ensembles import choose, ensemble_of_results, export_ensemble, make, named_members, network_ensemble
 from mien.errors import InputError, ResultError, SealedSplitError, UnknownNameError
-from mien.evaluation import score
+from mien.evaluation import score, subject_of
+from mien.evaluation.data_choice import data_for, notes_of
 from mien.labels import FER2013, LabelSet
 from mien.recognition.network import Network
 from mien.results import Ledger, Result, metrics, protocols, verify
@@ -296,6 +297,12 @@ def test_one_graph_computes_what_its_members_do(
     chosen = replace(chosen, weights=np.linspace(1, 2, len(others) + 1) / np.linspace(1, 2, len(others) + 1).sum())
     bundle = export_ensemble(chosen, tmp_path / "merged.onnx", faces)
     assert bundle.card.notes["export"]["parity"]["largest_difference"] < 1e-4
+    said = bundle.card.notes["export"]["threshold"]
+    assert said["threshold"] == bundle.card.threshold
+    fit = ~copies_of(faces.selection.groups, faces.train.groups)
+    logits = score(faces.selection.images[fit], bundle.card.input, Network(bundle, 1).logits)
+    confidence = metrics.softmax(logits, bundle.card.temperatures["one"]).max(axis=1)
+    assert said["coverage"] == pytest.approx((confidence >= bundle.card.threshold).mean(), abs=2e-3)
     assert bundle.card.input.size == 48
     assert bundle.card.input.channels == (3 if "large-crop" in others else 1)
     again = read_bundle(tmp_path / "merged.onnx")
@@ -306,6 +313,21 @@ def test_one_graph_computes_what_its_members_do(
     assert result.kind == "bundle"
     recognised = mien.Recognizer(model=again).classify(random)
     assert len(recognised) == 5
+
+
+def test_one_graph_knows_whose_its_members_are_and_their_faces(tmp_path: Path) -> None:
+    """Of systems of one's own it is one's own, and drawn faces are drawn again as its members had them."""
+    drawn = mien.load_dataset("drawn", count=140, seed=3)
+    training = {**notes_of(drawn), "source": {"class": "notebook.Strips"}}
+    paths = [_bundle(tmp_path / f"m{seed}.onnx", GREY, seed, drawn.fingerprint) for seed in range(2)]
+    for path in paths:
+        bundle = read_bundle(path)
+        notes = {"training": {**bundle.card.notes["training"], **training}}
+        write_bundle(path, bundle.model, replace(bundle.card, notes=notes))
+    export_ensemble(network_ensemble(paths, drawn.selection), tmp_path / "both.onnx", drawn)
+    merged = read_bundle(tmp_path / "both.onnx")
+    assert subject_of(merged).source == {"class": "notebook.Strips"}
+    assert data_for([merged]).fingerprint == drawn.fingerprint
 
 
 def test_members_without_weight_are_left_out(bundles: dict[str, Path], faces: FaceSet, tmp_path: Path) -> None:
@@ -383,10 +405,14 @@ def test_what_is_of_own_data_stays_together(
     assert verify("my-results").holds
 
 
-def test_a_bundle_is_a_member_by_its_name(faces: FaceSet) -> None:
-    """It is opened as one, and then what it tells is not what these faces are labelled with or were trained on."""
-    with pytest.raises(InputError, match="default"):
+def test_a_bundle_is_a_member_by_its_name(bundles: dict[str, Path], faces: FaceSet) -> None:
+    with pytest.raises(InputError, match="default and default are the same network"):
         network_ensemble(["default", "default"], faces.selection)
+    # It is taken for a bundle, and then it learnt from other faces than the other member.
+    with pytest.raises(InputError, match="was trained on other data than the first member"):
+        make(["default", bundles["plain"]], data="drawn")
+    with pytest.raises(InputError, match="give results, or bundles and runs, not both"):
+        make(["default", "0123abcd"])
 
 
 def test_members_of_somebodys_own_make_an_ensemble_of_his_own(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from mien.bundle import read_bundle
 from mien.datasets import DATASETS, DataSet, drawn_faces
 from mien.errors import InputError, UnknownNameError
-from mien.evaluation.data_choice import MOST, Behind, behind, data_for
+from mien.evaluation.data_choice import MOST, Behind, behind, data_for, notes_of
 
 
 def run(**info: Any) -> SimpleNamespace:
@@ -37,6 +37,20 @@ def test_faces_that_are_drawn_otherwise_today_are_none_to_measure_on() -> None:
         data_for([run(data="drawn", data_options=options, data_fingerprint="0" * 64)])
     with pytest.raises(InputError, match="trained on different drawn faces"):
         data_for([own, run(data="drawn", data_options={"count": 70, "seed": 2})])
+    # Whichever of them says so, and whatever the first one is of.
+    with pytest.raises(InputError, match="are made otherwise today"):
+        data_for(
+            [
+                run(data="drawn", data_options=options),
+                run(data="drawn", data_options=options, data_fingerprint="0" * 64),
+            ]
+        )
+    assert data_for([run(data="fer2013"), own], "drawn").fingerprint == own.info["data_fingerprint"]
+
+
+def test_what_is_noted_of_a_data_set_is_what_is_read() -> None:
+    faces = drawn_faces(70, 1)
+    assert behind(run(**notes_of(faces))) == Behind("drawn", {"count": 70, "seed": 1}, faces.fingerprint)
 
 
 @pytest.mark.parametrize("data", [["x"] * 100_000, "x" * 101, {"a": 1}])

@@ -21,6 +21,7 @@ COUNTS = {"one": 1, "flip": 2, "rot8": 8, "rot10": 10, "lhc60": 60}
 
 def test_results_know_the_views_that_there_are() -> None:
     assert set(NAMES) == set(protocols.VIEWS) - {"members", "submitted"}
+    assert [get_view(name).name for name in NAMES] == list(NAMES)
 
 
 def noise(count: int = 3, side: int = 48, seed: int = 0) -> np.ndarray:

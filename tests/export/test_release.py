@@ -10,14 +10,14 @@ import pytest
 
 import standin
 from mien.errors import BundleError, InputError
-from mien.recognition import default
+from mien.recognition import bundles
 
 pytest.importorskip("torch")
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(default, "files", lambda name: tmp_path)
+    monkeypatch.setattr(bundles, "files", lambda name: tmp_path)
     return tmp_path
 
 
@@ -31,8 +31,8 @@ def test_no_moment_leaves_a_bundle_that_does_not_open(
     old = standin.write(other / "old.onnx").read_bytes()
     new = standin.write(other / "new.onnx", name="newer").read_bytes()
     release.install(old, folder)
-    assert json.loads((folder / default.PIN).read_text()).keys() == {"sha256"}
-    assert default.default_bundle().model == old
+    assert json.loads((folder / bundles.PIN).read_text()).keys() == {"sha256"}
+    assert bundles.default_bundle().model == old
     done = 0
 
     def counted(real):
@@ -52,15 +52,15 @@ def test_no_moment_leaves_a_bundle_that_does_not_open(
             release.install(new, folder)
     else:
         release.install(new, folder)
-    assert default.default_bundle().model == (old if writes < 2 else new)
+    assert bundles.default_bundle().model == (old if writes < 2 else new)
     monkeypatch.undo()
-    monkeypatch.setattr(default, "files", lambda name: folder)
+    monkeypatch.setattr(bundles, "files", lambda name: folder)
     release.install(new, folder)
-    assert default.default_bundle().model == new
-    assert json.loads((folder / default.PIN).read_text()).keys() == {"sha256"}
-    (folder / default.MODEL).write_bytes(default.pack(old))
+    assert bundles.default_bundle().model == new
+    assert json.loads((folder / bundles.PIN).read_text()).keys() == {"sha256"}
+    (folder / bundles.MODEL).write_bytes(bundles.pack(old))
     with pytest.raises(BundleError, match="not the released file"):
-        default.default_bundle()
+        bundles.default_bundle()
 
 
 def report(**changes: float) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from mien.errors import FetchError, InputError
 from mien.export import export_web, web_runtime
 from mien.faces.centerface import shrink
 from mien.faces.crop import crop_faces
-from mien.recognition.default import default_bundle
+from mien.recognition.bundles import default_bundle
 
 SCRIPT, WASM = b"var a=1,b=2;self.x=import.meta.url;export{a as Tensor,b as default};\n//# map", b"\0asm"
 PAGE = Path(web_runtime.__file__).with_name("web_page")

@@ -128,8 +128,8 @@ def test_sentences_speak_of_every_number(systems):
         "ECE",
         "Before calibration",
         "compact is right on",
-        "the difference is more than chance",
-        "place 1 of 2; chance hardly explains another one",
+        "the difference is significant at the 5 % level",
+        "place 1 of 2; each difference to the others is significant",
     ):
         assert part in text
     assert all(sentence.endswith(".") for sentence in said)

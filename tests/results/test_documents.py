@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from mien.errors import MienError
-from mien.recognition.default import default_bundle
+from mien.recognition.bundles import default_bundle
 from mien.results import Ledger, load_all
 from mien.results.documents import documents, fill, render
 from mien.results.tables import preferred

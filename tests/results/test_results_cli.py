@@ -81,6 +81,16 @@ def test_diff(folder, mien):
     assert "mien results list" in err
 
 
+def test_what_differs_in_how_it_came_about_alone_is_told_as_such(folder, mien, invent):
+    one, other = (invent(folder, seed=9, created=f"2026-02-0{day}T12:00:00Z") for day in (1, 2))
+    for result in (one, other):
+        result.save(folder)
+    status, out, _ = mien("results", "diff", one.id, other.id)
+    assert status == 0
+    assert "What was measured is equal; what differs says how it came about:" in out
+    assert "created" in out
+
+
 def test_compare(folder, mien):
     ids = [result.id for result in load_all(folder)]
     status, out, _ = mien("compare", *ids, "--diagram", "reliability.png")

@@ -9,7 +9,7 @@ import mien
 from mien.datasets import FaceSet
 from mien.errors import InputError
 from mien.results import load_all
-from mien.site.listing import COLUMNS, listing, measured, rows, sheet, shipped
+from mien.site.listing import COLUMNS, legend, listing, measured, rows, sheet, shipped
 from mien.systems.described import described
 from mien.training import Run
 
@@ -21,9 +21,9 @@ def test_every_system_has_its_row_in_order() -> None:
     assert [entry["id"] for entry in entries] == list(described())
     assert all(len(row) == len(COLUMNS) for row in rows(entries))
     ours = {entry["id"]: row for entry, row in zip(entries, rows(entries), strict=True)}
-    assert ours["vggnet"][1:] == ("network", "2021", "73.28 %", "–", "–", "29,890,759", "351", "1×40×40")
-    assert ours["local-learning-bow"][6:8] == ("–", "–")
-    assert ours["pramerdorfer-eight"][1] == "ensemble"
+    assert ours["vggnet"][1:] == ("2021", "73.28 %", "–", "29,890,759", "351", "1×40×40", "network", "–")
+    assert ours["local-learning-bow"][4:6] == ("–", "–")
+    assert ours["pramerdorfer-eight"][7] == "ensemble"
 
 
 def test_figures_of_a_row_are_those_of_the_recipe_that_follows_the_source() -> None:
@@ -53,7 +53,14 @@ def test_results_of_another_protocol_are_told_as_such(trained: Run, faces: FaceS
     own = mien.evaluate(trained, faces.test, results=tmp_path)
     name = trained.system
     row = next(row for row in rows(listing(measured([own]))) if row[0] == name)
-    assert row[4] == f"{100 * own.metrics['accuracy']:.1f} % on own/test@1"
+    assert row[3] == f"{100 * own.metrics['accuracy']:.1f} % on own/test@1"
+    entries = listing(measured([own]), sort="measured")
+    assert entries[0]["id"] == name
+    assert "PrivateTest" not in legend(entries)
+    faced = [own, *(r for r in load_all(ROOT / "results") if r.system == "vggnet" and r.test is not None)]
+    entries = listing(measured(faced), sort="measured")
+    assert [entry["id"] for entry in entries[:2]] == ["vggnet", name], "what is comparable with the board comes first"
+    assert "on PrivateTest where no other protocol is named" in legend(entries)
     assert "% on own/test@1: recipe " in sheet(described()[name], measured([own]))["measured"]
     both = measured([own, *(result for result in load_all(ROOT / "results") if result.system == name)])[name]
     assert both[-1]["protocol"] == "own/test@1"
@@ -71,11 +78,11 @@ def test_what_is_installed_knows_what_was_measured_and_of_which_network() -> Non
     assert known.keys() == shipped().keys()
     best = known["lhc-netc"][0]
     row = next(row for row in rows(listing()) if row[0] == "lhc-netc")
-    assert row[4] == f"{100 * best['accuracy']:.1f} %"
+    assert row[3] == f"{100 * best['accuracy']:.1f} %"
     takes, size = "×".join(map(str, best["input"])), f"{best['parameters'] / 1e6:.3g} M"
-    assert row[5] == f"{best['recipe']}, {best['epochs']} epochs, {takes}, {size} parameters"
-    assert "1 more epoch," in next(row[5] for row in rows(listing()) if row[0] == "lhc-net"), "it went on from a run"
-    alike = next(row[5] for row in rows(listing()) if row[0] == "vggnet")
+    assert row[8] == f"{best['recipe']}, {best['epochs']} epochs, {takes}, {size} parameters"
+    assert "1 more epoch," in next(row[8] for row in rows(listing()) if row[0] == "lhc-net"), "it went on from a run"
+    alike = next(row[8] for row in rows(listing()) if row[0] == "vggnet")
     assert " M" not in alike, "what was measured is what the row describes, but for a few parameters"
     assert f"{best['parameters']:,} parameters" in sheet(described()["lhc-netc"])["measured"]
 
@@ -95,4 +102,4 @@ def test_rows_can_be_sorted_and_what_is_not_known_comes_last() -> None:
 def test_plug_ins_have_rows_like_ours() -> None:
     entry = listing(further=[("their-package", described()["vggnet"])])[-1]
     assert entry["package"] == "their-package"
-    assert rows([entry])[0][:3] == ("vggnet", "plug-in of their-package", "2021")
+    assert (rows([entry])[0][0], rows([entry])[0][7]) == ("vggnet", "plug-in of their-package")

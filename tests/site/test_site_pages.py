@@ -225,6 +225,8 @@ def test_the_commands_of_a_system_page_are_those_that_made_its_result(results_fo
     ]
     taught = replace(own, recipe={**own.recipe, "distill": {"weight": 0.7}})
     assert "mien distill --teacher BUNDLE --student vggnet --recipe short.toml" in _commands("vggnet", about, taught)
+    onward = replace(own, recipe={**own.recipe, "start": {"kind": "run"}})
+    assert "mien train vggnet --recipe short.toml --init RUN --seed" in _commands("vggnet", about, onward)
     assert (
         _commands("pramerdorfer-eight", described()["pramerdorfer-eight"], None) == "mien ensemble pramerdorfer-eight"
     )

@@ -57,6 +57,20 @@ def test_what_was_removed_while_we_waited_is_opened_again(tmp_path: Path) -> Non
     os.close(got[0])
 
 
+def test_where_nothing_can_be_made_it_is_not_tried_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders of some file systems, as Linux's /proc, answer so."""
+    opened = os.open
+
+    def refuse(path: object, flags: int, *mode: int) -> int:
+        if Path(str(path)).name == "lock":
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return opened(path, flags, *mode)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(FileNotFoundError):
+        lock_path(tmp_path / "lock")
+
+
 def test_who_comes_and_goes_meets_nobody(tmp_path: Path) -> None:
     """Eight threads take a file that each of them removes at its end; never do two hold it."""
     inside, most = 0, 0

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mien.errors import InputError, RecipeError, RunError
+from mien.errors import InputError, OccupiedError, RecipeError, RunError
 from mien.systems.described import described
 from mien.training.asked import bring_teachers, check_asked
+from mien.training.occupied import occupied
 from mien.training.recipe import Recipe
 from mien.training.run import run_folder
 
@@ -27,10 +28,12 @@ def test_a_run_that_must_be_new_and_is_there(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "run.json").write_text("{}")
     with pytest.raises(RunError, match=folder.name):  # it is looked at, and this one is no whole run
-        check_asked("vggnet", "mien", ["epochs=3"], new_in=(tmp_path, 1))
-    check_asked("vggnet", "mien", ["epochs=3"], new_in=(tmp_path, 2))
-    check_asked("vggnet", "mien", ["epochs=4"], new_in=(tmp_path, 1))
-    check_asked("vggnet", "mien", ["epochs=3"])
+        check_asked("vggnet", "mien", ["epochs=3"], run_in=(tmp_path, 1))
+    check_asked("vggnet", "mien", ["epochs=3"], run_in=(tmp_path, 2))
+    check_asked("vggnet", "mien", ["epochs=4"], run_in=(tmp_path, 1))
+    check_asked("vggnet", "mien", ["epochs=3"], run_in=(tmp_path, 1), resume=True)
+    with occupied(folder), pytest.raises(OccupiedError, match="another process trains in"):
+        check_asked("vggnet", "mien", ["epochs=3"], run_in=(tmp_path, 1), resume=True)
 
 
 def test_a_recipe_that_is_not_there_is_told_with_the_hint() -> None:

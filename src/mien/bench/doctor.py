@@ -175,7 +175,7 @@ def _version(package: str) -> str | None:
 
 
 def _default_bundle() -> dict[str, Any]:
-    from mien.recognition.default import default_bundle
+    from mien.recognition.bundles import default_bundle
 
     try:
         bundle = default_bundle()

@@ -26,18 +26,17 @@ def compare(
     """Compare results on the same faces: who is better, by how much, and how sure that is."""
     from mien.cli.common import print_json, print_table, stdout
     from mien.errors import InputError
-    from mien.results import load_all, tables
+    from mien.results import tables
     from mien.results.comparison import compare as compare_results
     from mien.results.crossing import crossed, crossing_table
     from mien.results.diagram import reliability_diagram
-    from mien.results.finding import find
-    from mien.results.folders import folders
+    from mien.results.finding import find, load_recorded
     from mien.results.sentences import sentences
 
     if across == bool(results):
         raise InputError("give results to compare, or --across for the table of all recorded cross results")
     if across:
-        recorded = [result for each in folders(folder) for result in load_all(each)]
+        recorded = load_recorded(folder)
         table = crossing_table(recorded)
         if json:
             print_json(crossed(recorded))

@@ -54,7 +54,7 @@ def sdafe(
     if json:
         print_json({**report, "written": None if written is None else str(written)})
         return
-    columns = ("before", "offered", *REASONS, "kept", "after")
+    columns = ("before", "offered", "kept", "after", *REASONS)
     print_table(
         ("", *(f"dropped:\n{REASONS[name]}" if name in REASONS else name for name in columns)),
         [(row["label"], *(f"{row[name]:,}" for name in columns)) for row in report["balance"]],

@@ -35,7 +35,7 @@ def ensemble(
     """Average the probabilities of several networks; the recipe stands in the result."""
     from mien.cli.common import print_json, print_table, progress, stdout
     from mien.ensembles import make
-    from mien.evaluation import check_device, default_results
+    from mien.evaluation import check_device
 
     check_device(device)
     with progress() as bar:
@@ -53,11 +53,7 @@ def ensemble(
             device=device,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    saved = (
-        result.save(results or default_results(result.protocol, result.source, tested=result.test is not None))
-        if save
-        else None
-    )
+    saved = result.save(results or result.home) if save else None
     if json:
         print_json({**result.to_json(), "path": str(saved) if saved else None})
         return

@@ -24,7 +24,9 @@ def evaluate(
         str | None, typer.Option(metavar="FILE", help="Of a run trained with a Python file: that file. It is EXECUTED.")
     ] = None,
     split: Annotated[str, typer.Option(help="selection or test. Opening test is noted in the ledger.")] = "selection",
-    views: Annotated[str, typer.Option(help="one, flip, tencrop@SIZE of the crops, rot8, rot10, lhc60.")] = "one",
+    views: Annotated[
+        str, typer.Option(help="one, flip, tencrop@40, tencrop@44, tencrop@224, rot8, rot10, lhc60.")
+    ] = "one",
     protocol: Annotated[str | None, typer.Option(help="By default the one that is about this data set.")] = None,
     results: Annotated[
         Path | None,
@@ -49,7 +51,7 @@ def evaluate(
     from mien.bundle import Bundle
     from mien.cli.common import print_json, print_table, progress, stdout
     from mien.errors import InputError
-    from mien.evaluation import check_device, default_results, foreign_subject
+    from mien.evaluation import check_device, foreign_subject
     from mien.evaluation import evaluate as measure
     from mien.evaluation.across import said
     from mien.evaluation.data_choice import USUAL, behind, data_for
@@ -101,7 +103,7 @@ def evaluate(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     told = by_attribute(result, face_set, groups) if groups else []
-    folder = results or Path(default_results(result.protocol, result.source, tested=result.test is not None))
+    folder = results or result.home
     saved = result.save(folder) if save else None
     if card and subject and processes.first:
         from mien.export import add_groups

@@ -40,11 +40,12 @@ def export(
     """Write a run as a self-describing bundle and report what that changed; or a bundle as a page for the browser."""
     import contextlib
 
+    from mien.bundle import Bundle
     from mien.cli.common import print_json, print_table, progress, stdout
     from mien.errors import InputError
     from mien.export import export_web
-    from mien.recognition.default import open_bundle
     from mien.store import scratch_directory
+    from mien.training.trained import open_trained
 
     if onnx is None and web is None:
         raise InputError("say what to write: --onnx FILE for a bundle, --web DIR for a page")
@@ -63,15 +64,14 @@ def export(
     for_runs = {"--onnx": onnx, "--int8": int8, "--fp16": fp16, "--name": name, "--calibration": calibration}
     for_runs |= {"--data": data, "--path": path, "--system": system}
     with contextlib.ExitStack() as held:
-        if Path(source).is_dir():
+        trained = open_trained(source, system=system)
+        if not isinstance(trained, Bundle):
             from mien.evaluation.data_choice import data_for
             from mien.export import export_run
-            from mien.training import Run
 
-            run = Run.open(source, system=system)
-            faces = None if data == "none" else data_for([run], data, path)
+            faces = None if data == "none" else data_for([trained], data, path)
             done = export_run(
-                run,
+                trained,
                 onnx or held.enter_context(scratch_directory()) / "bundle.onnx",
                 data=faces,
                 precision="int8" if int8 else "fp16" if fp16 else "fp32",
@@ -83,9 +83,9 @@ def export(
             told |= {"path": str(onnx), "sha256": bundle.card.sha256} if onnx else {"sha256": bundle.card.sha256}
             told |= done.report
         elif given := [option for option, value in for_runs.items() if value]:
-            raise InputError(f"{source} is no run folder; {', '.join(given)} are for runs")
+            raise InputError(f"{source} is a bundle; {', '.join(given)} are for runs")
         else:
-            bundle = open_bundle(source)
+            bundle = trained
         if web is not None:
             with progress() as bar:
                 task = bar.add_task("onnxruntime-web", total=None)
@@ -99,7 +99,7 @@ def export(
     if json:
         print_json(told)
         return
-    if onnx is not None or Path(source).is_dir():
+    if "parity" in told:
         print_table(["", "measured"], [[name, text] for name, text in _report(told).items()])
     if onnx is not None:
         stdout.print(str(onnx), soft_wrap=True, highlight=False, markup=False)

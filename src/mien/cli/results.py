@@ -49,7 +49,11 @@ def list_(
     if json:
         openings = sum((Counter(ledger.counts()) for _, _, ledger in found), Counter[str]())
         print_json(
-            {"results": [one.to_json() for _, results, _ in found for one in results], "openings": dict(openings)}
+            {
+                "results": [one.to_json() for _, results, _ in found for one in results],
+                "openings": dict(openings),
+                "broken": broken,
+            }
         )
         raise typer.Exit(1 if broken else 0)
     for each, results, ledger in found:
@@ -172,11 +176,10 @@ def reproduce(
     """
     from mien.cli.common import print_json, print_table, stdout
     from mien.results import difference, measured_differs
-    from mien.results.finding import find, home
+    from mien.results.finding import locate
     from mien.training import reproduce as measure_again
 
-    recorded = find(reference, results)
-    where = home(recorded, results) if results is None else results
+    recorded, where = locate(reference, results)
     found = difference(recorded, measure_again(recorded, data=path, source=source, retrain=retrain, results=where))
     if json:
         print_json({key: list(values) for key, values in found.items()})
@@ -195,7 +198,7 @@ def docs(
 ) -> None:
     """Fill the numbers of README and docs from the recorded results."""
     from mien.cli.common import print_json, stdout
-    from mien.recognition.default import default_bundle
+    from mien.recognition.bundles import default_bundle
     from mien.results.documents import fill
 
     stale = fill(root, check=check, shipped={"default": default_bundle().card.sha256})

@@ -48,7 +48,7 @@ def list_(
     import dataclasses
 
     from mien.cli.common import complain, print_json, print_table, stdout
-    from mien.site.listing import COLUMNS, listing, measured, rows
+    from mien.site.listing import COLUMNS, legend, listing, measured, rows
     from mien.training.plug_ins import described_plugins
 
     recorded = _recorded(results)
@@ -58,11 +58,7 @@ def list_(
         print_json([*entries, *map(dataclasses.asdict, unusable)])
         return
     print_table(COLUMNS, rows(entries), keep=1)
-    stdout.print(
-        "claimed: what others state, of full trainings. measured: ours on PrivateTest, with the recipe, epochs and "
-        "input beside it, which are short for most; `mien systems info ID` says more.",
-        highlight=False,
-    )
+    stdout.print(legend(entries), highlight=False)
     for entry in unusable:
         complain(entry.error)
 
@@ -108,6 +104,7 @@ def info(
         print_json(
             {
                 **dataclasses.asdict(about),
+                "file": Path(about.file).name,
                 "macs": about.macs,
                 "meanings": about.meanings,
                 "measured": known.get(name, []),
@@ -129,18 +126,20 @@ def info(
 def _recipe(about: Described, name: str, results: Path | None) -> str:
     """The TOML of a recipe of the system, or of the one that a recorded result of it was made with."""
     from mien.errors import InputError, RecipeError
-    from mien.registry import suggestion
     from mien.results.finding import find, is_reference
     from mien.site.listing import recorded_recipe
     from mien.store.toml import toml_lines
+    from mien.systems import check_recipe
 
     if name in about.recipes:
         text: str = about.recipes[name]["toml"]
         return text
     if results is None or not is_reference(name):
         where = "; of a recorded result name the folder, too: --results results" if is_reference(name) else ""
-        where = recorded_recipe(about.id, name) or where
-        raise RecipeError(f"{about.id} has no recipe {name!r}; {suggestion(name, about.recipes)}{where}")
+        try:
+            check_recipe(about.id, name, about.recipes)
+        except RecipeError as error:
+            raise RecipeError(f"{error}{recorded_recipe(about.id, name) or where}") from None
     result = find(name, results)
     if result.system != about.id:
         raise InputError(f"{result.id} is a result of {result.system}, not of {about.id}")

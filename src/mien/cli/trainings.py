@@ -38,7 +38,7 @@ ExtraImagesFile = Annotated[
 Timeout = Annotated[
     float, typer.Option(min=1, metavar="SECONDS", help="Under torchrun: how long a process waits for another one.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print what run.json says, for programs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print what run.json says, for programs; epochs count from 0.")]
 
 
 def run_trainings(
@@ -82,27 +82,28 @@ def run_trainings(
         device=options["device"],
         teachers=options.get("teacher") or (),
         extra_images=extra_images,
-        new_in=(options["out"], options["seed"]) if settled and not options.get("resume") else None,
+        run_in=(options["out"], options["seed"]) if settled else None,
+        resume=bool(options.get("resume")),
         hint=recorded_recipe,
         **given,
     )
-    system = bring(system)
-    if recipe.endswith(".toml"):
-        check_recipe_system(Path(recipe), system)  # the id that a file has is known now
-    card = systems.card(system)
+    with progress() as bar:
+        bar.add_task("Loading PyTorch and faces", total=None)
+        system = bring(system)
+        if recipe.endswith(".toml"):
+            check_recipe_system(Path(recipe), system)  # the id that a file has is known now
+        card = systems.card(system)
 
-    from mien.training import Recipe, recipe_of, train
+        from mien.evaluation import parts
+        from mien.evaluation.data_choice import USUAL
+        from mien.evaluation.processes import joined
+        from mien.training import Recipe, recipe_of, train
 
-    chosen = recipe_of(card, recipe).set(assignments)
-    systems.check_options(card, chosen.system)
-
-    from mien.evaluation import parts
-    from mien.evaluation.data_choice import USUAL
-    from mien.evaluation.processes import joined
-
-    with joined(options["timeout"]).first_ahead():  # an import is one process's
-        face_set = load_dataset(data or (protocol and protocols.get(protocol).face_set) or USUAL, path)
-    wanted = parts(face_set, protocol, None if fold == "all" else int(fold))
+        chosen = recipe_of(card, recipe).set(assignments)
+        systems.check_options(card, chosen.system)
+        with joined(options["timeout"]).first_ahead():  # an import is one process's
+            face_set = load_dataset(data or (protocol and protocols.get(protocol).face_set) or USUAL, path)
+        wanted = parts(face_set, protocol, None if fold == "all" else int(fold))
     runs, best, finished = [], 0.0, 0
     stages: set[str] = set()
     with progress() as bar:

@@ -8,7 +8,9 @@ from typing import Any
 
 from mien.ensembles.recorded import ensemble_of_results
 from mien.errors import InputError
-from mien.results import Result, load_all
+from mien.results import Result
+from mien.results.finding import load_recorded
+from mien.results.folders import folders
 
 
 def rebuild(recorded: Result, folder: str | Path = "results") -> Result:
@@ -18,7 +20,8 @@ def rebuild(recorded: Result, folder: str | Path = "results") -> Result:
 
     Args:
         recorded: a result of kind ``ensemble``.
-        folder: of recorded results and of the ledger, which notes it where the test split is opened once more.
+        folder: of its members, which are looked up in ``results`` and ``my-results``, too, and of the ledger, which
+            notes it where the test split is opened once more.
 
     Raises:
         InputError: members are not among the recorded results, which are named; or no ensemble.
@@ -26,7 +29,7 @@ def rebuild(recorded: Result, folder: str | Path = "results") -> Result:
     members = recorded.recipe.get("members")
     if recorded.kind != "ensemble" or not members:
         raise InputError(f"{recorded.id} does not say which members it has, so it cannot be put together again")
-    known = [result for result in load_all(folder) if result.protocol == recorded.protocol]
+    known = [result for result in load_recorded(folder, *folders()) if result.protocol == recorded.protocol]
     found = [_find(member, known, test=recorded.opening is not None) for member in members]
     if missing := [_name(member) for member, result in zip(members, found, strict=True) if result is None]:
         raise InputError(

@@ -11,10 +11,9 @@ from mien.ensembles.named import named_members
 from mien.ensembles.networks import network_ensemble, opened
 from mien.ensembles.recorded import ensemble_of_results
 from mien.errors import InputError
-from mien.recognition.default import is_bundle_name
-from mien.results import load_all
-from mien.results.finding import find, is_reference
-from mien.results.folders import RECORDED, default_results
+from mien.recognition.bundles import is_bundle_name
+from mien.results.finding import find, is_reference, load_recorded
+from mien.results.folders import default_results
 from mien.systems.named_ensembles import CARDS
 
 if TYPE_CHECKING:
@@ -47,8 +46,8 @@ def make(
         data: data set, for bundles and runs; by default that of the first one that knows its own, else FER2013.
         path: where it lies, if it is not imported yet.
         results: folder of results and ledger. By default the ledger is that of the protocol's folder
-            (`mien.evaluation.default_results`), where the result belongs as well, and ids of recorded results are
-            looked up in ``results`` and ``my-results``.
+            (`mien.results.folders.default_results`), and recorded results are looked up in ``results`` and
+            ``my-results``.
         onnx: where to write an ensemble of bundles as one bundle.
         device: of runs.
         progress: called with (done, in all).
@@ -63,19 +62,18 @@ def make(
     if split not in ("selection", "test"):
         raise InputError(f"--split is selection or test, not {split!r}")
     test = split == "test"
-    if not any(map(_is_network, members)) and (given := [n for n, v in (("--data", data), ("--path", path)) if v]):
-        raise InputError(f"recorded results were measured already; leave out {' and '.join(given)}")
     if len(members) == 1 and not _is_network(members[0]) and not _is_result(members[0]):
         name = str(members[0])
-        found = named_members(name, load_all(results or RECORDED), views=views, test=test)
-        _no_graph(onnx)
+        found = named_members(name, load_recorded(results), views=views, test=test)
+        _check_recorded(onnx, data, path)
         return _of_results(found, name, how, test, results), None
     networks = [_is_network(member) for member in members]
     if not any(networks):
-        _no_graph(onnx)
+        recorded = [find(member, results) for member in members]
+        _check_recorded(onnx, data, path)
         if views:
             raise InputError("recorded results have their views already; leave out --views")
-        return _of_results([find(member, results) for member in members], name, how, test, results), None
+        return _of_results(recorded, name, how, test, results), None
     if not all(networks):
         raise InputError("give results, or bundles and runs, not both: a recorded score cannot run on a face again")
     from mien.evaluation import evaluate
@@ -99,11 +97,13 @@ def _of_results(found: Sequence[Result], name: str, how: str, test: bool, result
     return ensemble_of_results(found, name=name, how=how, test=test, folder=folder)
 
 
-def _no_graph(onnx: str | Path | None) -> None:
+def _check_recorded(onnx: str | Path | None, data: str | None, path: str | Path | None) -> None:
     if onnx is not None:
         raise InputError(
             "recorded results hold scores, no graphs; give the bundles (.onnx) to write one bundle of them"
         )
+    if given := [option for option, value in (("--data", data), ("--path", path)) if value]:
+        raise InputError(f"recorded results were measured already; leave out {' and '.join(given)}")
 
 
 def _is_network(member: str | Path) -> bool:

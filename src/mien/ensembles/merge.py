@@ -7,7 +7,6 @@ repeats: a cubic kernel, one axis after the other, rounded to bytes after each.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from mien.datasets import copies_of
 from mien.ensembles.networks import NetworkEnsemble
 from mien.errors import InputError, MissingExtraError, RunError
 from mien.evaluation import score
+from mien.evaluation.data_choice import notes_of
 from mien.results import metrics
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def export_ensemble(
         ensemble.weights[taken],
         spec,
     )
-    first = bundles[0].card
+    first, subject = bundles[0].card, ensemble.subject()
+    ours = data.fingerprint == ensemble.trained_on
     card = BundleCard(
         name=ensemble.name,
         system=ensemble.name,
@@ -75,14 +76,14 @@ def export_ensemble(
             "training": {
                 "recipe": ensemble.recipe,
                 "seed": None,
-                "data": data.name if data and data.fingerprint == ensemble.trained_on else "",
-                "data_fingerprint": ensemble.trained_on,
+                **(notes_of(data) if ours else {"data": "", "data_fingerprint": ensemble.trained_on}),
                 "train_rows": ensemble.train_rows,
                 **({"searched": ensemble.searched} if ensemble.searched else {}),
-                "cost": dict(ensemble.subject().cost),
-                "trained": ensemble.subject().trained,
+                **({"source": dict(subject.source)} if subject.source is not None else {}),
+                "cost": dict(subject.cost),
+                "trained": subject.trained,
             },
-            **({"adaptation": {"members": True}} if any(subject.adapted for subject in ensemble.subjects) else {}),
+            **({"adaptation": {"members": True}} if subject.adapted else {}),
         },
     )
     from mien.recognition.network import Network
@@ -98,22 +99,21 @@ def export_ensemble(
         )
     fit = ~copies_of(data.selection.groups, data.train.groups)
     temperature = metrics.fit_temperature(found[fit], labels[fit])
-    chosen = metrics.choose_threshold(
+    threshold = metrics.shipped_threshold(
         metrics.softmax(found[fit], temperature), labels[fit], target=accuracy_when_decided
     )
     report = {
         "parity": {"largest_difference": apart, "faces": len(found)},
         "selection_accuracy": round(metrics.accuracy(found.argmax(axis=1), labels), 6),
-        "threshold": {
-            "target": accuracy_when_decided,
-            "reached": chosen.reached,
-            "coverage": round(chosen.coverage, 4),
-            "accuracy_when_decided": round(chosen.accuracy, 4),
-        },
+        "threshold": threshold,
         "bytes": len(model),
     }
-    threshold = min(math.floor(chosen.threshold * 1e6) / 1e6, 0.999999) if chosen.reached else 0.999999
-    card = replace(card, temperatures={"one": temperature}, threshold=threshold, notes={**card.notes, "export": report})
+    card = replace(
+        card,
+        temperatures={"one": temperature},
+        threshold=threshold["threshold"],
+        notes={**card.notes, "export": report},
+    )
     return write_bundle(path, model, card)
 
 

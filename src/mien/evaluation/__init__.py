@@ -7,13 +7,11 @@ from mien.evaluation.folds import evaluate_folds
 from mien.evaluation.parts import Part, parts
 from mien.evaluation.scorers import score
 from mien.evaluation.subjects import Subject, subject_of
-from mien.results.folders import default_results
 
 __all__ = [
     "Part",
     "Subject",
     "check_device",
-    "default_results",
     "evaluate",
     "evaluate_folds",
     "foreign_subject",

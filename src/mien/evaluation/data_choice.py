@@ -36,6 +36,22 @@ class Behind:
     fingerprint: str = ""
 
 
+def notes_of(face_set: FaceSet) -> dict[str, Any]:
+    """What runs and bundles note of the data set that they learn from, as `behind` reads it.
+
+    Returns:
+        ``data``, its name; ``data_options``, of one that is made and not read, so that the same can be made again; and
+        ``data_fingerprint``.
+    """
+    made = face_set.name in DATASETS and DATASETS[face_set.name].make is not None
+    options = {key: face_set.info[key] for key in ("count", "seed") if made and key in face_set.info}
+    return {
+        "data": face_set.name,
+        **({"data_options": options} if options else {}),
+        "data_fingerprint": face_set.fingerprint,
+    }
+
+
 def behind(subject: Any) -> Behind:
     """What a run, a bundle or anything else says of the data set that it was trained on.
 
@@ -69,19 +85,19 @@ def data_for(subjects: Sequence[Any], name: str | None = None, path: str | Path 
             made faces others would be made today, or two subjects were trained on different ones.
     """
     known = [found for subject in subjects if (found := behind(subject)).name]
-    own = known[0] if known else Behind()
-    chosen = name or own.name or USUAL
+    chosen = name or (known[0].name if known else USUAL)
     if chosen not in DATASETS and name is None:
         raise InputError(f"it was trained on {chosen!r}, which is no data set of mien; name one that fits with --data")
     make = DATASETS[chosen].make
     if make is not None and path is not None:
         raise InputError(f"{chosen} is made, not read: leave out --path")
     # Of drawn faces others are drawn with other options: those of the run are the ones to measure it on.
-    options = _usable(own, make) if chosen == own.name else {}
-    if make is not None and any(other.name == chosen and other.options != own.options for other in known):
+    same = [one for one in known if one.name == chosen]
+    options = _usable(same[0], make) if same else {}
+    if make is not None and any(one.options != same[0].options for one in same):
         raise InputError(f"they were trained on different {chosen} faces, which share none to be measured on")
     faces = load_dataset(chosen, path, **options)
-    if make is not None and chosen == own.name and own.fingerprint not in ("", faces.fingerprint):
+    if make is not None and any(one.fingerprint not in ("", faces.fingerprint) for one in same):
         raise InputError(
             f"{chosen} faces are made otherwise today than when it was trained on them, and those that it was not "
             "trained on cannot be told; use the version of mien that trained it"

@@ -17,7 +17,7 @@ from mien.evaluation.parts import check_data, check_split, protocol_of, suited
 from mien.evaluation.processes import joined, own_device
 from mien.evaluation.subjects import Subject, check_unadapted, subject_of
 from mien.faces.views import get_view
-from mien.recognition.default import open_bundle
+from mien.recognition.bundles import open_bundle
 from mien.results import Answers, Result, protocols
 from mien.results.folders import OWN
 from mien.results.submission import check_against_labels
@@ -113,8 +113,7 @@ def _measured(
     if (told := suited(known, face_set)) is not face_set:
         face_set, split = told, told.test if isinstance(split, SealedSplit) else told.selection
     view = get_view(views) if views != "members" else None
-    if views not in known.views:
-        raise InputError(f"protocol {known.name} allows the views {', '.join(known.views)}, not {views!r}")
+    known.check_view(views)
     prepared = subject_of(subject, device)
     if prepared.label_set.labels != face_set.label_set.labels:
         raise InputError(

@@ -55,8 +55,7 @@ def evaluate_folds(
             raise RunError(f"{subject.folder} is unfinished ({subject.state}); finish it with --resume first")
     ordered = _by_fold([subject_of(subject, device) for subject in subjects], wanted, protocol)
     first = ordered[0]
-    if views not in known.views:
-        raise InputError(f"protocol {known.name} allows the views {', '.join(known.views)}, not {views!r}")
+    known.check_view(views)
     if first.scores is not None and views != "one":
         raise InputError(f"{first.system} is no network: it knows the view one, not {views!r}")
     face_set = suited(known, face_set)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -255,21 +254,9 @@ def _fit(
         scores = known[view] if view in known else score(selection.images, card.input, network.logits, view)
         temperatures[view] = metrics.fit_temperature(scores[fit], labels)
     probabilities = metrics.softmax(known["one"][fit], temperatures["one"])
-    chosen = metrics.choose_threshold(probabilities, labels, target=target)
-    # Rounded down, so that the face that sets the threshold stays decided in float32; a threshold is below 1. A network
-    # that never reaches the target leaves (nearly) every face undecided rather than claim what it cannot hold.
-    threshold = min(math.floor(chosen.threshold * 1e6) / 1e6, 0.999999) if chosen.reached else 0.999999
-    decided = probabilities.max(axis=1) >= threshold
-    right = probabilities.argmax(axis=1) == labels
     return {
         "temperatures": temperatures,
-        "threshold": {
-            "threshold": threshold,
-            "target": target,
-            "reached": chosen.reached,
-            "coverage": round(float(decided.mean()), 4),
-            "accuracy_when_decided": round(float(right[decided].mean()), 4) if decided.any() else None,
-        },
+        "threshold": metrics.shipped_threshold(probabilities, labels, target=target),
     }
 
 

@@ -19,7 +19,7 @@ from mien.datasets import load_dataset
 from mien.errors import InputError
 from mien.evaluation import evaluate
 from mien.export.bundling import add_results, export_run
-from mien.recognition.default import MODEL, PIN, pack, unpack
+from mien.recognition.bundles import MODEL, PIN, pack, unpack
 from mien.results import Result
 from mien.store import atomic_file, scratch_directory, write_text
 from mien.training import Run
@@ -98,7 +98,10 @@ def install(model: bytes, folder: Path) -> None:
     sha256 = hashlib.sha256(model).hexdigest()
     old = folder / MODEL
     if old.is_file():
-        replaced = hashlib.sha256(unpack(old.read_bytes())).hexdigest()
+        try:
+            replaced = hashlib.sha256(unpack(old.read_bytes())).hexdigest()
+        except ValueError:  # it is damaged and opens no more, whatever the pin says
+            replaced = sha256
         write_text(folder / PIN, json.dumps({"sha256": sha256, "replaces": replaced}) + "\n")
     with atomic_file(old) as out:
         out.write(pack(model))

@@ -23,7 +23,7 @@ from mien.errors import BundleError, InputError
 from mien.labels import LabelSet
 from mien.recognition.correction import correct_logits
 from mien.recognition.logistic import Correction, fit_correction
-from mien.results.metrics import choose_threshold, fit_temperature, nll, softmax
+from mien.results.metrics import fit_temperature, nll, shipped_threshold, softmax
 from mien.results.randomness import permutation
 from mien.results.statistics import bootstrap_interval
 
@@ -222,8 +222,7 @@ def adapt(
     target = card.notes.get("export", {}).get("threshold", {}).get("target")
     threshold = card.threshold
     if target is not None and final.method != "none":
-        chosen_threshold = choose_threshold(softmax(final.held_out), y, target=target)
-        threshold = min(chosen_threshold.threshold, 0.999999) if chosen_threshold.reached else 0.999999
+        threshold = shipped_threshold(softmax(final.held_out), y, target=target)["threshold"]
     return Adaptation(
         method=final.method,
         pull=final.pull,

@@ -17,7 +17,7 @@ from mien.faces.decode import decode
 from mien.faces.detect import Detections, Detector, open_detector
 from mien.faces.views import View, get_view, resize_faces
 from mien.labels import LabelSet
-from mien.recognition.default import default_bundle, open_bundle
+from mien.recognition.bundles import default_bundle, open_bundle
 from mien.recognition.expressions import Expressions
 from mien.recognition.network import Network, shared_network
 from mien.store.cpu import cpu_count

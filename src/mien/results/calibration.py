@@ -5,13 +5,18 @@ Everything is computed in float64 and is deterministic; simulated figures come f
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mien.errors import InputError
 from mien.results.randomness import uniforms
+
+_NEARLY_ONE = 0.999999
+"""The largest threshold that a card may hold."""
 
 FLOOR = 1e-7
 """Probabilities below this count as this in the NLL: a recorded float16 may be 0, a logarithm may not."""
@@ -234,6 +239,41 @@ def choose_threshold(
     reached = len(good) > 0
     at = int(good[-1]) if reached else int(np.flatnonzero(allowed)[(1 - risk)[allowed].argmax()])
     return Threshold(float(confidence[at]), target, float(coverage[at]), float(1 - risk[at]), reached)
+
+
+def shipped_threshold(probabilities: ArrayLike, labels: ArrayLike, *, target: float) -> dict[str, Any]:
+    """What a bundle's card says of its threshold: `choose_threshold`, as six digits and never 1.
+
+    It is rounded down, so that the face that sets it stays decided in float32. A network that never reaches the target
+    gets one that leaves (nearly) every face undecided, rather than claim what it cannot hold.
+
+    Args:
+        probabilities: (n, classes), calibrated, rows sum to 1; of the selection split.
+        labels: int (n,).
+        target: accuracy wanted on the decided faces, 0–1.
+
+    Returns:
+        ``threshold``; ``target``; ``reached``; and of that very threshold ``coverage``, the share of faces that it
+        decides, and ``accuracy_when_decided``, None where it decides none.
+
+    Example:
+        >>> shipped_threshold([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]], [0, 0, 1], target=0.95)["coverage"]
+        0.6667
+        >>> shipped_threshold([[0.9, 0.1], [0.8, 0.2]], [1, 1], target=0.95)["accuracy_when_decided"] is None
+        True
+    """
+    p, y = _checked(probabilities, labels)
+    chosen = choose_threshold(p, y, target=target)
+    threshold = min(math.floor(chosen.threshold * 1e6) / 1e6, _NEARLY_ONE) if chosen.reached else _NEARLY_ONE
+    decided = p.max(axis=1) >= threshold
+    right = p.argmax(axis=1) == y
+    return {
+        "threshold": threshold,
+        "target": target,
+        "reached": chosen.reached,
+        "coverage": round(float(decided.mean()), 4),
+        "accuracy_when_decided": round(float(right[decided].mean()), 4) if decided.any() else None,
+    }
 
 
 def risk_coverage(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 
 from mien.errors import ResultError
 from mien.results.folders import RECORDED, folders
 from mien.results.schema import Result
-from mien.results.verification import paths
+from mien.results.verification import load_all, paths
+
+_log = logging.getLogger("mien")
 
 
 def is_reference(text: str | Path) -> bool:
@@ -53,19 +56,38 @@ def find(reference: str | Path, folder: str | Path | None = None) -> Result:
     )
 
 
-def home(result: Result, folder: str | Path | None = None) -> Path:
-    """The folder of results that holds one.
+def locate(reference: str | Path, folder: str | Path | None = None) -> tuple[Result, Path]:
+    """The result that ``reference`` names, and the folder of results that holds it.
 
     Args:
-        result: recorded.
-        folder: where to look; by default in ``results`` and ``my-results``.
+        reference: as for `find`.
+        folder: where it lies; by default the folder that its path tells, or that of ``results`` and ``my-results``
+            which holds its id.
 
     Raises:
-        ResultError: it lies in none of them.
+        ResultError: nothing, or more than one result, has that name; its path is none that a folder of results has.
     """
-    there = folders(folder)
-    for each in there:
+    result = find(reference, folder)
+    path, below = Path(reference).absolute().with_suffix(".json"), result.path("")
+    if folder is None and path.is_file():
+        holder = Path(*path.parts[: -len(below.parts)])
+        if holder / below != path:
+            raise ResultError(
+                f"{reference} lies in no folder of results, which would hold it as {below}; name the folder whose "
+                "ledger it belongs to with --results"
+            )
+        return result, holder
+    for each in folders(folder):
         if result.path(each).is_file():
-            return each
-    where = " and ".join(map(str, there)) or str(folder or RECORDED)
-    raise ResultError(f"{result.id} is not recorded in {where}; name the folder that holds it with --results")
+            return result, each
+    raise ResultError(f"{result.id} is not recorded in {folder}; name the folder that holds it with --results")
+
+
+def load_recorded(folder: str | Path | None = None, *further: str | Path) -> list[Result]:
+    """All results of the folders, each id once; by default those of ``results`` and ``my-results``.
+
+    What cannot be read is left out, and the logger ``mien`` says so: it need not be what the caller looks for.
+    """
+    there = dict.fromkeys([*folders(folder), *map(Path, further)])
+    found = (result for each in there for result in load_all(each, lambda error: _log.warning("%s", error)))
+    return list({result.id: result for result in found}.values())

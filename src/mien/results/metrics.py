@@ -20,6 +20,7 @@ from mien.results.calibration import (
     nll,
     reliability,
     risk_coverage,
+    shipped_threshold,
     softmax,
 )
 
@@ -39,6 +40,7 @@ __all__ = [
     "per_class_recall",
     "reliability",
     "risk_coverage",
+    "shipped_threshold",
     "softmax",
 ]
 

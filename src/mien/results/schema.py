@@ -23,6 +23,7 @@ from mien.labels import LabelSet
 from mien.results import protocols
 from mien.results.arrays import Array, hash_arrays, read_arrays, write_arrays
 from mien.results.canonical import canonical_json, content_hash, strict_json
+from mien.results.folders import default_results
 from mien.results.ledger import Ledger, Opening
 from mien.results.protocols import Answers
 from mien.results.provenance import UNKNOWN, source_state, training_words
@@ -333,6 +334,11 @@ class Result:
     def path(self, folder: str | Path) -> Path:
         """Where the json lies under ``folder``."""
         return Path(folder).joinpath(*self.protocol.split("/"), self.system, f"{self.id}.json")
+
+    @property
+    def home(self) -> Path:
+        """The folder that it is recorded in where nobody names one: ``results``, or ``my-results`` (`folders`)."""
+        return Path(default_results(self.protocol, self.source, tested=self.test is not None))
 
     def recompute(self) -> tuple[dict[str, Any], list[list[int]]]:
         """Metrics and confusion matrix, derived anew from the recorded predictions."""

@@ -129,8 +129,7 @@ def _about_pair(pair: Pair, pairs: int) -> str:
     if pairs > 1:
         text += f" (counting that {pairs} pairs are compared: p = {_p(pair.adjusted)})"
     if pair.adjusted < ALPHA:
-        sure = "is more than chance" if pair.adjusted < ALPHA / 5 else "is hardly chance alone"
-        return f"{text}, so the difference {sure}."
+        return f"{text}, so the difference is significant at the {100 * ALPHA:.0f} % level."
     return f"{text}, so these faces do not show which is better."
 
 
@@ -138,7 +137,7 @@ def _about_rank(row: Row, rows: int) -> str:
     assert row.rank is not None
     low, high = row.rank
     if low == high:
-        return f"{row.name}: place {low} of {rows}; chance hardly explains another one."
+        return f"{row.name}: place {low} of {rows}; each difference to the others is significant."
     return f"{row.name}: its true place is anywhere from {low} to {high} of {rows}."
 
 

@@ -367,6 +367,7 @@ def value(result: Result, name: str) -> str:
     if name == "training":
         epochs = result.cost.get("epochs")
         known = [str(result.recipe.get("name", "")), f"{epochs} epoch{'s' * (epochs != 1)}" if epochs else ""]
+        known += [f"view {result.views}"] if result.views not in ("one", "members") else []
         return ", ".join(escape(text) for text in known if text) or "–"
     if name == "network":
         known = [f"{result.cost['params']:,} parameters"] if "params" in result.cost else []

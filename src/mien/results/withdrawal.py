@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mien.errors import ResultError
-from mien.results.finding import find, home
+from mien.results.finding import locate
 from mien.results.folders import folders
 from mien.results.ledger import Ledger
 from mien.results.schema import LEDGER
@@ -17,7 +17,8 @@ def withdraw(reference: str | Path, folder: str | Path | None, reason: str) -> d
     Args:
         reference: path of a json, or an id or its first four or more digits; also of a result whose files are gone
             already.
-        folder: of the results and their ledger; None: that of ``results`` and ``my-results`` which holds it.
+        folder: of the results and their ledger; None: the one that the path tells, or that of ``results`` and
+            ``my-results`` which holds the id.
         reason: for everybody to read.
 
     Returns:
@@ -27,14 +28,15 @@ def withdraw(reference: str | Path, folder: str | Path | None, reason: str) -> d
         ResultError: nothing, or more than one result, has that name in that folder, its ledger never recorded it, or
             the reason is empty.
     """
-    there = folders(folder)
-    where, about = next(
-        ((each, gone) for each in there if (gone := _gone(str(reference), each, Ledger(each / LEDGER)))), (None, None)
-    )
-    if where is None or about is None:
-        result = find(reference, folder)
-        where = home(result, folder)
+    try:
+        result, where = locate(reference, folder)
         about = {"id": result.id, "protocol": result.protocol, "system": result.system}
+    except ResultError:
+        gone = ((each, _gone(str(reference), each, Ledger(each / LEDGER))) for each in folders(folder))
+        found = next(((each, line) for each, line in gone if line), None)
+        if found is None:
+            raise
+        where, about = found
     ledger = Ledger(where / LEDGER)
     if about["id"] not in ledger.recorded():
         raise ResultError(f"{ledger.path} never recorded {about['id']}, so nothing can be withdrawn there")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.errors import InputError, MienError
-from mien.recognition.default import default_bundle
+from mien.recognition.bundles import default_bundle
 from mien.results import Ledger, documents, load_all
 from mien.results.documents import DEFAULT_PROTOCOL
 from mien.results.schema import LEDGER

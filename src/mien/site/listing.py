@@ -16,7 +16,8 @@ from mien.results.tables import preferred, value
 from mien.systems.claims import claims
 from mien.systems.described import Described, described
 
-COLUMNS = ("id", "kind", "year", "claimed", "measured", "with recipe", "parameters", "MMACs", "input")
+COLUMNS = ("id", "year", "claimed", "measured", "parameters", "MMACs", "input", "kind", "with recipe")
+"""What is compared first: a narrow terminal shows the columns in parts."""
 ORDERS = ("id", "year", "claimed", "measured", "parameters", "macs")
 """What the table can be sorted by: ids and years upwards, figures downwards."""
 
@@ -105,17 +106,32 @@ def rows(entries: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     return [
         (
             e["id"],
-            f"plug-in of {e['package']}" if "package" in e else e["kind"],
             _shown(e["year"]),
             _shown(e["claimed"], ".2f", " %"),
             _accuracy(e["measured"]) if e["measured"] else "–",
-            _how(e["measured"], e["parameters"]) if e["measured"] else "–",
             _shown(e["parameters"], ","),
             _shown(e["macs"] and e["macs"] / 1e6, ",.0f"),
             "×".join(map(str, e["input"])) if e["input"] else "–",
+            f"plug-in of {e['package']}" if "package" in e else e["kind"],
+            _how(e["measured"], e["parameters"]) if e["measured"] else "–",
         )
         for e in entries
     ]
+
+
+def legend(entries: Iterable[Mapping[str, Any]]) -> str:
+    """What the columns of `rows` mean, in two sentences, and what more there is.
+
+    Example:
+        >>> legend([])
+        'claimed: what others state. `mien systems info ID` says more.'
+    """
+    found = [entry["measured"] for entry in entries if entry["measured"]]
+    usual = any(entry["protocol"] == DEFAULT_PROTOCOL for entry in found)
+    measured = "measured: ours, with the recipe, epochs and input beside it" + (
+        "; on PrivateTest where no other protocol is named. " if usual else ". "
+    )
+    return f"claimed: what others state. {measured if found else ''}`mien systems info ID` says more."
 
 
 def sheet(about: Described, known: Measured | None = None) -> dict[str, str]:

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import mien
 from mien.errors import InputError
 from mien.evaluation.groups import group_rows, known_groups
-from mien.results import Result, load_all, protocols
+from mien.results import Result, protocols
 from mien.results.comparison import compare
-from mien.results.finding import find
-from mien.results.folders import folders
+from mien.results.finding import find, load_recorded
 from mien.results.provenance import source_words, trained_with, training_words
 from mien.results.sentences import sentences
 from mien.results.tables import preferred
@@ -66,7 +65,7 @@ def resolve(
     path = Path(reference)
     if (path / "run.json").is_file():
         run = _open(path, system)
-        of_run = _of_training(_all(results), run.recipe.hash, run.seed)
+        of_run = _of_training(load_recorded(results), run.recipe.hash, run.seed)
         best = preferred(of_run)
         return Subject(run, best, tuple(result for result in of_run if result is not best))
     if path.is_dir():
@@ -74,7 +73,7 @@ def resolve(
     if system is not None:
         raise InputError(f"--system FILE belongs to a run folder, and {path} is none")
     result = find(reference, results)
-    siblings = _of_training(_all(results), result.recipe_hash, result.seed)
+    siblings = _of_training(load_recorded(results), result.recipe_hash, result.seed)
     return Subject(_run_of(result, Path(runs)), result, tuple(other for other in siblings if other.id != result.id))
 
 
@@ -132,10 +131,6 @@ def _open(path: Path, system: str | Path | Card | None = None) -> Run:
     from mien.training.run import Run
 
     return Run.open(path, system)
-
-
-def _all(folder: str | Path | None) -> list[Result]:
-    return [result for each in folders(folder) for result in load_all(each)]
 
 
 def _of_training(results: Sequence[Result], recipe_hash: str, seed: int | None) -> list[Result]:

@@ -51,6 +51,10 @@ def lock_file(file: IO[bytes] | int, *, wait: bool = True) -> bool:
     return True
 
 
+_MISSES = 100
+"""Times that a file is made anew because others took it away meanwhile."""
+
+
 def lock_path(path: Path, *, wait: bool = True, make: bool = True, mode: int = 0o666) -> int | None:
     """Open and lock what lies at a path, so that it still lies there when it is ours.
 
@@ -68,7 +72,7 @@ def lock_path(path: Path, *, wait: bool = True, make: bool = True, mode: int = 0
 
     Raises:
         FileNotFoundError: there is none, and ``make`` is not set.
-        OSError: it cannot be opened for writing, or its file system has no locks; nothing was made then.
+        OSError: it cannot be made, or opened for writing, or its file system has no locks; nothing was made then.
 
     Example:
         >>> import tempfile
@@ -80,6 +84,7 @@ def lock_path(path: Path, *, wait: bool = True, make: bool = True, mode: int = 0
     """
     names = ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")  # not every system has each
     flags = os.O_RDWR | sum(getattr(os, name, 0) for name in names)
+    misses = 0
     while True:
         if make:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +98,12 @@ def lock_path(path: Path, *, wait: bool = True, make: bool = True, mode: int = 0
                 handle = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
                 made = True
             except (FileExistsError, FileNotFoundError):
-                continue  # others made the file, or took the folder away, between our two steps
+                # Others made the file, or took the folder away, between our two steps; not for ever, though: some file
+                # systems have folders in which nothing can be made, and answer likewise.
+                misses += 1
+                if misses == _MISSES:
+                    raise
+                continue
         try:
             if not lock_file(handle, wait=wait):
                 os.close(handle)

@@ -8,11 +8,11 @@ entry points; see `mien.systems.elsewhere`.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mien.errors import MissingExtraError, UnknownNameError
+from mien.errors import MissingExtraError, RecipeError, UnknownNameError
 from mien.registry import suggestion
 from mien.systems.card import Card, Paper, Pretrained, check_options
 
@@ -77,6 +77,7 @@ __all__ = [
     "check_installed",
     "check_name",
     "check_options",
+    "check_recipe",
     "create",
     "extra",
     "home",
@@ -148,6 +149,19 @@ def check_name(name: str) -> None:
                 f"{name!r} is a file and no id: `mien train`, `mien distill` and `mien systems check` take it"
             )
         raise UnknownNameError(f"no system is called {name!r}; {suggestion(name, [*names(), *found])}")
+
+
+def check_recipe(system: str, name: str, recipes: Iterable[str]) -> None:
+    """Refuse the name of a recipe that is none of the system's ``recipes``, with the nearest one (`RecipeError`).
+
+    Example:
+        >>> check_recipe("vggnet", "faithfull", ["faithful", "mien"])
+        Traceback (most recent call last):
+        ...
+        mien.errors.RecipeError: vggnet has no recipe 'faithfull'; did you mean 'faithful'?
+    """
+    if name not in (known := list(recipes)):
+        raise RecipeError(f"{system} has no recipe {name!r}; {suggestion(name, known)}")
 
 
 def card(name: str) -> Card:

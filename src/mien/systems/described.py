@@ -82,8 +82,10 @@ class Described:
             return {}
         try:
             return option_meanings(Path(self.file).read_text(encoding="utf-8"), self.network, self.options)
-        except (OSError, UnicodeDecodeError, SyntaxError):  # a stranger's file, in a zip or in another encoding
-            return {}
+        except (OSError, UnicodeDecodeError, SyntaxError):
+            if self.id in described():
+                raise  # of our own it is a programming error
+            return {}  # a stranger's file, in a zip or in another encoding
 
     @property
     def published(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Load weights whose names and shapes all fit; otherwise say which do not and load none (`RunError`)."""
-    own = module.state_dict()
+    own, state = (_telling_first(one) for one in (module.state_dict(), state))
     both = [name for name in own if name in state]
     problems = (
         [f"{name} is missing" for name in own if name not in state],
@@ -38,7 +39,12 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -
         some = [problem for kind in problems for problem in kind[:2]]  # of each kind: names of both sides tell more
         shown = "; ".join(some) + (f"; and {count - len(some)} more" if count > len(some) else "")
         raise RunError(f"the weights of {source} do not fit, nothing was loaded: {shown}")
-    module.load_state_dict(dict(state))
+    module.load_state_dict(state)
+
+
+def _telling_first(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Counters of batches come last: each batch normalisation has one, and they say nothing of a network."""
+    return dict(sorted(state.items(), key=lambda item: item[0].endswith(".num_batches_tracked")))
 
 
 def _kind(tensor: Tensor) -> str:
@@ -93,7 +99,6 @@ def fetch(card: Card, source: str | Path) -> dict[str, Tensor]:
 
 def _from_timm(model: str) -> dict[str, Tensor]:
     import logging
-    import textwrap
 
     import timm
 
@@ -135,7 +140,8 @@ def _from_file(path: Path, model: str) -> dict[str, Tensor]:
         # Of other files it gives a number of its own, or the first byte.
         unknown = first.startswith("Weights only load failed") or first.isdecimal() or "load key" in first
         first = "it is no file of tensors alone" if unknown else first
-        raise InputError(f"{path} holds no readable weights ({first[:120]}); give a file of {model}") from None
+        first = "it is cut off or damaged" if "zip archive" in first else textwrap.shorten(first, 120, placeholder=" …")
+        raise InputError(f"{path} holds no readable weights ({first}); give a file of {model}") from None
     for key in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]

@@ -11,6 +11,7 @@ from mien.evaluation.devices import check_device
 from mien.registry import suggestion
 from mien.systems.brought import bring, check_brought, is_file
 from mien.systems.described import Described, described
+from mien.training.occupied import check_free
 from mien.training.recipe import Recipe
 from mien.training.run import Run, check_unused, run_folder
 from mien.training.trained import open_trained
@@ -27,7 +28,8 @@ def check_asked(
     init: str | Path | None = None,
     pretrained: str | None = None,
     extra_images: str | Path | None = None,
-    new_in: tuple[Path, int] | None = None,
+    run_in: tuple[Path, int] | None = None,
+    resume: bool = False,
     hint: Callable[[str, str], str] = lambda system, recipe: "",
 ) -> None:
     """Refuse a training that cannot begin, as far as names, settings and paths tell it.
@@ -44,13 +46,15 @@ def check_asked(
         init: the run folder whose weights are gone on from.
         pretrained: ``timm``, or a file of published weights.
         extra_images: manifest of extra images.
-        new_in: folder of run folders and seed of a run that must be new; None where it may be there, or where the
-            recipe's hash, which names its folder, waits for something that is given.
+        run_in: folder of run folders, and seed; None where the recipe's hash, which names the run's own, waits for
+            something that is given.
+        resume: whether that run may be there already; in no case another process may be at it.
         hint: system and name of a recipe that it does not have → half a sentence more for the error.
 
     Raises:
         InputError: an unknown system, option or device; a file that is not there; a recipe of another system.
         RecipeError: a recipe that is not there, or a field of it that cannot be.
+        OccupiedError: another process trains in the run's folder.
         RunError: a run that exists already; a teacher or a run to go on from that is none.
         BundleError: a teacher that is no bundle.
         MissingExtraError: packages that the system needs are not installed.
@@ -71,17 +75,18 @@ def check_asked(
     if known is not None and known.kind == "network":
         read = _recipe(known, recipe, hint).set(assignments)
         systems.check_options(known, read.system)
-        if new_in is not None:
-            out, seed = new_in
-            check_unused(run_folder(out, system, read.name, read.hash, seed))
+        if run_in is not None:
+            out, seed = run_in
+            (check_free if resume else check_unused)(run_folder(out, system, read.name, read.hash, seed))
     elif from_file and not Path(recipe).is_file():
         raise InputError(f"{recipe}: no such file; give a recipe file (.toml)")
     if extra_images is not None and not Path(extra_images).is_file():
         raise InputError(f"{extra_images} is no file; give the manifest of the extra images")
     if pretrained not in (None, "timm") and not Path(str(pretrained)).is_file():
+        near = suggestion(str(pretrained), ["timm"])
+        said = f"{near} Or give" if near.startswith("did") else "give --pretrained timm, or"
         raise InputError(
-            f"{pretrained} is no file; give --pretrained timm, or a file of the weights; from a run a training goes on "
-            "with --init RUN"
+            f"{pretrained} is no file; {said} a file of the weights; from a run a training goes on with --init RUN"
         )
     for teacher in teachers:
         open_trained(teacher)
@@ -101,11 +106,15 @@ def bring_teachers(teachers: Iterable[Path], student: str, file: str | None) -> 
         file: the Python file of a teacher; None where none has one.
 
     Raises:
-        InputError: a teacher's file is not given, or one is given that no teacher was trained with.
+        UnknownNameError: no system is called as the student.
+        RunError: a teacher that is none, or whose file is not given.
+        InputError: a file that no teacher was trained with.
     """
+    if not is_file(student):
+        systems.check_name(student)
     given = [name for name in (file, student) if name is not None and is_file(name)]
     known = {name: bring(name) for name in given}
-    runs = [Run.open(folder) for folder in teachers if folder.is_dir()]
+    runs = [trained for teacher in teachers if isinstance(trained := open_trained(teacher), Run)]
     for run in runs:
         check_brought(run.system, run.source, run.folder)
     if file is not None and known.get(file) not in {run.system for run in runs}:
@@ -115,6 +124,8 @@ def bring_teachers(teachers: Iterable[Path], student: str, file: str | None) -> 
 def _recipe(known: Described, name: str, hint: Callable[[str, str], str]) -> Recipe:
     if name.endswith(".toml"):
         return Recipe.from_toml(Path(name))
-    if name not in known.recipes:
-        raise RecipeError(f"{known.id} has no recipe {name!r}; {suggestion(name, known.recipes)}{hint(known.id, name)}")
+    try:
+        systems.check_recipe(known.id, name, known.recipes)
+    except RecipeError as error:
+        raise RecipeError(f"{error}{hint(known.id, name)}") from None
     return Recipe.from_toml(known.recipes[name]["toml"])

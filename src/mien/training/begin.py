@@ -120,7 +120,7 @@ def train(
             ("votes", votes),
         ):
             if thing is not None:
-                raise InputError(f"{system} is no network; it takes no --{what.replace('_', '-')}")
+                raise InputError(f"{system} is no network; it takes no {what.replace('_', ' ')}")
         return _fit(system, train, selection, recipe, seed, Path(out), part, resume, on_progress, on_begin)
     if not isinstance(recipe, Recipe):
         found = recipe if isinstance(recipe, ClassicalRecipe) else recipe_of(card, recipe)

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from mien.errors import RecipeError
+from mien.registry import suggestion
 
 if TYPE_CHECKING:
     from mien.training.recipe import Recipe
@@ -94,7 +95,9 @@ def check(recipe: Recipe) -> None:
         raise RecipeError(f"name = {recipe.name!r}: name a recipe with letters, digits, '-', '_', '+' and '.'")
     for path, choices in _CHOICES.items():
         if at(path) not in choices:
-            raise RecipeError(f"{'.'.join(path)} = {at(path)!r}: choose one of {', '.join(choices)}")
+            near = suggestion(at(path), choices)
+            said = ", ".join(choices) + (f"; {near}" if near.startswith("did you mean") else "")
+            raise RecipeError(f"{'.'.join(path)} = {at(path)!r}: choose one of {said}")
     for path, (low, high) in _RANGES.items():
         if not low <= at(path) <= high:
             raise RecipeError(f"{'.'.join(path)} = {at(path)!r} lies outside {low:g}–{high:g}")

@@ -45,7 +45,7 @@ def look(
         processes=processes,
     )
     if not np.isfinite(scores).all():
-        raise RunError(f"the scores became infinite in epoch {epoch}; lower optim.lr or set clip, and train again")
+        raise RunError(f"the scores became infinite in epoch {epoch + 1}; lower optim.lr or set clip, and train again")
     labels = np.asarray(selection.labels)
     return {
         "selection_accuracy": metrics.accuracy(scores.argmax(axis=1), labels),

@@ -79,8 +79,7 @@ class ClassicalRecipe(Written):
     @classmethod
     def of(cls, card: Card, name: str = "mien") -> ClassicalRecipe:
         """A named recipe of a system."""
-        if name not in card.recipes:
-            raise RecipeError(f"{card.id} has no recipe {name!r}; {suggestion(name, card.recipes)}")
+        systems.check_recipe(card.id, name, card.recipes)
         return cls.from_dict({"name": name, "system_id": card.id, **card.recipes[name]})
 
     def set(self, assignments: Iterable[str]) -> ClassicalRecipe:

@@ -248,7 +248,7 @@ class Loop:
                         self._stop(epoch, here.step)
         loss = float(self.together.total(total)) / faces
         if not math.isfinite(loss):
-            raise RunError(f"the loss became {loss} in epoch {epoch}; lower optim.lr or set clip, and train again")
+            raise RunError(f"the loss became {loss} in epoch {epoch + 1}; lower optim.lr or set clip, and train again")
         trained = time.perf_counter() - started
         figures = {}
         if choosing.is_due(self.recipe, epoch - self.first + 1):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mien.errors import OccupiedError, RunError
-from mien.store.locking import holding
+from mien.store.locking import holding, lock_path
 
 _LOCK = "lock"
+_TAKEN = (
+    "another process trains in {folder}; wait for it (--resume then returns its run), or choose another seed or folder"
+)
 _FOR_GOING_ON = (_LOCK, "checkpoint.safetensors", "teacher-*.safetensors", ".*.part")
 
 
@@ -35,11 +39,21 @@ def occupied(folder: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.callback(_remove_empty, folder)
         if stack.enter_context(holding(folder / _LOCK, wait=False)) is None:
-            raise OccupiedError(
-                f"another process trains in {folder}; wait for it (--resume then returns its run), or choose another "
-                "seed or folder"
-            )
+            raise OccupiedError(_TAKEN.format(folder=folder))
         yield
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a run folder that another process trains in (`OccupiedError`); one that is not there is free.
+
+    Example:
+        >>> check_free(Path("no/such/folder"))
+    """
+    with contextlib.suppress(OSError):  # none, or one that cannot be written to, which is told when it is to be
+        handle = lock_path(folder / _LOCK, wait=False, make=False)
+        if handle is None:
+            raise OccupiedError(_TAKEN.format(folder=folder))
+        os.close(handle)
 
 
 def _remove_empty(folder: Path) -> None:

@@ -20,7 +20,7 @@ from mien.registry import suggestion
 from mien.systems.card import Card
 from mien.training.bounds import check
 from mien.training.settings import Augment, Distill, Loss, Optim, Schedule, Searched, Start
-from mien.training.values import Written, assigned, frozen, later, merge, plain
+from mien.training.values import Written, assigned, frozen, later, merge, plain, unknown_field
 
 __all__ = ["Augment", "Distill", "Loss", "Optim", "Recipe", "Schedule", "Searched", "Start"]
 
@@ -118,8 +118,7 @@ class Recipe(Written):
     def of(cls, system: str | Card, name: str = "mien") -> Recipe:
         """A named recipe of a system, which is given by its id or its card."""
         card = systems.card(system) if isinstance(system, str) else system
-        if name not in card.recipes:
-            raise RecipeError(f"{card.id} has no recipe {name!r}; {suggestion(name, card.recipes)}")
+        systems.check_recipe(card.id, name, card.recipes)
         base = cls(name=name, system_id=card.id, input=card.input).to_dict()
         return cls.from_dict(merge(base, card.recipes[name]))
 
@@ -260,4 +259,4 @@ def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
 
 def _known(key: str, branch: Mapping[str, Any], whole: str) -> None:
     if key not in branch:
-        raise RecipeError(f"a recipe has no {whole!r}; {suggestion(key, branch)}")
+        raise unknown_field(whole[: whole.rindex(key)], key, branch)

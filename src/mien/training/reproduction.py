@@ -117,7 +117,7 @@ def _again(subject: Run | Bundle, recorded: Result, face_set: FaceSet, results: 
 
 
 def _default_bundle(recorded: Result) -> Bundle:
-    from mien.recognition.default import default_bundle
+    from mien.recognition.bundles import default_bundle
 
     bundle = default_bundle()
     if bundle.card.sha256 != recorded.weights_sha256:

@@ -11,20 +11,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from mien.datasets import DATASETS
 from mien.errors import InputError, OccupiedError, RecipeError, RunError
+from mien.evaluation.data_choice import notes_of
 from mien.evaluation.subjects import Subject, trained_in
 from mien.labels import LABEL_SETS, LabelSet
 from mien.results.provenance import brought_from, source_state, trained_with
 from mien.store import write_text
 from mien.systems.brought import bring, check_brought, identity_words, is_source, source
-from mien.training.occupied import occupied
+from mien.training.occupied import check_free, occupied
 from mien.training.recipe import Recipe
 from mien.training.values import Written
 
 if TYPE_CHECKING:
     from mien.bundle import Bundle
-    from mien.datasets import FaceSet, Split
+    from mien.datasets import Split
     from mien.systems.base import System
     from mien.systems.card import Card
 
@@ -241,9 +241,7 @@ def beginning(recipe: Written, train: Split, selection: Split, *, seed: int) -> 
         **({"source": brought} if (brought := source(recipe.system_id)) else {}),
         "recipe_hash": recipe.hash,
         "seed": seed,
-        "data": train.face_set.name,
-        **_made_with(train.face_set),
-        "data_fingerprint": train.fingerprint,
+        **notes_of(train.face_set),
         "train_rows": train.rows_hash,
         "selection_rows": selection.rows_hash,
         "label_set": train.label_set.name,
@@ -252,14 +250,6 @@ def beginning(recipe: Written, train: Split, selection: Split, *, seed: int) -> 
         "commit": revision,
         "dirty": dirty,
     }
-
-
-def _made_with(face_set: FaceSet) -> dict[str, Any]:
-    """The options of a face set that is made and not read, so that the same can be made again."""
-    if face_set.name not in DATASETS or DATASETS[face_set.name].make is None:
-        return {}
-    options = {key: face_set.info[key] for key in ("count", "seed") if key in face_set.info}
-    return {"data_options": options} if options else {}
 
 
 def check_source(run: Run) -> None:
@@ -292,6 +282,7 @@ def run_folder(out: str | Path, system: str, name: str, recipe_hash: str, seed: 
 
 def check_unused(folder: Path) -> None:
     """Refuse a folder that holds a run already (`RunError`): for what can be told before torch is loaded."""
+    check_free(folder)
     if (folder / "run.json").exists():
         raise RunError(_there(Run.open(folder)))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mien.bundle import Bundle
 from mien.errors import BundleError, FetchError, InputError, RunError
-from mien.recognition.default import open_bundle
+from mien.recognition.bundles import is_bundle_name, open_bundle
 from mien.training.run import Run
 
 
@@ -30,7 +30,7 @@ def open_trained(reference: str | Path, *, system: Any = None) -> Run | Bundle:
     path = Path(reference)
     if path.suffix == ".onnx":
         return open_bundle(path)
-    if path.exists() or path.name != str(path):
+    if (path / "run.json").is_file() or path.name != str(path) or (path.exists() and not is_bundle_name(path)):
         return Run.open(path, system=system)
     try:
         return open_bundle(path)

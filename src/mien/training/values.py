@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import Field, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -158,7 +159,7 @@ def build(cls: type, value: Any, path: str = "") -> Any:
     known = {f.name for f in fields(cls)}
     for key in value:
         if key not in known:
-            raise RecipeError(f"a recipe has no {path + str(key)!r}; {suggestion(str(key), known)}")
+            raise unknown_field(path, str(key), known)
     chosen = {key: _convert(hints[key], item, path + key) for key, item in value.items()}
     try:
         return cls(**chosen)
@@ -166,6 +167,17 @@ def build(cls: type, value: Any, path: str = "") -> Any:
         raise RecipeError(f"{path.rstrip('.')}: {error}") from None
     except TypeError as error:
         raise RecipeError(f"{path.rstrip('.') or 'the recipe'} is incomplete: {error}") from None
+
+
+def unknown_field(path: str, name: str, known: Iterable[str]) -> RecipeError:
+    """The error about a field that a recipe does not have: the nearest of its group, as a person writes them.
+
+    Example:
+        >>> unknown_field("optim.", "lrr", ["lr", "name"])
+        RecipeError("a recipe has no 'optim.lrr'; did you mean 'optim.lr'?")
+    """
+    near = re.sub(r"'([^']+)'", rf"'{path}\1'", suggestion(name, known))
+    return RecipeError(f"a recipe has no {path + name!r}; {near}")
 
 
 def _default(f: Field[Any]) -> Any:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import ResultError
+from mien.errors import InputError, ResultError
 from mien.labels import LabelSet
 from mien.registry import Registry
 
@@ -86,6 +86,19 @@ class Protocol:
     views: tuple[str, ...] = VIEWS
     subject_folds: int = 0
     class_mean: bool = False
+
+    def check_view(self, name: str) -> None:
+        """Refuse a view that the protocol does not allow (`InputError`); the message names those that can be asked for.
+
+        Example:
+            >>> get("rafdb/basic@1").check_view("tencrop@48")  # doctest: +ELLIPSIS
+            Traceback (most recent call last):
+            ...
+            mien.errors.InputError: protocol rafdb/basic@1 allows the views one, flip, ... not 'tencrop@48'
+        """
+        if name not in self.views:
+            *most, last = (view for view in self.views if view not in ("members", "submitted"))
+            raise InputError(f"protocol {self.name} allows the views {', '.join(most)} and {last}, not {name!r}")
 
     @functools.cached_property
     def selection(self) -> Answers | None:

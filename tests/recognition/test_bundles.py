@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from pathlib import Path
@@ -9,34 +10,34 @@ import pytest
 import standin
 from mien.errors import BundleError, InputError
 from mien.labels import FER2013
-from mien.recognition import Recognizer, default
-from mien.recognition.default import default_bundle, open_bundle
+from mien.recognition import Recognizer, bundles
+from mien.recognition.bundles import default_bundle, open_bundle
 
 
 def put(folder: Path, name: str) -> bytes:
     """A bundle in the place of the default one, packed as that is; the bundle."""
     standin.write(folder / "bundle.onnx", name=name)
     model = (folder / "bundle.onnx").read_bytes()
-    (folder / default.MODEL).write_bytes(default.pack(model))
+    (folder / bundles.MODEL).write_bytes(bundles.pack(model))
     return model
 
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that stands for the installed package."""
-    monkeypatch.setattr(default, "files", lambda name: tmp_path)
+    monkeypatch.setattr(bundles, "files", lambda name: tmp_path)
     model = put(tmp_path, name="standin")
     digest = hashlib.sha256(model).hexdigest()
-    (tmp_path / default.PIN).write_text(json.dumps({"sha256": digest}))
+    (tmp_path / bundles.PIN).write_text(json.dumps({"sha256": digest}))
     return tmp_path
 
 
 def test_the_pinned_bundle_is_used(package: Path) -> None:
-    assert default.default_bundle().card.name == "standin"
+    assert bundles.default_bundle().card.name == "standin"
     assert Recognizer().card.name == "standin"
 
 
-@pytest.mark.parametrize("name", [default.MODEL, default.PIN])
+@pytest.mark.parametrize("name", [bundles.MODEL, bundles.PIN])
 def test_a_missing_file_is_an_error_that_helps(package: Path, name: str) -> None:
     (package / name).unlink()
     with pytest.raises(BundleError, match="reinstall mien"):
@@ -45,30 +46,32 @@ def test_a_missing_file_is_an_error_that_helps(package: Path, name: str) -> None
 
 @pytest.mark.parametrize("pin", ["", "[]", "{}", "null"])
 def test_a_damaged_pin(package: Path, pin: str) -> None:
-    (package / default.PIN).write_text(pin)
+    (package / bundles.PIN).write_text(pin)
     with pytest.raises(BundleError, match="damaged"):
-        default.default_bundle()
+        bundles.default_bundle()
 
 
 def test_another_bundle_in_its_place_is_refused(package: Path) -> None:
     put(package, name="another")  # a bundle, and intact, but not the released one
     with pytest.raises(BundleError, match="not the released"):
-        default.default_bundle()
+        bundles.default_bundle()
 
 
-@pytest.mark.parametrize("spoiled", [b"", b"no gzip", default.pack(b"x" * 100)[:-9], default.pack(b"\0" * 20_000_000)])
+@pytest.mark.parametrize("spoiled", [b"", b"no gzip", bundles.pack(b"x" * 100)[:-9], gzip.compress(b"\0" * 20_000_000)])
 def test_what_cannot_be_unpacked_is_refused(package: Path, spoiled: bytes) -> None:
-    (package / default.MODEL).write_bytes(spoiled)
+    with pytest.raises(ValueError):
+        bundles.unpack(spoiled)
+    (package / bundles.MODEL).write_bytes(spoiled)
     with pytest.raises(BundleError, match="not the released"):
-        default.default_bundle()
+        bundles.default_bundle()
 
 
-SHIPPED = Path(default.__file__).parent / default.MODEL
+SHIPPED = Path(bundles.__file__).parent / bundles.MODEL
 
 
 @pytest.mark.skipif(not SHIPPED.exists(), reason="the default bundle is not in this checkout")
 def test_the_shipped_bundle_says_what_it_is() -> None:
-    card = default.default_bundle().card
+    card = bundles.default_bundle().card
     assert SHIPPED.stat().st_size <= 5_000_000
     assert card.labelset() == FER2013
     assert card.licence == "MIT"

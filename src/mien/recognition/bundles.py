@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from mien.bundle import Bundle, read_bundle
-from mien.errors import BundleError
+from mien.errors import BundleError, InputError
 
 NAME = "default"
 MODEL = "default.onnx.gz"
@@ -50,10 +50,15 @@ def default_bundle() -> Bundle:
 def pack(model: bytes) -> bytes:
     """A bundle as it lies in the package: gzip, without the time.
 
+    Raises:
+        ValueError: it has more than `LARGEST` bytes, so `unpack` would refuse it.
+
     Example:
         >>> unpack(pack(b"a bundle"))
         b'a bundle'
     """
+    if len(model) > LARGEST:
+        raise ValueError(f"a bundle in the package has at most {LARGEST:,} bytes, not {len(model):,}")
     return gzip.compress(model, 9, mtime=0)
 
 
@@ -82,7 +87,7 @@ def is_bundle_name(text: str | Path) -> bool:
     """
     from mien.store.fetching import is_fetched
 
-    if Path(text).name != str(text) or Path(text).exists():
+    if Path(text).name != str(text) or Path(text).is_file():
         return False
     return str(text) == NAME or is_fetched(str(text), "bundle")
 
@@ -95,14 +100,17 @@ def open_bundle(model: str | Path) -> Bundle:
 
     Raises:
         BundleError: what lies there is no bundle.
-        InputError: there is no file and no bundle of that name.
+        FetchError: the fetched bundle of that name is damaged.
+        InputError: there is no file and no bundle of that name; or it is neither a text nor a path.
 
     Example:
         >>> open_bundle("default").card.system
         'compact'
     """
+    if not isinstance(model, str | Path):
+        raise InputError(f"a bundle is a path or a name, not a {type(model).__name__}")
     text = str(model)
-    if text.endswith(".onnx") or Path(text).name != text or Path(text).exists():
+    if text.endswith(".onnx") or Path(text).name != text or Path(text).is_file():
         return read_bundle(model)
     if text == NAME:
         return default_bundle()
