@@ -22,6 +22,8 @@ _FOR_GOING_ON = (_LOCK, "checkpoint.safetensors", "teacher-*.safetensors", ".*.p
 def occupied(folder: Path) -> Iterator[None]:
     """Keep a run folder to ourselves; it is made where there is none, and removed if nothing was written into it.
 
+    So is the folder above it, which holds run folders.
+
     The lock ends with the process, also by kill -9.
 
     Raises:
@@ -36,7 +38,10 @@ def occupied(folder: Path) -> Iterator[None]:
         >>> folder.exists()
         False
     """
+    above = folder.parent
     with contextlib.ExitStack() as stack:
+        if not above.exists():
+            stack.callback(_remove_empty, above)  # after what lies in it
         stack.callback(_remove_empty, folder)
         if stack.enter_context(holding(folder / _LOCK, wait=False)) is None:
             raise OccupiedError(_TAKEN.format(folder=folder))
