@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.results import Result, load_all
+from mien.site.listing import recipe_command
 from mien.systems.claims import Claim, Publication, claims, publications
 from mien.systems.described import Described, described, paragraphs
 
@@ -182,8 +183,7 @@ def _recorded_recipes(about: Described) -> Iterator[str]:
     yield "\nThe recipe of a result stands in it:\n\n<!-- test: form -->\n```bash"
     first = {result.recipe_hash: result for result in reversed(others)}
     for result in reversed(first.values()):
-        name = result.recipe["name"]
-        yield f"mien systems info {about.id} --recipe {result.id[:8]} --results results > {name}.toml"
+        yield recipe_command(about.id, result.id, str(result.recipe["name"]))
     yield "```"
 
 

@@ -337,7 +337,6 @@ def examine(system: str | Card) -> Iterator[Outcome]:
         >>> [outcome.check for outcome in examine("compact") if not outcome.passed]    # doctest: +SKIP
         []
     """
-    said: dict[str, str] = {}
     for name, check in system_checks(system):
         started, message = time.perf_counter(), ""
         try:
@@ -347,9 +346,6 @@ def examine(system: str | Card) -> Iterator[Outcome]:
         except (Exception, SystemExit) as error:  # a stranger's code may raise anything
             first = (str(error).strip().splitlines() or [""])[0]
             message = f"{type(error).__name__}: {first}"
-        if message:
-            same = said.setdefault(message, name)
-            message = message if same == name else f"as {same}"
         identity = system if isinstance(system, str) else system.id
         yield Outcome(identity, name, not message, message, round(time.perf_counter() - started, 3))
 

@@ -66,6 +66,8 @@ def test_a_bad_one_is_told_all_that_is_wrong(tmp_path: Path, capsys: pytest.Capt
     assert lines["parameters"] == "bad has 6,343 parameters and its card says 6,344"
     assert lines["recipes"] == "InputError: bad takes no images of 20 px; it takes 16 px"
     assert lines["outputs"] == "ZeroDivisionError: division by zero"
+    assert "as outputs" in lines.values()
+    assert list(lines.values()).count(lines["outputs"]) == 1
     assert "options" not in lines
     assert f"{len(lines)} of 11 checks fail" in out
 

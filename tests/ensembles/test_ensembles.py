@@ -17,6 +17,7 @@ from mien.bundle import Bundle, BundleCard, InputSpec, read_bundle, write_bundle
 from mien.cli import application
 from mien.datasets import FaceSet, copies_of
 from mien.ensembles import choose, ensemble_of_results, export_ensemble, make, named_members, network_ensemble
+from mien.ensembles.again import rebuild
 from mien.errors import InputError, ResultError, SealedSplitError, UnknownNameError
 from mien.evaluation import score, subject_of
 from mien.evaluation.data_choice import data_for, notes_of
@@ -24,6 +25,7 @@ from mien.labels import FER2013, LabelSet
 from mien.recognition.network import Network
 from mien.results import Ledger, Result, metrics, protocols, verify
 from mien.results.averages import check_average
+from mien.systems.named_ensembles import CARDS
 
 PRIVATE = protocols.get("fer2013/private@1")
 
@@ -197,8 +199,6 @@ def test_a_named_ensemble_names_all_its_missing_members(results: list[Result]) -
 
 
 def test_a_named_ensemble_is_made_of_what_is_recorded(tmp_path: Path) -> None:
-    from mien.systems.named_ensembles import CARDS
-
     for member in CARDS["residual-masking-seven"].options["members"]:
         system, _, seed = member.partition(":")
         _invented(tmp_path, system=system, seed=int(seed), views="rot8").save(tmp_path)
@@ -208,6 +208,17 @@ def test_a_named_ensemble_is_made_of_what_is_recorded(tmp_path: Path) -> None:
     assert len(made.recipe["members"]) == 7
     with pytest.raises(InputError, match="hold scores, no graphs"):
         make(["residual-masking-seven"], results=tmp_path, onnx=tmp_path / "all.onnx")
+
+
+def test_members_lie_in_either_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for member in CARDS["pramerdorfer-eight"].options["members"]:
+        system, _, seed = member.partition(":")
+        folder = Path("my-results" if seed == "0" else "results")
+        _invented(folder, system=system, seed=int(seed)).save(folder)
+    made, _ = make(["pramerdorfer-eight"], views="one")
+    assert len(made.recipe["members"]) == len(CARDS["pramerdorfer-eight"].options["members"])
+    assert rebuild(made, "results").metrics == made.metrics
 
 
 def test_a_named_ensemble_is_a_system_that_is_not_trained(faces: FaceSet, tmp_path: Path) -> None:

@@ -61,6 +61,11 @@ def test_no_moment_leaves_a_bundle_that_does_not_open(
     (folder / bundles.MODEL).write_bytes(bundles.pack(old))
     with pytest.raises(BundleError, match="not the released file"):
         bundles.default_bundle()
+    (folder / bundles.MODEL).write_bytes(b"damaged")
+    with pytest.raises(BundleError, match="at most"):
+        release.install(b"x" * (bundles.LARGEST + 1), folder)
+    release.install(new, folder)
+    assert bundles.default_bundle().model == new
 
 
 def report(**changes: float) -> dict[str, Any]:

@@ -66,6 +66,11 @@ def test_what_cannot_be_unpacked_is_refused(package: Path, spoiled: bytes) -> No
         bundles.default_bundle()
 
 
+def test_a_bundle_that_could_not_be_unpacked_is_not_packed() -> None:
+    with pytest.raises(BundleError, match="at most 16,000,000 bytes, not 16,000,001"):
+        bundles.pack(b"\0" * 16_000_001)
+
+
 SHIPPED = Path(bundles.__file__).parent / bundles.MODEL
 
 

@@ -40,7 +40,7 @@ def test_by_default_both_folders_are_read(twice, invent, caplog):
 @pytest.mark.parametrize("folder", ["results", "my-results", "elsewhere"])
 def test_a_path_says_which_folder_is_meant(twice, folder):
     found, where = locate(twice.path(folder))
-    assert (found.id, where) == (twice.id, Path(folder).absolute())
+    assert (found.id, where) == (twice.id, Path(folder).resolve())
     withdraw(twice.path(folder), None, "wrong")
     for each in ("results", "my-results", "elsewhere"):
         assert twice.path(each).exists() == (each != folder)
@@ -54,6 +54,44 @@ def test_an_id_is_looked_up_in_both(twice):
     assert locate(twice.id)[1] == Path("my-results")
     withdraw(twice.id, None, "wrong")
     assert not twice.path("my-results").exists()
+
+
+def test_a_name_that_fits_several_withdraws_none(twice, invent):
+    """Neither of two that are there, nor one that is gone and begins likewise."""
+    others = [invent(Path("my-results"), system="compact", seed=seed) for seed in range(24)]
+    for other in others:
+        other.save("my-results")
+    ledger = Ledger(Path("my-results/ledger.jsonl"))
+    letter = next(a for a in "0123456789abcdef" if sum(id.startswith(a) for id in ledger.recorded()) > 1)
+    with pytest.raises(ResultError, match="four digits"):
+        withdraw(letter, None, "wrong")
+    alike = {**{f"{'0' * 15}{n}": {"id": f"{'0' * 15}{n}", "protocol": "a/b@1", "system": "x"} for n in range(2)}}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Ledger, "recorded", lambda self: alike)
+        with pytest.raises(ResultError, match=r"'0{8}' begins 2 ids; type more of it"):
+            withdraw("0" * 8, None, "wrong")
+    assert not ledger.withdrawn()
+
+
+def test_what_is_gone_or_damaged_is_withdrawn_by_its_path(twice):
+    path = twice.path("my-results")
+    path.with_suffix(".npz").unlink()
+    assert withdraw(path, None, "damaged")["id"] == twice.id
+    assert not path.exists()
+    path = twice.path("elsewhere")
+    path.unlink()
+    assert withdraw(path, None, "gone")["id"] == twice.id
+    assert not Ledger(Path("results/ledger.jsonl")).withdrawn()
+
+
+def test_an_id_is_an_id_also_beside_a_file_that_is_called_like_it(twice):
+    shutil.copy(twice.path("results"), f"{twice.id}.json")
+    assert locate(twice.id)[1] == Path("results")
+
+
+def test_a_path_may_go_up_and_down(twice, monkeypatch):
+    monkeypatch.chdir(twice.path("results").parent)
+    assert locate(Path("..", twice.system, f"{twice.id}.json"))[1] == Path("../../../../results").resolve()
 
 
 def test_a_file_that_lies_in_no_folder_of_results(twice):

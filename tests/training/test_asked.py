@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mien.errors import InputError, OccupiedError, RecipeError, RunError
+from flat_file import flat_file
+from mien.errors import InputError, OccupiedError, RecipeError, RunError, UnknownNameError
 from mien.systems.described import described
 from mien.training.asked import bring_teachers, check_asked
 from mien.training.occupied import occupied
@@ -55,8 +56,10 @@ def test_teachers_and_runs_that_are_none() -> None:
 
 
 def test_a_file_of_a_system_that_taught_nobody(tmp_path: Path) -> None:
-    file = tmp_path / "none.py"
-    file.write_text("CARDS = ()\n")
-    with pytest.raises(InputError):
+    file = tmp_path / "flat.py"
+    file.write_text(flat_file(8))
+    with pytest.raises(InputError, match="none was with"):
         bring_teachers([], "compact", str(file))
+    with pytest.raises(UnknownNameError, match="did you mean 'compact'"):
+        bring_teachers([], "compct", None)
     bring_teachers([Path("default")], "compact", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,15 @@ import pytest
 import tiny
 
 from mien.datasets import FaceSet
-from mien.errors import RunError
+from mien.errors import OccupiedError, RunError
 from mien.training import Progress, Run, loop, train
-from mien.training.occupied import occupied
+from mien.training.occupied import check_free, occupied
 
 HOLD = """
 import sys
 from pathlib import Path
 from typing import Any
-from mien.training.occupied import occupied
+from mien.training.occupied import check_free, occupied
 with occupied(Path(sys.argv[1])):
     (Path(sys.argv[1]) / "run.json").touch()
     print("held", flush=True)
@@ -79,6 +80,26 @@ def test_only_one_fits(drawn: FaceSet, tmp_path: Path, monkeypatch: pytest.Monke
     (folder,) = tmp_path.iterdir()
     assert (Run.open(folder).info["status"], Run.open(folder).state) == ("stopped", "stopped")
     assert not (folder / "lock").exists()
+
+
+def test_those_who_only_look_do_not_keep_each_other_away(tmp_path: Path) -> None:
+    """A lock that a killed process left is a file that nobody holds."""
+    (tmp_path / "lock").touch()
+    failed: list[Exception] = []
+
+    def look() -> None:
+        try:
+            for _ in range(50):
+                check_free(tmp_path)
+        except OccupiedError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=look) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
 
 
 def test_what_cannot_begin_leaves_no_folder(drawn: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,7 +151,7 @@ def test_one_stage_is_changed_by_its_name() -> None:
         ([{"name": "a"}, {"name": "a"}], "stage 2 needs a name of its own"),
         ([{"name": "a", "input": {"size": 48}}], "stage 'a' cannot set 'input'"),
         ([{"name": "a", "epoch": 3}], "stage 'a' cannot set 'epoch'; did you mean 'epochs'"),
-        ([{"name": "a", "optim": {"lrr": 3}}], "stage 'a': a recipe has no 'optim.lrr'; did you mean 'lr'"),
+        ([{"name": "a", "optim": {"lrr": 3}}], "stage 'a': a recipe has no 'optim.lrr'; did you mean 'optim.lr'"),
         ([{"name": "a", "epochs": 0}], "stage 'a': epochs = 0 lies outside"),
         ([{"name": "a", "distill": {"teacher": HASH}}], "all stages have one teacher"),
         (["a"], "expected a group of settings"),
@@ -180,7 +180,7 @@ def test_a_file_may_say_little() -> None:
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("optim.lrr=0.1", "did you mean 'lr'"),
+        ("optim.lrr=0.1", "did you mean 'optim.lr'"),
         ("optm.lr=0.1", "did you mean 'optim'"),
         ("epoch=3", "did you mean 'epochs'"),
         ("optim=3", "is a group of settings; set one of them, for example optim.name="),

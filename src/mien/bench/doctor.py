@@ -54,7 +54,7 @@ VERB_EXTRAS: dict[str, tuple[str, ...]] = {
     "bench": (),
 }
 RECOGNISING = ("predict", "adapt", "video", "serve", "live", "bench")
-"""Verbs that do nothing without the released detector and network."""
+"""Verbs that by default need the released detector and network."""
 # Extra → extras within it (above it) and packages of its own, as pyproject.toml says; a test compares the two. Where
 # mien runs from a checkout there is no metadata to ask.
 EXTRAS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

@@ -58,7 +58,7 @@ def _print(found: dict[str, Any]) -> None:
     if found["broken"]:
         line("broken", f"{', '.join(found['broken'])}: see above what recognition lacks", "bold red")
     for verb, missing in found["verbs"].items():
-        if missing:
+        if missing and verb not in found["broken"]:
             lacking = sorted({name for extra in missing for name in found["extras"].get(extra, ())})
             line(f"mien {verb}", f"needs {', '.join(lacking)}: pip install 'mien[{','.join(missing)}]'", "yellow")
     stdout.print(table)

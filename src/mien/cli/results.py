@@ -12,7 +12,10 @@ app = typer.Typer(help="Recorded results: recompute them, compare them, submit y
 Folder = Annotated[Path, typer.Argument(help="Folder with ledger.jsonl and the results.")]
 Where = Annotated[
     Path | None,
-    typer.Option("--results", help="Folder with ledger.jsonl and the results; by default results and my-results."),
+    typer.Option(
+        "--results",
+        help="Folder with ledger.jsonl and the results; by default that of the path, else results and my-results.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 Reference = Annotated[str, typer.Argument(help="Path of a result's json, or the first digits of its id.")]

@@ -176,8 +176,11 @@ def check(
     if json:
         print_json([dataclasses.asdict(outcome) for outcome in outcomes])
     else:
+        first: dict[tuple[str, str], str] = {}
         for o in outcomes:
-            line = f"{o.system}  {'holds' if o.passed else 'FAILS'}  {o.check:<10} {o.seconds:5.1f} s  {o.message}"
+            check = first.setdefault((o.system, o.message), o.check)  # what several checks meet is told once
+            said = f"as {check}" if o.message and check != o.check else o.message
+            line = f"{o.system}  {'holds' if o.passed else 'FAILS'}  {o.check:<10} {o.seconds:5.1f} s  {said}"
             stdout.print(line.rstrip(), soft_wrap=True, highlight=False, markup=False)
         failed = sum(not o.passed for o in outcomes)
         summary = f"{failed} of {len(outcomes)} checks fail" if failed else f"all {len(outcomes)} checks hold"

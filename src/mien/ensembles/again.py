@@ -33,8 +33,9 @@ def rebuild(recorded: Result, folder: str | Path = "results") -> Result:
     found = [_find(member, known, test=recorded.opening is not None) for member in members]
     if missing := [_name(member) for member, result in zip(members, found, strict=True) if result is None]:
         raise InputError(
-            f"{recorded.id} is made of {', '.join(missing)}, which {folder} does not hold; record "
-            f"{'it' if len(missing) == 1 else 'them'} there first"
+            f"{recorded.id} is made of {', '.join(missing)}, which is not recorded in "
+            f"{', '.join(map(str, dict.fromkeys([Path(folder), *folders()])))}; record "
+            f"{'it' if len(missing) == 1 else 'them'} first"
         )
     return ensemble_of_results(
         [result for result in found if result is not None],

@@ -95,7 +95,7 @@ def install(model: bytes, folder: Path) -> None:
     The pin first names both files, then the model is replaced, then the pin names the new one alone. Whoever is killed
     in between leaves a bundle that opens; installing again ends it.
     """
-    sha256 = hashlib.sha256(model).hexdigest()
+    sha256, packed = hashlib.sha256(model).hexdigest(), pack(model)
     old = folder / MODEL
     if old.is_file():
         try:
@@ -104,7 +104,7 @@ def install(model: bytes, folder: Path) -> None:
             replaced = sha256
         write_text(folder / PIN, json.dumps({"sha256": sha256, "replaces": replaced}) + "\n")
     with atomic_file(old) as out:
-        out.write(pack(model))
+        out.write(packed)
     write_text(folder / PIN, json.dumps({"sha256": sha256}) + "\n")
 
 

@@ -51,14 +51,14 @@ def pack(model: bytes) -> bytes:
     """A bundle as it lies in the package: gzip, without the time.
 
     Raises:
-        ValueError: it has more than `LARGEST` bytes, so `unpack` would refuse it.
+        BundleError: it has more than `LARGEST` bytes, so `unpack` would refuse it.
 
     Example:
         >>> unpack(pack(b"a bundle"))
         b'a bundle'
     """
     if len(model) > LARGEST:
-        raise ValueError(f"a bundle in the package has at most {LARGEST:,} bytes, not {len(model):,}")
+        raise BundleError(f"a bundle in the package has at most {LARGEST:,} bytes, not {len(model):,}")
     return gzip.compress(model, 9, mtime=0)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mien.errors import ResultError
 from mien.results.folders import RECORDED, folders
-from mien.results.schema import Result
+from mien.results.schema import LEDGER, Result
 from mien.results.verification import load_all, paths
 
 _log = logging.getLogger("mien")
@@ -34,9 +34,8 @@ def find(reference: str | Path, folder: str | Path | None = None) -> Result:
     Raises:
         ResultError: nothing, or more than one result, has that name.
     """
-    path = Path(reference)
-    if path.suffix in (".json", ".npz") or path.is_file():
-        return Result.load(path.with_suffix(".json"))
+    if (path := named_path(reference)) is not None:
+        return Result.load(path)
     text, there = str(reference), folders(folder)
     where = " and ".join(map(str, there))
     # An id is a hash of the content: what lies in two folders under one id is one result.
@@ -56,31 +55,52 @@ def find(reference: str | Path, folder: str | Path | None = None) -> Result:
     )
 
 
+def named_path(reference: str | Path) -> Path | None:
+    """The json that it names by its path; None where it can only be an id.
+
+    Example:
+        >>> named_path("results/x.npz").name, named_path("1f3a9c2e")
+        ('x.json', None)
+    """
+    path = Path(reference)
+    return path.with_suffix(".json") if path.suffix in (".json", ".npz") or path.is_file() else None
+
+
+def holder(path: Path) -> Path:
+    """The folder of results above a path: the nearest one with a ledger.
+
+    Raises:
+        ResultError: there is none.
+    """
+    for above in path.resolve().parents:
+        if (above / LEDGER).is_file():
+            return above
+    raise ResultError(
+        f"{path} lies in no folder of results, which would hold a ledger as well ({LEDGER}); name the folder whose "
+        "ledger it belongs to with --results"
+    )
+
+
 def locate(reference: str | Path, folder: str | Path | None = None) -> tuple[Result, Path]:
-    """The result that ``reference`` names, and the folder of results that holds it.
+    """The result that ``reference`` names, and the folder of results that it belongs to.
 
     Args:
         reference: as for `find`.
-        folder: where it lies; by default the folder that its path tells, or that of ``results`` and ``my-results``
-            which holds its id.
+        folder: of results; by default the one that its path tells, or that of ``results`` and ``my-results`` which
+            holds its id.
 
     Raises:
-        ResultError: nothing, or more than one result, has that name; its path is none that a folder of results has.
+        ResultError: nothing, or more than one result, has that name; its path lies in no folder of results.
     """
-    result = find(reference, folder)
-    path, below = Path(reference).absolute().with_suffix(".json"), result.path("")
-    if folder is None and path.is_file():
-        holder = Path(*path.parts[: -len(below.parts)])
-        if holder / below != path:
-            raise ResultError(
-                f"{reference} lies in no folder of results, which would hold it as {below}; name the folder whose "
-                "ledger it belongs to with --results"
-            )
-        return result, holder
-    for each in folders(folder):
+    result, path = find(reference, folder), named_path(reference)
+    if folder is not None:
+        return result, Path(folder)
+    if path is not None:
+        return result, holder(path)
+    for each in folders():
         if result.path(each).is_file():
             return result, each
-    raise ResultError(f"{result.id} is not recorded in {folder}; name the folder that holds it with --results")
+    raise ResultError(f"{result.id} lies in the wrong place; a folder of results holds it as {result.path('')}")
 
 
 def load_recorded(folder: str | Path | None = None, *further: str | Path) -> list[Result]:

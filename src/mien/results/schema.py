@@ -337,7 +337,7 @@ class Result:
 
     @property
     def home(self) -> Path:
-        """The folder that it is recorded in where nobody names one: ``results``, or ``my-results`` (`folders`)."""
+        """The folder that it is recorded in where nobody names one: ``results``, or ``my-results``."""
         return Path(default_results(self.protocol, self.source, tested=self.test is not None))
 
     def recompute(self) -> tuple[dict[str, Any], list[list[int]]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from mien.errors import ResultError
-from mien.results.finding import locate
+from mien.results.finding import find, holder, named_path
 from mien.results.folders import folders
 from mien.results.ledger import Ledger
 from mien.results.schema import LEDGER
@@ -15,10 +16,10 @@ def withdraw(reference: str | Path, folder: str | Path | None, reason: str) -> d
     """Remove a result's files and note the reason in the ledger beside it.
 
     Args:
-        reference: path of a json, or an id or its first four or more digits; also of a result whose files are gone
-            already.
+        reference: path of a json, or an id or its first four or more digits; also of a result whose files are gone or
+            damaged.
         folder: of the results and their ledger; None: the one that the path tells, or that of ``results`` and
-            ``my-results`` which holds the id.
+            ``my-results`` whose ledger recorded the id.
         reason: for everybody to read.
 
     Returns:
@@ -28,31 +29,35 @@ def withdraw(reference: str | Path, folder: str | Path | None, reason: str) -> d
         ResultError: nothing, or more than one result, has that name in that folder, its ledger never recorded it, or
             the reason is empty.
     """
-    try:
-        result, where = locate(reference, folder)
-        about = {"id": result.id, "protocol": result.protocol, "system": result.system}
-    except ResultError:
-        gone = ((each, _gone(str(reference), each, Ledger(each / LEDGER))) for each in folders(folder))
-        found = next(((each, line) for each, line in gone if line), None)
-        if found is None:
-            raise
-        where, about = found
-    ledger = Ledger(where / LEDGER)
-    if about["id"] not in ledger.recorded():
-        raise ResultError(f"{ledger.path} never recorded {about['id']}, so nothing can be withdrawn there")
-    ledger.withdraw(about["protocol"], about["system"], about["id"], reason)
+    where, line = _recorded(reference, folder)
+    about = {key: str(line[key]) for key in ("id", "protocol", "system")}
+    Ledger(where / LEDGER).withdraw(about["protocol"], about["system"], about["id"], reason)
     path = _path(about, where)
     path.unlink(missing_ok=True)
     path.with_suffix(".npz").unlink(missing_ok=True)
     return {**about, "reason": reason}
 
 
-def _gone(reference: str, folder: Path, ledger: Ledger) -> dict[str, str] | None:
-    """What the ledger says of the one recorded result of that name, if its json is not there any more."""
-    named = [line for id, line in ledger.recorded().items() if len(reference) >= 4 and id.startswith(reference)]
-    gone = [line for line in named if not _path(line, folder).is_file()]
-    return {key: gone[0][key] for key in ("id", "protocol", "system")} if len(named) == len(gone) == 1 else None
+def _recorded(reference: str | Path, folder: str | Path | None) -> tuple[Path, dict[str, Any]]:
+    """The folder that is meant, and what its ledger says of the result."""
+    path = named_path(reference)
+    begins = str(reference) if path is None else path.stem
+    there = folders(folder) if folder is not None or path is None else (holder(path),)
+    found = [
+        (each, line)
+        for each in there
+        for id, line in Ledger(each / LEDGER).recorded().items()
+        if len(begins) >= 4 and id.startswith(begins)
+    ]
+    if len({line["id"] for _, line in found}) > 1:
+        raise ResultError(f"{begins!r} begins {len({line['id'] for _, line in found})} ids; type more of it")
+    if not found:
+        result = find(reference, folder)  # says what is wrong with a name that is none
+        where = " or ".join(map(str, there))
+        raise ResultError(f"no ledger in {where} ever recorded {result.id}, so nothing can be withdrawn there")
+    # Where both folders hold it, the project's own is meant, unless its files are gone there alone.
+    return next(((each, line) for each, line in found if _path(line, each).is_file()), found[0])
 
 
-def _path(about: dict[str, str], folder: Path) -> Path:
+def _path(about: dict[str, Any], folder: Path) -> Path:
     return folder.joinpath(*about["protocol"].split("/"), about["system"], f"{about['id']}.json")

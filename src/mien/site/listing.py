@@ -178,10 +178,17 @@ def recorded_recipe(system: str, name: str) -> str:
     made = next((entry for entry in shipped().get(system, ()) if entry["recipe"] == name), None)
     if made is None:
         return ""
-    return (
-        f"; {name!r} is that of result {made['id'][:8]}, in a checkout: "
-        f"mien systems info {system} --recipe {made['id'][:8]} --results results > {name}.toml"
-    )
+    return f"; {name!r} is that of result {made['id'][:8]}, in a checkout: {recipe_command(system, made['id'], name)}"
+
+
+def recipe_command(system: str, id: str, name: str) -> str:
+    """The command that writes the recipe of a recorded result into a file.
+
+    Example:
+        >>> recipe_command("vggnet", "ac557ceb87f8828f", "short")
+        'mien systems info vggnet --recipe ac557ceb --results results > short.toml'
+    """
+    return f"mien systems info {system} --recipe {id[:8]} --results results > {name}.toml"
 
 
 def _ordered(alike: Iterable[list[Result]]) -> list[Result]:

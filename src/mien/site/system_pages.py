@@ -8,6 +8,7 @@ from mien.site import charts
 from mien.site.badge import badge, badge_text, badge_width
 from mien.site.board import Row
 from mien.site.frame import Frame
+from mien.site.listing import recipe_command
 from mien.site.mistakes import mistakes
 from mien.site.rendering import large
 from mien.systems.claims import claims
@@ -112,7 +113,7 @@ def _commands(system: str, about: Described | None, result: Result | None) -> st
     lines = []
     known = about.recipes.get(recipe, {}).get("hash")
     if result and result.recipe_hash != known:  # another one, or one that names what was given: the result holds it
-        lines.append(f"mien systems info {system} --recipe {result.id[:8]} --results results > {recipe}.toml")
+        lines.append(recipe_command(system, result.id, recipe))
         named = f" --recipe {recipe}.toml"
     seed = result.seed if result and result.seed is not None else 0
     folder = f"runs/{system}-{recipe}-{(result.recipe_hash if result else str(known or '*'))[:8]}-s{seed}"

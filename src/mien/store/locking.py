@@ -91,6 +91,7 @@ def lock_path(path: Path, *, wait: bool = True, make: bool = True, mode: int = 0
         made = False
         try:
             handle = os.open(path, flags)
+            misses = 0
         except FileNotFoundError:
             if not make:
                 raise

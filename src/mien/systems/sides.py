@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -159,7 +160,9 @@ def _problem(module: System, channels: int, side: int) -> Exception | None:
         module(torch.zeros(2, channels, side, side, device="meta"))
     except NotImplementedError:
         return None  # an operation that knows no shapes without values; it will speak for itself
+    except MienError as error:
+        return error
     except Exception as error:  # whatever the layers raise about a shape
         # Values that it asks for, or that it keeps outside of its weights and buffers, are none of the shape's faults.
-        return None if "meta" in str(error) else error
+        return None if re.search(r"\bmeta\b", str(error)) else error
     return None

@@ -56,7 +56,7 @@ def check_asked(
         RecipeError: a recipe that is not there, or a field of it that cannot be.
         OccupiedError: another process trains in the run's folder.
         RunError: a run that exists already; a teacher or a run to go on from that is none.
-        BundleError: a teacher that is no bundle.
+        BundleError, FetchError: a teacher that is no bundle, or a damaged one.
         MissingExtraError: packages that the system needs are not installed.
 
     Example:
@@ -75,7 +75,7 @@ def check_asked(
     if known is not None and known.kind == "network":
         read = _recipe(known, recipe, hint).set(assignments)
         systems.check_options(known, read.system)
-        if run_in is not None:
+        if run_in is not None and read.loss.targets == "majority":  # else it waits for the hash of votes
             out, seed = run_in
             (check_free if resume else check_unused)(run_folder(out, system, read.name, read.hash, seed))
     elif from_file and not Path(recipe).is_file():
@@ -107,7 +107,7 @@ def bring_teachers(teachers: Iterable[Path], student: str, file: str | None) -> 
 
     Raises:
         UnknownNameError: no system is called as the student.
-        RunError: a teacher that is none, or whose file is not given.
+        RunError, BundleError, FetchError: a teacher that is none, or whose file is not given.
         InputError: a file that no teacher was trained with.
     """
     if not is_file(student):

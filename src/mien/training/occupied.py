@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mien.errors import OccupiedError, RunError
+from mien.store.launch import rank
 from mien.store.locking import holding, lock_path
 
 _LOCK = "lock"
 _TAKEN = (
     "another process trains in {folder}; wait for it (--resume then returns its run), or choose another seed or folder"
 )
+_LOOKS = 4
 _FOR_GOING_ON = (_LOCK, "checkpoint.safetensors", "teacher-*.safetensors", ".*.part")
 
 
@@ -51,14 +54,24 @@ def occupied(folder: Path) -> Iterator[None]:
 def check_free(folder: Path) -> None:
     """Refuse a run folder that another process trains in (`OccupiedError`); one that is not there is free.
 
+    Of several processes that torchrun started the first one looks. Any number may look at the same moment: whoever does
+    keeps nobody away but one that begins right then.
+
     Example:
         >>> check_free(Path("no/such/folder"))
     """
-    with contextlib.suppress(OSError):  # none, or one that cannot be written to, which is told when it is to be
-        handle = lock_path(folder / _LOCK, wait=False, make=False)
-        if handle is None:
-            raise OccupiedError(_TAKEN.format(folder=folder))
-        os.close(handle)
+    if rank():
+        return
+    for trial in range(_LOOKS):
+        try:
+            handle = lock_path(folder / _LOCK, wait=False, make=False)
+        except OSError:  # none, or one that cannot be written to, which is told when it is to be
+            return
+        if handle is not None:
+            os.close(handle)
+            return
+        time.sleep(0.01 * trial)  # another one may be looking
+    raise OccupiedError(_TAKEN.format(folder=folder))
 
 
 def _remove_empty(folder: Path) -> None:

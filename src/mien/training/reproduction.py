@@ -36,15 +36,15 @@ def reproduce(
 
     A bundle is evaluated again, and with ``retrain`` trained, exported and evaluated. A run has to be trained again,
     unless ``source`` says where it lies; under cross-validation all its folds are. A system that is no network is
-    fitted again, and an ensemble is put together from the recorded results of its members in ``results``. Where the
-    recorded result opened the test split, this opens it again, and the ledger in ``results`` notes it.
+    fitted again, and an ensemble is put together from the recorded results of its members. Where the recorded result
+    opened the test split, this opens it again, and the ledger in ``results`` notes it.
 
     Args:
         recorded: what was measured.
         data: where the data set lies, if it is not imported yet.
         source: a run folder or a bundle to evaluate. Of bundles the default one is found without it.
         retrain: train from the recorded recipe and seed even if the weights are at hand.
-        results: folder of the ledger, and of an ensemble's members.
+        results: folder of the ledger; an ensemble's members are looked up in ``results`` and ``my-results``, too.
         on_progress: told how a training goes.
 
     Raises:

@@ -28,7 +28,7 @@ def open_trained(reference: str | Path, *, system: Any = None) -> Run | Bundle:
         'compact'
     """
     path = Path(reference)
-    if path.suffix == ".onnx":
+    if path.suffix == ".onnx" or path.is_file():
         return open_bundle(path)
     if (path / "run.json").is_file() or path.name != str(path) or (path.exists() and not is_bundle_name(path)):
         return Run.open(path, system=system)
