@@ -162,7 +162,17 @@ def test_a_second_call_leaves_out_what_was_measured(queue: ModuleType, tmp_path:
 @pytest.mark.full
 def test_every_job_trains_is_measured_and_comes_back(tmp_path: Path) -> None:
     script = [sys.executable, str(ROOT / "benchmarks" / "training_queue.py")]
-    trial = [*script, "--data", "drawn", "--out", str(tmp_path / "out"), "--budget", "600s", "--steps", "2"]
+    trial = [
+        *script,
+        "--data",
+        "drawn",
+        "--out",
+        str(tmp_path / "out"),
+        "--budget",
+        "3600s",
+        "--steps",
+        "2",
+    ]  # twenty minutes on two cores
     told = subprocess.run(trial, capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stdout + told.stderr
     files = list((tmp_path / "out").iterdir())

@@ -150,7 +150,11 @@ def leftovers(folder: Path) -> list[str]:
     """Files and folders that nobody who finished would leave."""
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
     strange = [name for name in names if re.search(r"\.(part|old|saving|unfinished)\b|(^|/)(\.|lock$)", name)]
-    return strange + [str(path) for path in scratch(folder).iterdir()]
+    # Python tries a folder for temporary files by a file of such a name, which a kill right then leaves.
+    probe = re.compile(r"[a-z0-9_]{8}")
+    return strange + [
+        str(path) for path in scratch(folder).iterdir() if path.is_dir() or not probe.fullmatch(path.name)
+    ]
 
 
 def all_files(folder: Path) -> dict[str, str]:
@@ -192,13 +196,14 @@ def measured(folder: Path) -> Any:
     from mien.results import Result
     from mien.results.verification import verify
 
-    checked = verify(folder / "results")
+    kept = folder / "my-results"  # trials on the selection split go there
+    checked = verify(kept)
     assert checked.holds, checked.findings
-    files = [path.name for path in (folder / "results").rglob("*") if path.is_file()]
-    paths = sorted((folder / "results").rglob("*.json"))
+    files = [path.name for path in kept.rglob("*") if path.is_file()]
+    paths = sorted(kept.rglob("*.json"))
     results = [Result.load(path) for path in paths]
     assert len(files) == 2 * len(results) + 1, "predictions with each result, and the ledger"
-    other = [name for name in tree(folder) if not name.startswith("results/")]
+    other = [name for name in tree(folder) if not name.startswith("my-results/")]
     facts = {json.dumps([r.metrics["selection_accuracy"], r.to_json()["predictions_sha256"], r.views]) for r in results}
     return {"results": sorted(facts), "other": other, "bundle": model(folder / "both.onnx")}
 

@@ -168,6 +168,33 @@ def test_layers_that_share_their_weights_get_their_own() -> None:
     assert all(sum(name in n.input for n in quantised.node) == 1 for name in restored)
 
 
+def test_normalisations_of_a_fresh_network_do_not_share_their_ones() -> None:
+    """The exporter writes equal weights once, and normalisations that cannot be folded are rounded."""
+    same = ["ones", "zeros", "zeros", "ones"]
+    fresh = model(
+        [
+            node("Conv", ["input", "weight"], "first"),
+            node("Relu", ["first"], "seen"),
+            node("BatchNormalization", ["seen", *same], "even"),
+            node("Conv", ["even", "further"], "second"),
+            node("Relu", ["second"], "again"),
+            node("BatchNormalization", ["again", *same], "logits"),
+        ],
+        (2, 4, 4),
+        weight=normal(2, 1, 3, 3),
+        further=normal(2, 2, 3, 3),
+        ones=np.ones(2, np.float32),
+        zeros=np.zeros(2, np.float32),
+    )
+    faces = np.abs(normal(16, 1, 8, 8))
+    quantised = to_int8(fresh, faces)
+    assert len(open_session(quantised).run(["logits"], {"input": faces})[0]) == 16
+    graph = onnx.load_from_string(quantised).graph
+    rounded = {tensor.name for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.INT8}
+    for restored in [n.output[0] for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] in rounded]:
+        assert sum(restored in n.input for n in graph.node) == 1
+
+
 def test_coordinates_small_dense_layers_and_stacked_matrices_are_not_rounded() -> None:
     many = SMALL // 4 + 1
     graph = model(

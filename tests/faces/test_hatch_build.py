@@ -85,6 +85,7 @@ def test_another_file_under_that_name_is_refused(
     assert not (tmp_path / hook.MODEL).exists()
 
 
+@pytest.mark.filterwarnings("ignore:Setuptools is replacing distutils")  # where tests before this one imported it
 def test_a_failed_download_says_what_to_do(
     hook: types.ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,8 +8,9 @@ gathering of single bytes are slow, not because there is less to multiply.
 A maximum and a ReLU may change places: behind a convolution the ReLU costs nothing, and what lies below zero takes none
 of the steps of what the maximum reads.
 
-Layers that share their weights, as those that look at an average and at a maximum do, get weights of their own:
-onnxruntime refuses to compute shared int8 weights exactly where a processor has no VNNI.
+Layers that share their weights, as those that look at an average and at a maximum do, and normalisations of a fresh
+network, whose equal ones and zeros are written once, get weights of their own: onnxruntime refuses to compute shared
+int8 weights exactly where a processor has no VNNI.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_LAYERS += ("BatchNormalization", "InstanceNormalization", "LayerNormalization")
 
 
 def simplify(model: bytes) -> bytes:
     """Put ReLUs before maxima; fold average pools into 1×1 convolutions behind them, and 5×5 stems on grey pixels.
 
-    No two convolutions or matrix products read one initializer afterwards.
+    No two convolutions, matrix products or normalisations read one initializer afterwards.
 
     Args:
         model: an fp32 ONNX file with batch normalisation folded; what does not have these shapes stays as it is.
