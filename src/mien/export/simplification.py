@@ -22,8 +22,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-_LAYERS += ("BatchNormalization", "InstanceNormalization", "LayerNormalization")
+_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "InstanceNormalization", "LayerNormalization")
 
 
 def simplify(model: bytes) -> bytes:

@@ -160,7 +160,8 @@ class Storage:
                             "when it is there, the same command goes on with the study, nothing is lost"
                         ) from None
             time.sleep(pause)
-            pause = min(pause * 2, 10.0)
+            # Asked again no later than a worker speaks: who is back first must not think the others dead.
+            pause = min(pause * 2, 10.0, max(self.patience.beat, 0.25))
 
 
 def public(where: str) -> str:
