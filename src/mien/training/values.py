@@ -13,7 +13,7 @@ import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import Field, field, fields, is_dataclass
+from dataclasses import MISSING, Field, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -161,12 +161,18 @@ def build(cls: type, value: Any, path: str = "") -> Any:
         if key not in known:
             raise unknown_field(path, str(key), known)
     chosen = {key: _convert(hints[key], item, path + key) for key, item in value.items()}
+    missing = [
+        f.name for f in fields(cls) if f.name not in value and f.default is MISSING and f.default_factory is MISSING
+    ]
+    if missing:
+        raise RecipeError(
+            f"{path.rstrip('.') or 'the recipe'} is incomplete: it lacks {' and '.join(missing)}; "
+            "a whole one to change is printed by mien systems info ID --recipe NAME"
+        )
     try:
         return cls(**chosen)
     except BundleError as error:
         raise RecipeError(f"{path.rstrip('.')}: {error}") from None
-    except TypeError as error:
-        raise RecipeError(f"{path.rstrip('.') or 'the recipe'} is incomplete: {error}") from None
 
 
 def unknown_field(path: str, name: str, known: Iterable[str]) -> RecipeError:
