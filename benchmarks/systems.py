@@ -127,7 +127,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
     from mien import systems
     from mien.systems.base import count_macs, count_parameters
-    from mien.training.compute.depthwise import quickened
+    from mien.training.compute.convolutions import quickened
     from mien.training.compute.precision import computed
     from mien.training.optimisation import make_criterion, make_optimizer, soft_targets
     from mien.training.pipeline.augmentation import Amount, augment, mix

@@ -7,14 +7,17 @@
     python benchmarks/training_queue.py --collect out                                     # at home: check and take over
 
 What is wanted stands in `training_queue.toml`, in that order. Each job is a process of its own. The first seed of an
-entry measures an epoch and takes the longest of the lengths in which all seeds of the entry fit the time left, else the
-longest that fits alone, or says that none does; the other seeds take the same one, since only runs of one recipe have a
-mean. A job trains with the one training loop, rounds the weights to half precision, and measures these weights. Two
-jobs run at once: one computes while the other imports, tries convolutions and measures. (Kernels of several processes
-take turns on an accelerator; they do not run beside each other.) After each job the results, the ledger and the logs
-are packed into one file, then the weights, small ones first, in pieces of 16 MiB, 64 MiB in all, so that a machine that
-goes away takes nothing with it. Where no checkout's history travels along, MIEN_COMMIT names the commit. A trial of
-recorded steps needs more of them than `RecordedStep.WARM_UP`.
+entry measures an epoch, while no other job begins, and takes the longest of the lengths in which all seeds of the entry
+fit the time left, else the longest that fits alone, or says that none does; the other seeds take the same one, since
+only runs of one recipe have a mean. A job with `teachers` waits for the runs of this queue that it names. A job trains
+with the one training loop, rounds the weights to half precision, and measures these weights; the test split is opened
+for one that PublicTest finds working (`WORKS`), and for none that is recorded at home.
+
+Two jobs run at once: one computes while the other imports, tries convolutions and measures. (Kernels of several
+processes take turns on an accelerator; they do not run beside each other.) After each job the results, the ledger and
+the logs are packed into one file, then the weights, small ones first, in pieces of 16 MiB, 64 MiB in all, so that a
+machine that goes away takes nothing with it. Where no checkout's history travels along, MIEN_COMMIT names the commit. A
+trial of recorded steps needs more of them than `RecordedStep.WARM_UP`.
 
 `--collect` takes what came back into `results/` and `runs/`. The ledger that came back must continue the one at home.
 A second call with the same `--out` goes on: what was measured is not trained again, and no opening is forgotten.
@@ -42,15 +45,18 @@ from parcel import HALF, begin, collect, halve, pack, save_rarely, work_folder
 
 HERE = Path(__file__).resolve().parent
 RESERVE = 12.0
-"""Seconds kept for measuring and packing after a job's last epoch."""
+"""Seconds kept for measuring and packing after a job's last epoch, and `RESERVE_PER_VIEW` for each view of the test."""
+RESERVE_PER_VIEW = 3.0
+WORKS = 0.45
+"""Share of PublicTest's faces below which a run is one of a recipe that does not work: the test stays sealed."""
 AT_ONCE = 2
 """Jobs at once on an accelerator."""
 PATIENCE = 5.0
 """Seconds between asking a job to end and ending it."""
 MARGIN = 1.15
-"""By which an epoch may become slower than it was measured, times the jobs at once, since it may have been measured
-alone: what does not reach its end is lost, and time that is left over is the next job's."""
-PROBE_STEPS = {"cuda": 225, "cpu": 30}
+"""By which an epoch may become slower than it was measured: what does not reach its end is lost, and time that is left
+over is the next job's."""
+PROBE_STEPS = {"cuda": 100, "cpu": 30}
 """Of the epoch that is measured: a few milliseconds of an accelerator say nothing beside a neighbour."""
 UNRECORDABLE = 3
 """Exit status of a job whose step no graph can hold: all seeds of its entry are trained without one."""
@@ -72,6 +78,7 @@ class Job:
         set: changes of the recipe, as `mien train --set`.
         views: under which the finished run is measured; none: selection only, and the test split stays sealed.
         weights: bring the weights back.
+        teachers: jobs of this queue whose runs teach it, each as SYSTEM:SEED; it waits for them.
         entry: number of its entry in the table, which all its seeds have in common.
         seeds: how many these are.
     """
@@ -83,6 +90,7 @@ class Job:
     set: tuple[str, ...] = ()
     views: tuple[str, ...] = ("one",)
     weights: bool = True
+    teachers: tuple[str, ...] = ()
     entry: int = 0
     seeds: int = 1
 
@@ -100,13 +108,15 @@ class Job:
             set=tuple(told.get("set", cls.set)),
             views=tuple(told.get("views", cls.views)),
             weights=told.get("weights", cls.weights),
+            teachers=tuple(told.get("teachers", cls.teachers)),
             entry=entry,
             seeds=seeds,
         )
 
     @property
     def name(self) -> str:
-        return f"{self.system}-{self.recipe}-s{self.seed}" + "".join(f"-{s}" for s in self.set)
+        taught = "-taught" * bool(self.teachers)
+        return f"{self.system}-{self.recipe}-s{self.seed}{taught}" + "".join(f"-{s}" for s in self.set)
 
 
 def main() -> None:
@@ -125,6 +135,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=HERE.parent / "runs", help="where --collect puts runs")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--deadline", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--beside", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.collect:
         sys.exit(collect(options.collect, options.results, options.runs))
@@ -159,6 +170,9 @@ def wanted(path: Path, systems: str) -> list[Job]:
         seeds = entry.pop("seeds", [0])
         told = {**entry, "set": [*every, *entry.get("set", ())]}
         jobs += [Job.of(told, seed=seed, entry=number, seeds=len(seeds)) for seed in seeds]
+    named = {f"{job.system}:{job.seed}" for job in jobs if not job.teachers}
+    if strange := sorted({teacher for job in jobs for teacher in job.teachers} - named):
+        sys.exit(f"the table has no job for the teachers {', '.join(strange)}")
     if unknown := sorted(set(only) - {job.system for job in jobs}):
         sys.exit(f"the table has no job for {', '.join(unknown)}")
     return [job for job in jobs if not only or job.system in only]
@@ -212,11 +226,19 @@ def supervise(options: argparse.Namespace) -> int:
     state = begin(out, options.results / "ledger.jsonl", trial=bool(options.steps))
     jobs = wanted(options.jobs, options.systems)
     if options.steps:
-        first: dict[str, Job] = {}
+        first: dict[tuple[str, bool], Job] = {}
         for job in jobs:
-            first.setdefault(job.system, job)
-        jobs = list(first.values())
+            first.setdefault((job.system, bool(job.teachers)), job)
+        tried = {f"{job.system}:{job.seed}" for job in first.values()}
+        jobs = [
+            replace(job, teachers=tuple(teacher for teacher in job.teachers if teacher in tried))
+            for job in first.values()
+        ]
+        for job in jobs:
+            length(job, state).write_text("1 0")
     forget_lengths(jobs, state)
+    if not options.steps:
+        note_recorded(jobs, state, options.results)
     jobs = [job for job in jobs if not measured(job, state)]
     cuda = device() == "cuda"
     options.parallel = parallel = options.parallel or (AT_ONCE if cuda else 1)
@@ -231,7 +253,10 @@ def supervise(options: argparse.Namespace) -> int:
             if chosen is None:
                 break
             jobs.remove(chosen)
-            running[start(chosen, options, deadline)] = chosen
+            running[start(chosen, options, deadline, beside=len(running))] = chosen
+        if jobs and not running and startable(jobs, [], state) is None:
+            print(f"{', '.join(job.name for job in jobs)}: no teacher came about", flush=True)
+            jobs = []
         done = [process for process in running if process.poll() is not None]
         for process in done:
             job = running.pop(process)
@@ -242,7 +267,10 @@ def supervise(options: argparse.Namespace) -> int:
                 print(last_words(log_of(job, out)), flush=True)
             if process.returncode == UNRECORDABLE:
                 jobs = [job for job in unrecorded(job, jobs) if not measured(job, state)]
-            pack(state, out)
+            try:
+                pack(state, out)
+            except OSError as error:  # a file that a neighbour has just removed, or a full disk: the next round tries
+                print(f"not packed: {error}", flush=True)
         if jobs and deadline - time.time() <= 3 * RESERVE:
             print(f"no time for {', '.join(job.name for job in jobs)}", flush=True)
             jobs = []
@@ -259,9 +287,47 @@ def supervise(options: argparse.Namespace) -> int:
 
 
 def startable(jobs: list[Job], running: list[Job], state: Path) -> Job | None:
-    """The next job whose length is known, or that is the first of its entry to find it out."""
-    finding = {job.entry for job in running if not length(job, state).exists()}
-    return next((job for job in jobs if job.entry not in finding), None)
+    """The next job that waits for no teacher; none while another one finds out its length, so that it measures well."""
+    if any(not length(job, state).exists() for job in running):
+        return None
+    return next((job for job in jobs if all(taught_by(job, state))), None)
+
+
+def taught_by(job: Job, state: Path) -> list[Path | None]:
+    """The finished run of each teacher of a job; None where there is none yet."""
+    named = (teacher.rpartition(":") for teacher in job.teachers)
+    return [trained(system, seed, state) for system, _, seed in named]
+
+
+def trained(system: str, seed: str, state: Path) -> Path | None:
+    """The run of a system and a seed that this queue has finished, measured, and not taught: the longest of several."""
+    found = []
+    for path in sorted((state / "runs").glob(f"{system}-*-s{seed}/run.json")):
+        info = json.loads(path.read_text(encoding="utf-8"))
+        if (
+            (info.get("system"), info.get("seed")) == (system, int(seed))
+            and "rounded" in info
+            and "teacher" not in info
+        ):
+            recipe = tomllib.loads((path.parent / "recipe.toml").read_text(encoding="utf-8"))
+            found.append((recipe["epochs"], path.parent))
+    return max(found)[1] if found else None
+
+
+def note_recorded(jobs: list[Job], state: Path, results: Path) -> None:
+    """What is recorded at home counts as measured, whatever ``--out`` it came back in: nothing is opened twice."""
+    from mien.results import load_all
+    from mien.systems.described import described
+    from mien.training.recipe import Recipe
+
+    recorded = {(result.system, result.seed, result.recipe_hash, result.views) for result in load_all(results)}
+    for job in jobs:
+        if job.teachers or not job.views or measured(job, state):
+            continue
+        base = Recipe.from_toml(described()[job.system].recipes[job.recipe]["toml"]).set(job.set)
+        for epochs in job.epochs:
+            if all((job.system, job.seed, base.with_(epochs=epochs).hash, view) in recorded for view in job.views):
+                status(job, state).write_text(f"{MEASURED}{epochs} epochs, recorded at home")
 
 
 def unrecorded(job: Job, jobs: list[Job]) -> list[Job]:
@@ -318,10 +384,10 @@ def prepare(data: str) -> None:
         mien.load_dataset("fer2013", data)
 
 
-def start(job: Job, options: argparse.Namespace, deadline: float) -> subprocess.Popen[bytes]:
+def start(job: Job, options: argparse.Namespace, deadline: float, *, beside: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, __file__, "--worker", json.dumps(vars(job)), "--data", options.data]
     command += ["--out", str(options.out), "--deadline", str(deadline), "--steps", str(options.steps)]
-    command += ["--parallel", str(options.parallel)]
+    command += ["--parallel", str(options.parallel), "--beside", str(beside)]
     environment = {"OMP_NUM_THREADS": "2", "TORCHINDUCTOR_COMPILE_THREADS": "2", **os.environ}
     # A resumed job says more beneath what it said before.
     log = log_of(job, options.out).open("ab")
@@ -363,10 +429,8 @@ def work(job: Job, options: argparse.Namespace) -> None:
     some = range(min(len(data.train), options.steps * base.batch_size))
     train_split = data.train.subset(some) if options.steps else data.train
 
-    margin = MARGIN * options.parallel
-
     def left() -> float:
-        return float(options.deadline) - time.time() - RESERVE
+        return float(options.deadline) - time.time() - RESERVE - RESERVE_PER_VIEW * len(job.views)
 
     def progress(now: Any) -> None:
         if left() < 0:
@@ -377,18 +441,19 @@ def work(job: Job, options: argparse.Namespace) -> None:
     try:
         epochs, known = 1, length(job, state)
         if not options.steps and not known.exists():
-            per_epoch = probe(job, base, data, state, where, progress)
+            # As if it had the device to itself: those that run beside it now take turns with it, and begin no others.
+            per_epoch = probe(job, base, data, state, where, progress) / (1 + options.beside)
             # Where none fits the shortest is noted, too: no other seed of this call has to find that out.
-            write_text(known, f"{longest(job, per_epoch * margin, left())} {per_epoch}")
+            write_text(known, f"{longest(job, per_epoch * MARGIN, left(), options.parallel)} {per_epoch}")
         if not options.steps:
             epochs, per_epoch = int((noted := known.read_text().split())[0]), float(noted[1])
-            if epochs * per_epoch * margin > left():
+            if epochs * per_epoch * MARGIN * options.parallel > left():
                 said.write_text(f"{LEFT_OUT}{epochs} epochs of {per_epoch:.2f} s, {left():.0f} s left")
                 return
         recipe = base.with_(epochs=epochs)
         run = mien.train(
             job.system, train_split, data.selection, recipe=recipe, seed=job.seed, out=state / "runs",
-            device=where, on_progress=progress, resume=True,
+            device=where, on_progress=progress, resume=True, teacher=taught_by(job, state) or None,
         )  # fmt: skip
     except KeyboardInterrupt:
         said.write_text("unfinished: the time ran out")
@@ -405,7 +470,10 @@ def work(job: Job, options: argparse.Namespace) -> None:
         return
     selection = mien.evaluate(run, data.selection, views="one", results=state / "results", device=where)
     words = [f"{epochs} epochs, {selection}"]
-    for view in job.views:
+    works = options.data == "drawn" or selection.metrics["selection_accuracy"] >= WORKS
+    if job.views and not works:
+        words.append(f"below {WORKS:.0%}: the test split stays sealed")
+    for view in job.views if works else ():
         result = mien.evaluate(run, data.test, views=view, results=state / "results", device=where)
         result.save(state / "results")
         words.append(f"{view}: {result}")
@@ -421,11 +489,14 @@ def causes(error: BaseException | None) -> list[str]:
     return lines
 
 
-def longest(job: Job, per_epoch: float, left: float) -> int:
-    """The longest length in which all seeds fit, else one of them; where none does the shortest."""
+def longest(job: Job, per_epoch: float, left: float, parallel: int = 1) -> int:
+    """The longest length in which all seeds fit, else one of them; where none does the shortest.
+
+    Jobs at once take turns: each takes longer by as many as there are, all together as long as one after the other.
+    """
     for seeds in (job.seeds, 1):
         for epochs in job.epochs:
-            if epochs * per_epoch * seeds < left:
+            if epochs * per_epoch * max(seeds, parallel) < left:
                 return epochs
     return job.epochs[-1]
 
@@ -439,7 +510,7 @@ def load(data: str, steps: int) -> Any:
 
 
 def probe(job: Job, recipe: Any, data: Any, state: Path, where: str, progress: Any) -> float:
-    """Seconds of a whole epoch, beside the neighbours that run now: the second of two short ones."""
+    """Seconds of a whole epoch of the slowest stage, beside those that run now: the second of two short ones."""
     import math
 
     import mien
@@ -447,14 +518,19 @@ def probe(job: Job, recipe: Any, data: Any, state: Path, where: str, progress: A
     some = data.train.subset(range(min(len(data.train), PROBE_STEPS[where] * recipe.batch_size)))
     steps = math.ceil(len(some) / recipe.batch_size)
     folder = state / "runs" / ".probe" / slug(job)
-    short = recipe.with_(epochs=2, early_stop=0, keep="last", evaluate_every=1)
+    stages = [{**stage, "epochs": 2} for stage in recipe.to_dict().get("stages", [])]
+    short = type(recipe).from_dict({**recipe.to_dict(), **({"stages": stages} if stages else {})})
+    short = short.with_(epochs=2, early_stop=0, keep="last", evaluate_every=1)
     given = {"recipe": short, "seed": 0, "out": folder, "device": where, "on_progress": progress}
-    run = mien.train(job.system, some, data.selection, **given)
-    entry = run.log[-1]
-    trained = len(some) / entry["faces_per_second"]
+    run = mien.train(job.system, some, data.selection, **given, teacher=taught_by(job, state) or None)
     shutil.rmtree(folder, ignore_errors=True)
-    measured = (entry["seconds"] - trained) / recipe.evaluate_every
-    return float(trained * math.ceil(len(data.train) / recipe.batch_size) / steps + measured)
+
+    def whole(entry: Mapping[str, Any]) -> float:
+        training = len(some) / entry["faces_per_second"]
+        judging = (entry["seconds"] - training) / recipe.evaluate_every
+        return float(training * math.ceil(len(data.train) / recipe.batch_size) / steps + judging)
+
+    return max(whole(entry) for entry in run.log[1::2])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -47,12 +48,60 @@ def test_only_some_systems(queue: ModuleType) -> None:
 
 def test_the_first_seed_of_an_entry_finds_the_length_of_all(queue: ModuleType, tmp_path: Path) -> None:
     jobs = queue.wanted(ROOT / "benchmarks" / "training_queue.toml", "compact,vggnet")
-    first, second = jobs[0], next(job for job in jobs if job.system == "vggnet")
+    first = jobs[0]
     assert queue.startable(jobs, [], tmp_path) is first
-    assert queue.startable(jobs[1:], [first], tmp_path) is second, "seeds wait for the first of their entry"
-    assert queue.startable(jobs[1:3], [first], tmp_path) is None
+    assert queue.startable(jobs[1:], [first], tmp_path) is None, "none begins while the first measures an epoch"
     queue.length(first, tmp_path).write_text("300 0.5")
     assert queue.startable(jobs[1:], [first], tmp_path) is jobs[1]
+
+
+def test_a_job_waits_for_its_teachers(queue: ModuleType, tmp_path: Path) -> None:
+    jobs = queue.wanted(ROOT / "benchmarks" / "training_queue.toml", "compact,vggnet")
+    taught = [job for job in jobs if job.teachers]
+    other = next(job for job in jobs if job.system == "vggnet")
+    assert taught[0].teachers == ("compact:0", "compact:1", "compact:2")
+    assert taught[0].name != jobs[0].name
+    for seed in range(3):
+        assert queue.startable([*taught, other], [], tmp_path) is other
+        # A longer one is preferred; one that was taught itself is no teacher here.
+        for epochs, info in ((90, {}), (300, {}), (500, {"teacher": [{"name": "compact"}]})):
+            run = tmp_path / "runs" / f"compact-mien-{epochs}-s{seed}"
+            run.mkdir(parents=True)
+            (run / "recipe.toml").write_text(f"epochs = {epochs}\n")
+            (run / "run.json").write_text(json.dumps({"system": "compact", "seed": seed, "rounded": "float16", **info}))
+    assert queue.startable([*taught, other], [], tmp_path) is taught[0]
+    assert [run.name for run in queue.taught_by(taught[0], tmp_path)] == [f"compact-mien-300-s{n}" for n in range(3)]
+
+
+def test_a_teacher_that_is_not_wanted_itself_is_refused(queue: ModuleType, tmp_path: Path) -> None:
+    table = tmp_path / "jobs.toml"
+    table.write_text('[[job]]\nsystem = "compact"\nepochs = [3]\nteachers = ["vggnet:0"]\n')
+    with pytest.raises(SystemExit, match="no job for the teachers vggnet:0"):
+        queue.wanted(table, "")
+
+
+def test_what_is_recorded_at_home_is_not_trained_again(
+    queue: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another ``--out`` knows nothing of what an earlier one has measured; the results at home do."""
+    table = tmp_path / "jobs.toml"
+    table.write_text('[[job]]\nsystem = "vggnet"\nepochs = [30, 3]\nseeds = [0, 1]\nviews = ["one"]\n')
+    jobs = queue.wanted(table, "")
+    from mien import systems
+    from mien.results import load_all
+    from mien.training import Recipe
+
+    recorded = next(each for each in load_all(ROOT / "results") if each.system == "vggnet")
+    queue.note_recorded(jobs, tmp_path, ROOT / "results")
+    assert not any(queue.measured(job, tmp_path) for job in jobs), "the recorded one has another recipe"
+
+    class Like:
+        system, seed, views = recorded.system, 1, recorded.views
+        recipe_hash = Recipe.of(systems.card("vggnet"), "mien").with_(epochs=3).hash
+
+    monkeypatch.setattr("mien.results.load_all", lambda folder: [Like()])
+    queue.note_recorded(jobs, tmp_path, ROOT / "results")
+    assert [queue.measured(job, tmp_path) for job in jobs] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -63,6 +112,12 @@ def test_a_length_leaves_time_for_the_other_seeds(queue: ModuleType, left: float
     """Three seeds have a mean; one long training has none, and is taken only where three short ones do not fit."""
     job = queue.Job.of({"system": "compact", "epochs": [200, 120, 60]}, seed=0, entry=0, seeds=3)
     assert queue.longest(job, 1.0, left) == epochs
+    assert queue.longest(job, 1.0, left, parallel=2) == epochs, "three that take turns are as long as one by one"
+
+
+def test_one_training_beside_another_takes_twice_as_long(queue: ModuleType) -> None:
+    job = queue.Job.of({"system": "compact", "epochs": [200, 120, 60]}, seed=0, entry=0, seeds=1)
+    assert [queue.longest(job, 1.0, 250.0, parallel) for parallel in (1, 2)] == [200, 120]
 
 
 def test_a_length_that_nobody_began_with_is_chosen_anew(queue: ModuleType, tmp_path: Path) -> None:
@@ -116,7 +171,7 @@ def test_the_plan_has_a_line_per_job(queue: ModuleType) -> None:
     jobs = queue.wanted(ROOT / "benchmarks" / "training_queue.toml", "compact")
     told = queue.plan(jobs, 0.0, 540.0)
     assert [line.split()[:3] for line in told.splitlines() if line.startswith("compact")] == [
-        ["compact", "mien", f"s{seed}"] for seed in range(3)
+        ["compact", "mien", f"s{seed}"] for seed in (0, 1, 2, 0, 1, 2)
     ]
     assert "989 TFLOP/s" in told
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mien.training.compute.depthwise import quickened
+from mien.training.compute.convolutions import quickened
 
 
 def network() -> nn.Sequential:

@@ -8,8 +8,8 @@ augmentation and the ten random rotations of the test. After stage i the feature
 Reconstructed: nothing.
 
 Recipe `mien`: starts from random weights instead of ImageNet's, sees 48 px and leaves the max pooling of the stem out
-(`stem_stride = 2`), so that the masks work on maps of 24, 12, 6 and 3 px; the network is the source's otherwise. SGD on
-a cosine for 150 epochs, with mixup, smoothed labels, stronger augmentation and a moving average, instead of RAdam on
+(`stem_stride = 2`), so that the masks work on maps of 24, 12, 6 and 3 px; the network is the source's otherwise. AdamW
+on a cosine for 150 epochs, with mixup, smoothed labels, stronger augmentation and a moving average, instead of RAdam on
 plateaus: fresh weights need larger steps and more epochs.
 
 Deviations:
@@ -149,7 +149,8 @@ CARDS = {
             "faithful": FAITHFUL,
             "mien": from_scratch(
                 48,
-                optim={"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
+                optim={"name": "adamw", "lr": 1e-3, "weight_decay": 0.05},
+                schedule={"name": "cosine", "warmup": 5.0},
                 system={"stem_stride": 2},
             ),
         },

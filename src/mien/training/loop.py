@@ -31,7 +31,7 @@ from mien.training import choosing
 from mien.training.checkpoints import Checkpoint, Rhythm, optimizer_tensors, restore_optimizer
 from mien.training.compute.activations import Recomputed
 from mien.training.compute.batch_norm import synchronised
-from mien.training.compute.depthwise import quickened
+from mien.training.compute.convolutions import quickened
 from mien.training.compute.parallel import Together, fabric_of
 from mien.training.compute.precision import computed
 from mien.training.compute.recording import RecordedStep

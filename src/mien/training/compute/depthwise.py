@@ -9,7 +9,6 @@ thirtieth of the time. ConvNeXt and EfficientNet consist of such convolutions.
 
 from __future__ import annotations
 
-import functools
 import itertools
 from typing import Any
 
@@ -17,37 +16,20 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from mien.training.compute.windows import seen
+
 FROM = 5
 """Side of the smallest window that is slow in bf16 on maps of any size."""
 
 
-def quickened(module: nn.Module) -> nn.Module:
-    """The network, for a CPU, with every such convolution replaced; its weights and their names stay.
+class QuickDepthwise(nn.Conv2d):
+    """A convolution with as many groups as channels; see `mien.training.compute.convolutions`."""
 
-    Without gradients they compute what they did, with them the same up to rounding.
-    """
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d) and _depthwise(part):
-            part.__class__ = _quick(type(part))  # type: ignore[arg-type]
-    return module
+    @staticmethod
+    def suits(layer: nn.Conv2d) -> bool:
+        """Whether a layer may be computed so."""
+        return layer.groups == layer.in_channels == layer.out_channels > 1 and max(layer.kernel_size) > 1
 
-
-def _depthwise(layer: nn.Conv2d) -> bool:
-    # Other classes with a convolution of their own, as those that pad like TensorFlow or scale their weights, stay as
-    # they are.
-    depthwise = layer.groups == layer.in_channels == layer.out_channels > 1
-    kind = type(layer)
-    plain = kind.forward is nn.Conv2d.forward and kind._conv_forward is nn.Conv2d._conv_forward
-    plain = plain and layer.padding_mode == "zeros"
-    return depthwise and plain and isinstance(layer.padding, tuple) and max(layer.kernel_size) > 1
-
-
-@functools.cache
-def _quick(kind: type[nn.Conv2d]) -> type[nn.Conv2d]:
-    return type(kind.__name__, (_Quick, kind), {})
-
-
-class _Quick(nn.Conv2d):
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         out: Tensor
         cast = torch.is_autocast_enabled("cpu")
@@ -115,29 +97,15 @@ def _of_weight(gradient: Tensor, images: Tensor, weight: Tensor, where: tuple[li
     out: Tensor
     if _narrow(images, tuple(weight.shape[2:]), tuple(where[2])):
         out = torch.zeros_like(weight)
-        seen = [
-            _seen(*sides, *steps)
+        found = [
+            seen(*sides, *steps)
             for *sides, steps in zip(
                 weight.shape[2:], images.shape[2:], gradient.shape[2:], zip(*where, strict=True), strict=True
             )
         ]
-        for (row, above, rows), (column, left, columns) in itertools.product(*seen):
+        for (row, above, rows), (column, left, columns) in itertools.product(*found):
             out[:, 0, row, column] = (gradient[:, :, above, left] * images[:, :, rows, columns]).sum((0, 2, 3))
     else:
         convolution = (None, *where, False, [0, 0], images.shape[1])
         out = torch.ops.aten.convolution_backward(gradient, images, weight, *convolution, [False, True, False])[1]
     return out
-
-
-def _seen(window: int, side: int, out: int, stride: int, padding: int, dilation: int) -> list[tuple[int, slice, slice]]:
-    """Along one axis, for each place of the window that sees a pixel of the map: the outputs to which it adds, and
-    the pixels that it sees there.
-    """
-    found = []
-    for place in range(window):
-        offset = place * dilation - padding
-        first, end = max(0, -(offset // stride)), min(out, (side - 1 - offset) // stride + 1)
-        if first < end:
-            start = first * stride + offset
-            found.append((place, slice(first, end), slice(start, start + (end - first - 1) * stride + 1, stride)))
-    return found

@@ -125,7 +125,10 @@ class _Recorder:
     def record(self, work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
         """What runs it again, and where its loss then stands; it is not run meanwhile."""
         graph = torch.cuda.CUDAGraph()
-        graph.register_generator_state(self.generator)
+        # Newer PyTorch finds the generators itself, says so, and will drop the method.
+        register = getattr(graph, "register_generator_state", None)
+        if register is not None:
+            register(self.generator)
         with _uncollected(), _fastest(), torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
             loss = work()
         return graph.replay, loss
