@@ -5,7 +5,8 @@ ninths of the work are zeros, on a single pixel eight ninths, and on so few pixe
 processor's speed. Here each place of the window multiplies the pixels that it sees, all faces of the batch in one
 matrix product. On one core, batches of 128 faces, forward and both gradients together, by pixels of the output: nine
 times as quick for one, 4 to 10 times for 2 × 2, 2 to 7 times for 3 × 3, 1.6 to 2 times for 4 × 4; as quick as before
-for 5 × 5, and slower with fewer channels. Windows of one pixel: 2 to 6 times as quick for one and 2 × 2, slower for more.
+for 5 × 5, and slower with fewer channels. Windows of one pixel: 2 to 6 times as quick for one and for 2 × 2, slower for
+more.
 """
 
 from __future__ import annotations
