@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -77,6 +78,7 @@ def speeds(record: Mapping[str, Any]) -> Iterator[str]:
     yield f"`torch.compile`. In brackets: how many times the time of `{record['reference']}` in the same run. Peak"
     yield "memory is that of the process while it trains. What bounds a step: the share it reaches of the speed of one"
     yield "large matrix product on the same machine, the stages that take its time, and the kinds of operation."
+    yield f"What changed in `src/mien/training/compute/` since commit {record['commit'][:7]} is not in these figures."
     if (record.get("others") or 0) > 0.05:
         yield f"Other programs used {record['others']:.0%} of the processor meanwhile."
     yield f"\nParameters, MACs and input are those of the recipe `{recipe}`, which may feed smaller faces than"
@@ -163,6 +165,9 @@ def page(about: Described) -> Iterator[str]:
         if first is about:
             yield from (f"- {deviation}" for deviation in about.deviations)
         else:
+            named = re.compile(rf"(?<![-\w]){re.escape(about.title)}(?![-\w])")
+            own = [f"- {deviation}" for deviation in about.deviations if named.search(deviation)]
+            yield from (own and [*own, ""])
             yield _told_by(first, "Where this family departs from its source", "#deviations")
     if about.parts:
         yield from _architecture(about)
@@ -225,7 +230,7 @@ def _use(about: Described) -> Iterator[str]:
         if tomllib.loads(recipe["toml"]).get("distill", {}).get("weight", 0) > 0
     ]
     if taught:
-        yield f"\nIts recipe `{taught[0]}` learns from another network as well, a run or a bundle:\n"
+        yield f"\nIts recipe `{taught[0]}` learns from another network, too, a run or a bundle, say the default one:\n"
         yield "<!-- test: form -->"
         yield f"```bash\nmien distill --teacher default --student {about.id} --recipe {taught[0]}\n```"
 

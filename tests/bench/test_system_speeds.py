@@ -35,6 +35,7 @@ RECORD: dict[str, Any] = {
     "recipe": "mien",
     "reference": "compact",
     "others": 0.2,
+    "commit": "0123456789abcdef",
     "systems": {
         "compact": ROW,
         "resnet18": {**ROW, "train_faces_per_second": 50.0, "faces_per_second": 5.0},

@@ -1,8 +1,8 @@
 """Ad-Corre (Fard & Mahoor 2022): ten embeddings and three losses on their correlations.
 
 Paper: A. P. Fard, M. H. Mahoor, "Ad-Corre: Adaptive Correlation-Based Loss for Facial Expression Recognition in the
-Wild", IEEE Access 2022. Public code: github.com/aliprf/Ad-Corre: `cnn_model.py`, `custom_loss.py`, `train.py`,
-`config.py`.
+Wild", IEEE Access 2022. Public code: github.com/aliprf/Ad-Corre (no licence was seen): `cnn_model.py`,
+`custom_loss.py`, `train.py`, `config.py`.
 Known from the code: architecture (Xception, ten linear embeddings of 256 values; 26,070,319 parameters here), the
 losses and their weights, optimiser, batch, epochs.
 Reconstructed: the augmentation, which was done outside the repository: mirroring and a rotation of ±10°.
@@ -22,6 +22,7 @@ Deviations:
   drops the last part of a batch. Not here.
 - A pair of faces counts as of one class by the product of their targets, which is exact for hard labels and goes on to
   make sense for smoothed and mixed ones.
+- The source's Adam has an epsilon of 1e-7, Keras' default; here PyTorch's 1e-8.
 - Faces enter `faithful` between 0 and 1, as in the source, although the ImageNet weights expect normalised ones.
 """
 

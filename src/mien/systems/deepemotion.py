@@ -2,7 +2,7 @@
 
 Paper: S. Minaee, A. Abdolrashidi, "Deep-Emotion: Facial Expression Recognition Using Attentional Convolutional
 Network", arXiv 1902.01019; only its abstract was at hand. Public code, not the authors':
-github.com/omarsayed7/Deep-Emotion: `deep_emotion.py`, `main.py`.
+github.com/omarsayed7/Deep-Emotion (no licence was seen): `deep_emotion.py`, `main.py`.
 Known from that code: the architecture (66,877 parameters), optimiser and batch. The paper's L2 penalty on the last
 layers, its oversampling of rare expressions, its normal initial weights and its up to 500 epochs are from memory.
 Reconstructed: how fast the rate decays (by one in ten thousand steps, inversely), and `width`. A network of 67 thousand

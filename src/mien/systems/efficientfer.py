@@ -2,8 +2,8 @@
 
 Paper: M. E. Konuk, E. Kılıç, "EfficientFER: EfficientNetv2 Based Deep Learning Approach for Facial Expression
 Recognition", ICHORA 2025. Public code: github.com/mkonuk66/EfficientFER (MIT; its README and its issues could be read,
-its code could not); what looks like a copy lies in github.com/Matankl/Face_expression_recognition_model, folder
-`EfficientNetv2`, first at commit b00f197, which is meant by "the source" here.
+its code could not); what looks like a copy lies in github.com/Matankl/Face_expression_recognition_model (no licence was
+seen), folder `EfficientNetv2`, first at commit b00f197, which is meant by "the source" here.
 Known from the copy: architecture, whose count (23,797,177) agrees with the abstract's 23.8 million; loss, optimiser,
 schedule, augmentation, bf16. Its values may carry small edits by whoever copied them; the early stop waits 7 epochs in
 that commit, as in `faithful`, and 5 in later ones.

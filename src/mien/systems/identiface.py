@@ -1,7 +1,8 @@
 """The expression branch of IdentiFace (Rabea et al. 2024): seven plain convolutions and one large hidden layer.
 
 Paper: M. Rabea, H. Ahmed, S. Mahmoud, N. Sayed, "IdentiFace: A VGG Based Multimodal Facial Biometric System",
-arXiv 2401.01227. Public code: github.com/MahmoudRabea13/IdentiFace, the notebook of the expression branch.
+arXiv 2401.01227. Public code: github.com/MahmoudRabea13/IdentiFace (no licence was seen), the notebook of the
+expression branch.
 Known from the notebook: the architecture (20,625,095 parameters for seven classes), optimiser, batch, early stop, class
 weights, no augmentation.
 Reconstructed: single precision, since nothing else is said.

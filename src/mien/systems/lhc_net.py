@@ -20,6 +20,8 @@ Deviations:
   statistics, has a normalisation after its first convolution and a 1 × 1 convolution on its first shortcut: 4,227
   parameters of 32.4 million. The mean and deviation that timm's weights expect stand in the recipe's input instead.
 - Faces are enlarged bilinearly in training, as in the source, and bicubically in evaluation, as everywhere here.
+- The source's Adam and normalisations have an epsilon of 1e-7 and of 2e-5, and its running statistics move by a
+  hundredth per step, as Keras' do; here PyTorch's 1e-8, 1e-5 and a tenth.
 - The source picks its starting network among several trainings, and its result is that of one seed and one kind of
   GPU. Here the seed is the caller's.
 - The source's zoom in training draws width and height apart, each evenly within ± 10 %; here their ratio (`aspect`)

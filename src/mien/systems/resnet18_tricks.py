@@ -21,8 +21,9 @@ Deviations:
   of the window.
 - A rectangle to erase that is larger than the crop is cut to it; the code draws another one.
 - `corner_pool` averages the upper left 4 × 4 of the last 5 × 5 map, as the code does at 40 px.
-- `unmixed_forward` shows the network each batch before mixup as well, in training mode, as an early version of the
-  code did to count hits: it moves the running statistics of the normalisations towards unmixed faces.
+- `unmixed_forward` shows the network each batch before mixup as well, in training mode, as the code does to count hits:
+  it moves the running statistics of the normalisations towards unmixed faces. The code does so after the step and in
+  single precision, here it comes before.
 - The code divides pixels by 255 twice; here once, which the first normalisation makes equal up to its epsilon.
 - Residual blocks begin as their shortcut, and convolutions by fan-out; the code has PyTorch's initial weights.
 - The code's mixed precision is fp16 with a scaled loss; here bf16 without.

@@ -1,9 +1,9 @@
 """Segmentation VGG-19 (Vignesh et al. 2023): VGG19-BN whose stages are weighed by shallow masks.
 
-Paper: "A Novel Facial Emotion Recognition Model Using Segmentation VGG-19 Architecture", International Journal of
-Information Technology, 2023. Public code: github.com/VigneshS10/Segmentation-VGG19 (its README says MIT):
-`models/vgg_19_bn_mask.py`, `models/segmentation.py`, `configs/config.json`, `trainers/trainer.py`; forked from the
-code of the Residual Masking Network.
+Paper: S. Vignesh, M. Savithadevi, M. Sridevi, R. Sridhar (names from memory), "A Novel Facial Emotion Recognition Model
+Using Segmentation VGG-19 Architecture", International Journal of Information Technology, 2023. Public code:
+github.com/VigneshS10/Segmentation-VGG19 (its README says MIT): `models/vgg_19_bn_mask.py`, `models/segmentation.py`,
+`configs/config.json`, `trainers/trainer.py`; forked from the code of the Residual Masking Network.
 Known from the code: the architecture (169.2 million parameters for seven classes), both stages of the training,
 optimiser, schedule, augmentation. The masks follow the second, fourth, eighth and sixteenth convolution, before the
 pooling; there is none after the twelfth. All have depth 1, so they neither pool nor enlarge.
@@ -120,6 +120,7 @@ CARDS = {
         parameters=169_220_807,
         paper=Paper(
             title="A Novel Facial Emotion Recognition Model Using Segmentation VGG-19 Architecture",
+            authors=("S. Vignesh", "M. Savithadevi", "M. Sridevi", "R. Sridhar"),
             year=2023,
             venue="International Journal of Information Technology",
             url="https://github.com/VigneshS10/Segmentation-VGG19",
