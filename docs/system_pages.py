@@ -60,7 +60,7 @@ def overview() -> Iterator[str]:
     yield "On the page of a system a column holds the result that PublicTest prefers among those recorded of that"
     yield "kind and recipe. A bundle answers with the view `one` unless told otherwise; `flip` costs twice the time."
     yield "Columns of other *weights* are of other networks. *Trained with* is the commit of the training; ⚠ where its"
-    yield "tree had changes, or where nothing says which it was."
+    yield "tree had changes, where it went on with another commit, or where nothing says which it was."
     if SPEEDS.exists():
         yield from speeds(json.loads(SPEEDS.read_text(encoding="utf-8")))
 
