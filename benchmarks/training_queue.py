@@ -11,7 +11,8 @@ entry measures an epoch, while no other job begins, and takes the longest of the
 fit the time left, else the longest that fits alone, or says that none does; the other seeds take the same one, since
 only runs of one recipe have a mean. A job with `teachers` waits for the runs of this queue that it names. A job trains
 with the one training loop, rounds the weights to half precision, and measures these weights; the test split is opened
-for one that PublicTest finds working (`WORKS`), and for none that is recorded at home.
+for one that PublicTest finds working (`WORKS`), and for no view that is recorded at home (of a taught one nobody can
+tell before its teachers are there).
 
 Two jobs run at once: one computes while the other imports, tries convolutions and measures. (Kernels of several
 processes take turns on an accelerator; they do not run beside each other.) After each job the results, the ledger and
@@ -64,6 +65,8 @@ LEFT_OUT = "left out: "
 """Begins the status of a job that had no time."""
 MEASURED = "measured: "
 """Begins the status of a job that needs no second call."""
+RUN = " · run "
+"""Stands in it before the name of the run, of one that works."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,6 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=HERE.parent / "runs", help="where --collect puts runs")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--deadline", type=float, help=argparse.SUPPRESS)
-    parser.add_argument("--beside", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.collect:
         sys.exit(collect(options.collect, options.results, options.runs))
@@ -173,9 +175,12 @@ def wanted(path: Path, systems: str) -> list[Job]:
     named = {f"{job.system}:{job.seed}" for job in jobs if not job.teachers}
     if strange := sorted({teacher for job in jobs for teacher in job.teachers} - named):
         sys.exit(f"the table has no job for the teachers {', '.join(strange)}")
+    asked = [job for job in jobs if not only or job.system in only]
+    if absent := {name for job in asked for name in job.teachers} - {f"{job.system}:{job.seed}" for job in asked}:
+        sys.exit(f"name the systems that teach, too: {', '.join(sorted(absent))}")
     if unknown := sorted(set(only) - {job.system for job in jobs}):
         sys.exit(f"the table has no job for {', '.join(unknown)}")
-    return [job for job in jobs if not only or job.system in only]
+    return asked
 
 
 def plan(jobs: list[Job], peak: float, budget: float) -> str:
@@ -230,15 +235,12 @@ def supervise(options: argparse.Namespace) -> int:
         for job in jobs:
             first.setdefault((job.system, bool(job.teachers)), job)
         tried = {f"{job.system}:{job.seed}" for job in first.values()}
-        jobs = [
-            replace(job, teachers=tuple(teacher for teacher in job.teachers if teacher in tried))
-            for job in first.values()
-        ]
+        jobs = [replace(job, teachers=tuple(sorted(tried & set(job.teachers)))) for job in first.values()]
         for job in jobs:
             length(job, state).write_text("1 0")
-    forget_lengths(jobs, state)
-    if not options.steps:
-        note_recorded(jobs, state, options.results)
+    else:
+        forget_lengths(jobs, state)
+        jobs = unrecorded_at_home(jobs, state, options.results)
     jobs = [job for job in jobs if not measured(job, state)]
     cuda = device() == "cuda"
     options.parallel = parallel = options.parallel or (AT_ONCE if cuda else 1)
@@ -253,10 +255,10 @@ def supervise(options: argparse.Namespace) -> int:
             if chosen is None:
                 break
             jobs.remove(chosen)
-            running[start(chosen, options, deadline, beside=len(running))] = chosen
+            running[start(chosen, options, deadline)] = chosen
         if jobs and not running and startable(jobs, [], state) is None:
             print(f"{', '.join(job.name for job in jobs)}: no teacher came about", flush=True)
-            jobs = []
+            failed, jobs = failed + len(jobs), []
         done = [process for process in running if process.poll() is not None]
         for process in done:
             job = running.pop(process)
@@ -300,34 +302,48 @@ def taught_by(job: Job, state: Path) -> list[Path | None]:
 
 
 def trained(system: str, seed: str, state: Path) -> Path | None:
-    """The run of a system and a seed that this queue has finished, measured, and not taught: the longest of several."""
+    """The longest run of a system and a seed that this queue has measured and found working, and that nobody taught.
+
+    Its weights may have come back from an earlier call, in half precision.
+    """
     found = []
-    for path in sorted((state / "runs").glob(f"{system}-*-s{seed}/run.json")):
-        info = json.loads(path.read_text(encoding="utf-8"))
-        if (
-            (info.get("system"), info.get("seed")) == (system, int(seed))
-            and "rounded" in info
-            and "teacher" not in info
-        ):
-            recipe = tomllib.loads((path.parent / "recipe.toml").read_text(encoding="utf-8"))
-            found.append((recipe["epochs"], path.parent))
+    for said in state.glob("*.status"):
+        verdict, _, name = said.read_text(encoding="utf-8").rpartition(RUN)
+        folder = state / "runs" / name
+        weights = any((folder / file).exists() for file in ("weights.safetensors", HALF))
+        if not (verdict.startswith(MEASURED) and weights):
+            continue
+        info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        if (info["system"], info["seed"]) == (system, int(seed)) and "teacher" not in info:
+            recipe = tomllib.loads((folder / "recipe.toml").read_text(encoding="utf-8"))
+            found.append((recipe["epochs"], folder))
     return max(found)[1] if found else None
 
 
-def note_recorded(jobs: list[Job], state: Path, results: Path) -> None:
-    """What is recorded at home counts as measured, whatever ``--out`` it came back in: nothing is opened twice."""
+def unrecorded_at_home(jobs: list[Job], state: Path, results: Path) -> list[Job]:
+    """The jobs without the views that are recorded at home, whatever ``--out`` they came back in.
+
+    One of which all views are recorded counts as measured, unless another one needs its run.
+    """
     from mien.results import load_all
     from mien.systems.described import described
     from mien.training.recipe import Recipe
 
     recorded = {(result.system, result.seed, result.recipe_hash, result.views) for result in load_all(results)}
+    needed = {teacher for job in jobs if not measured(job, state) for teacher in job.teachers}
+    left = []
     for job in jobs:
-        if job.teachers or not job.views or measured(job, state):
-            continue
-        base = Recipe.from_toml(described()[job.system].recipes[job.recipe]["toml"]).set(job.set)
-        for epochs in job.epochs:
-            if all((job.system, job.seed, base.with_(epochs=epochs).hash, view) in recorded for view in job.views):
-                status(job, state).write_text(f"{MEASURED}{epochs} epochs, recorded at home")
+        views = job.views
+        if views and not job.teachers:
+            base = Recipe.from_toml(described()[job.system].recipes[job.recipe]["toml"]).set(job.set)
+            # One that no graph can hold was recorded with steps that are launched.
+            hashes = {base.with_(epochs=epochs, capture=on).hash for epochs in job.epochs for on in (True, False)}
+            there = {view for each in hashes for view in views if (job.system, job.seed, each, view) in recorded}
+            views = tuple(view for view in views if view not in there)
+            if not views and not measured(job, state) and f"{job.system}:{job.seed}" not in needed:
+                status(job, state).write_text(f"{MEASURED}recorded at home")
+        left.append(replace(job, views=views))
+    return left
 
 
 def unrecorded(job: Job, jobs: list[Job]) -> list[Job]:
@@ -384,10 +400,10 @@ def prepare(data: str) -> None:
         mien.load_dataset("fer2013", data)
 
 
-def start(job: Job, options: argparse.Namespace, deadline: float, *, beside: int) -> subprocess.Popen[bytes]:
+def start(job: Job, options: argparse.Namespace, deadline: float) -> subprocess.Popen[bytes]:
     command = [sys.executable, __file__, "--worker", json.dumps(vars(job)), "--data", options.data]
     command += ["--out", str(options.out), "--deadline", str(deadline), "--steps", str(options.steps)]
-    command += ["--parallel", str(options.parallel), "--beside", str(beside)]
+    command += ["--parallel", str(options.parallel)]
     environment = {"OMP_NUM_THREADS": "2", "TORCHINDUCTOR_COMPILE_THREADS": "2", **os.environ}
     # A resumed job says more beneath what it said before.
     log = log_of(job, options.out).open("ab")
@@ -441,8 +457,7 @@ def work(job: Job, options: argparse.Namespace) -> None:
     try:
         epochs, known = 1, length(job, state)
         if not options.steps and not known.exists():
-            # As if it had the device to itself: those that run beside it now take turns with it, and begin no others.
-            per_epoch = probe(job, base, data, state, where, progress) / (1 + options.beside)
+            per_epoch = probe(job, base, data, state, where, progress)
             # Where none fits the shortest is noted, too: no other seed of this call has to find that out.
             write_text(known, f"{longest(job, per_epoch * MARGIN, left(), options.parallel)} {per_epoch}")
         if not options.steps:
@@ -453,7 +468,7 @@ def work(job: Job, options: argparse.Namespace) -> None:
         recipe = base.with_(epochs=epochs)
         run = mien.train(
             job.system, train_split, data.selection, recipe=recipe, seed=job.seed, out=state / "runs",
-            device=where, on_progress=progress, resume=True, teacher=taught_by(job, state) or None,
+            device=where, on_progress=progress, resume=True, teacher=teachers(job, state),
         )  # fmt: skip
     except KeyboardInterrupt:
         said.write_text("unfinished: the time ran out")
@@ -471,13 +486,13 @@ def work(job: Job, options: argparse.Namespace) -> None:
     selection = mien.evaluate(run, data.selection, views="one", results=state / "results", device=where)
     words = [f"{epochs} epochs, {selection}"]
     works = options.data == "drawn" or selection.metrics["selection_accuracy"] >= WORKS
-    if job.views and not works:
+    if not works:
         words.append(f"below {WORKS:.0%}: the test split stays sealed")
     for view in job.views if works else ():
         result = mien.evaluate(run, data.test, views=view, results=state / "results", device=where)
         result.save(state / "results")
         words.append(f"{view}: {result}")
-    write_text(said, MEASURED + " · ".join(words))
+    write_text(said, MEASURED + " · ".join(words) + (RUN + run.folder.name if works else ""))
 
 
 def causes(error: BaseException | None) -> list[str]:
@@ -492,11 +507,12 @@ def causes(error: BaseException | None) -> list[str]:
 def longest(job: Job, per_epoch: float, left: float, parallel: int = 1) -> int:
     """The longest length in which all seeds fit, else one of them; where none does the shortest.
 
-    Jobs at once take turns: each takes longer by as many as there are, all together as long as one after the other.
+    Jobs at once take turns, so each takes longer by as many as there are, the last one of an odd number as well.
     """
     for seeds in (job.seeds, 1):
+        turns = -(-seeds // parallel) * parallel
         for epochs in job.epochs:
-            if epochs * per_epoch * max(seeds, parallel) < left:
+            if epochs * per_epoch * turns < left:
                 return epochs
     return job.epochs[-1]
 
@@ -510,19 +526,22 @@ def load(data: str, steps: int) -> Any:
 
 
 def probe(job: Job, recipe: Any, data: Any, state: Path, where: str, progress: Any) -> float:
-    """Seconds of a whole epoch of the slowest stage, beside those that run now: the second of two short ones."""
+    """Seconds of a whole epoch, on the average of all stages, beside what runs now: the second of two short ones."""
     import math
 
     import mien
 
-    some = data.train.subset(range(min(len(data.train), PROBE_STEPS[where] * recipe.batch_size)))
+    # Teachers that learnt from all of Training teach no part of it.
+    count = len(data.train) if job.teachers else min(len(data.train), PROBE_STEPS[where] * recipe.batch_size)
+    some = data.train.subset(range(count)) if count < len(data.train) else data.train
     steps = math.ceil(len(some) / recipe.batch_size)
     folder = state / "runs" / ".probe" / slug(job)
     stages = [{**stage, "epochs": 2} for stage in recipe.to_dict().get("stages", [])]
     short = type(recipe).from_dict({**recipe.to_dict(), **({"stages": stages} if stages else {})})
     short = short.with_(epochs=2, early_stop=0, keep="last", evaluate_every=1)
     given = {"recipe": short, "seed": 0, "out": folder, "device": where, "on_progress": progress}
-    run = mien.train(job.system, some, data.selection, **given, teacher=taught_by(job, state) or None)
+    run = mien.train(job.system, some, data.selection, **given, teacher=teachers(job, state))
+    log = list(run.log)
     shutil.rmtree(folder, ignore_errors=True)
 
     def whole(entry: Mapping[str, Any]) -> float:
@@ -530,7 +549,17 @@ def probe(job: Job, recipe: Any, data: Any, state: Path, where: str, progress: A
         judging = (entry["seconds"] - training) / recipe.evaluate_every
         return float(training * math.ceil(len(data.train) / recipe.batch_size) / steps + judging)
 
-    return max(whole(entry) for entry in run.log[1::2])
+    lengths = [stage.epochs for stage in recipe.staged]
+    planned = sum(each * whole(entry) for each, entry in zip(lengths, log[1::2], strict=True))
+    return float(planned / recipe.epochs)
+
+
+def teachers(job: Job, state: Path) -> list[Any] | None:
+    """The runs that teach a job, their weights whole again where they came back in half precision."""
+    from mien.training import Run
+
+    folders = [folder for folder in taught_by(job, state) if folder is not None]
+    return [Run.open(each) if (each / "weights.safetensors").exists() else halve(each) for each in folders] or None
 
 
 if __name__ == "__main__":

@@ -78,7 +78,8 @@ def speeds(record: Mapping[str, Any]) -> Iterator[str]:
     yield f"`torch.compile`. In brackets: how many times the time of `{record['reference']}` in the same run. Peak"
     yield "memory is that of the process while it trains. What bounds a step: the share it reaches of the speed of one"
     yield "large matrix product on the same machine, the stages that take its time, and the kinds of operation."
-    yield f"What changed in `src/mien/training/compute/` since commit {record['commit'][:7]} is not in these figures."
+    if record["commit"]:
+        yield f"What `src/mien/training/compute/` gained since commit {record['commit'][:7]} is not in these figures."
     if (record.get("others") or 0) > 0.05:
         yield f"Other programs used {record['others']:.0%} of the processor meanwhile."
     yield f"\nParameters, MACs and input are those of the recipe `{recipe}`, which may feed smaller faces than"
@@ -230,7 +231,7 @@ def _use(about: Described) -> Iterator[str]:
         if tomllib.loads(recipe["toml"]).get("distill", {}).get("weight", 0) > 0
     ]
     if taught:
-        yield f"\nIts recipe `{taught[0]}` learns from another network, too, a run or a bundle, say the default one:\n"
+        yield f"\nIts recipe `{taught[0]}` learns from another network, too: a run or a bundle, say the default one.\n"
         yield "<!-- test: form -->"
         yield f"```bash\nmien distill --teacher default --student {about.id} --recipe {taught[0]}\n```"
 

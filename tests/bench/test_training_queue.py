@@ -65,10 +65,17 @@ def test_a_job_waits_for_its_teachers(queue: ModuleType, tmp_path: Path) -> None
         assert queue.startable([*taught, other], [], tmp_path) is other
         # A longer one is preferred; one that was taught itself is no teacher here.
         for epochs, info in ((90, {}), (300, {}), (500, {"teacher": [{"name": "compact"}]})):
-            run = tmp_path / "runs" / f"compact-mien-{epochs}-s{seed}"
+            name = f"compact-mien-{epochs}-s{seed}"
+            run = tmp_path / "runs" / name
             run.mkdir(parents=True)
             (run / "recipe.toml").write_text(f"epochs = {epochs}\n")
-            (run / "run.json").write_text(json.dumps({"system": "compact", "seed": seed, "rounded": "float16", **info}))
+            (run / "run.json").write_text(json.dumps({"system": "compact", "seed": seed, **info}))
+            (run / queue.HALF).touch()
+            (tmp_path / f"{name}.status").write_text(f"{queue.MEASURED}so many epochs{queue.RUN}{name}")
+            # Neither one that is being measured nor one that does not work teaches.
+            for end, words in (("a", "unfinished: the time ran out"), ("b", queue.MEASURED + "below 45 %")):
+                (run.parent / f"{name}{end}").mkdir()
+                (tmp_path / f"{name}{end}.status").write_text(words)
     assert queue.startable([*taught, other], [], tmp_path) is taught[0]
     assert [run.name for run in queue.taught_by(taught[0], tmp_path)] == [f"compact-mien-300-s{n}" for n in range(3)]
 
@@ -80,28 +87,132 @@ def test_a_teacher_that_is_not_wanted_itself_is_refused(queue: ModuleType, tmp_p
         queue.wanted(table, "")
 
 
-def test_what_is_recorded_at_home_is_not_trained_again(
-    queue: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("capture", [True, False])
+def test_what_is_recorded_at_home_is_not_opened_again(
+    queue: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capture: bool
 ) -> None:
     """Another ``--out`` knows nothing of what an earlier one has measured; the results at home do."""
     table = tmp_path / "jobs.toml"
-    table.write_text('[[job]]\nsystem = "vggnet"\nepochs = [30, 3]\nseeds = [0, 1]\nviews = ["one"]\n')
-    jobs = queue.wanted(table, "")
+    table.write_text('[[job]]\nsystem = "vggnet"\nepochs = [30, 3]\nseeds = [0, 1]\nviews = ["one", "flip"]\n')
     from mien import systems
-    from mien.results import load_all
     from mien.training import Recipe
 
-    recorded = next(each for each in load_all(ROOT / "results") if each.system == "vggnet")
-    queue.note_recorded(jobs, tmp_path, ROOT / "results")
-    assert not any(queue.measured(job, tmp_path) for job in jobs), "the recorded one has another recipe"
+    recipe = Recipe.of(systems.card("vggnet"), "mien").with_(epochs=3, capture=capture)
+    recorded = []
+    monkeypatch.setattr("mien.results.load_all", lambda folder: recorded)
+    jobs = queue.wanted(table, "")
+    for views, told, left in (
+        ((), [False, False], [("one", "flip"), ("one", "flip")]),
+        (("one",), [False, False], [("one", "flip"), ("flip",)]),
+        (("one", "flip"), [False, True], [("one", "flip"), ()]),
+    ):
+        recorded[:] = [Namespace(system="vggnet", seed=1, recipe_hash=recipe.hash, views=view) for view in views]
+        found = queue.unrecorded_at_home(jobs, tmp_path, tmp_path)
+        assert [job.views for job in found] == left
+        assert [queue.measured(job, tmp_path) for job in found] == told
 
-    class Like:
-        system, seed, views = recorded.system, 1, recorded.views
-        recipe_hash = Recipe.of(systems.card("vggnet"), "mien").with_(epochs=3).hash
 
-    monkeypatch.setattr("mien.results.load_all", lambda folder: [Like()])
-    queue.note_recorded(jobs, tmp_path, ROOT / "results")
-    assert [queue.measured(job, tmp_path) for job in jobs] == [False, True]
+def test_a_teacher_that_is_recorded_at_home_is_trained_again(
+    queue: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "jobs.toml"
+    table.write_text(
+        '[[job]]\nsystem = "vggnet"\nepochs = [3]\n[[job]]\nsystem = "compact"\nepochs = [3]\nteachers = ["vggnet:0"]\n'
+    )
+    from mien import systems
+    from mien.training import Recipe
+
+    like = Namespace(
+        system="vggnet", seed=0, views="one",
+        recipe_hash=Recipe.of(systems.card("vggnet"), "mien").with_(epochs=3, capture=False).hash,
+    )  # fmt: skip
+    monkeypatch.setattr("mien.results.load_all", lambda folder: [like])
+    teacher, student = queue.unrecorded_at_home(queue.wanted(table, ""), tmp_path, tmp_path)
+    assert (teacher.views, student.views) == ((), ("one",))
+    assert not queue.measured(teacher, tmp_path)
+    with pytest.raises(SystemExit, match="name the systems that teach, too: vggnet:0"):
+        queue.wanted(table, "compact")
+
+
+def test_a_taught_job_trains_and_what_does_not_work_opens_nothing(
+    queue: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the probe to the status, as on an accelerator; the teacher's weights have come back in half precision."""
+    import mien
+
+    data = mien.load_dataset("drawn", count=140, seed=0)
+    monkeypatch.setattr(queue, "load", lambda *_: data)
+    monkeypatch.setattr(queue, "device", lambda: "cpu")
+    small = ["system.widths=[4, 8]", "system.depths=[1, 1]", "compile=false", "batch_size=16"]
+    options = Namespace(out=tmp_path / "out", data="fer2013", steps=0, parallel=1, deadline=time.time() + 900)
+    state = queue.work_folder(options.out)
+    state.mkdir(parents=True)
+    teacher, student = (
+        queue.Job.of({"system": "compact", "epochs": [1], "set": small + own, **more}, seed=0, entry=entry, seeds=1)
+        for entry, own, more in (
+            (0, [], {"views": []}),
+            (1, ["distill.weight=0.7"], {"views": ["one"], "teachers": ["compact:0"]}),
+        )
+    )
+    monkeypatch.setattr(queue, "WORKS", 0.0)
+    queue.work(teacher, options)
+    (run,) = (state / "runs").glob("compact-*")
+    assert queue.status(teacher, state).read_text().endswith(queue.RUN + run.name)
+    (run / "weights.safetensors").unlink()
+    monkeypatch.setattr(queue, "WORKS", 1.0)
+    queue.work(student, options)
+    said = queue.status(student, state).read_text()
+    assert said.startswith(queue.MEASURED)
+    assert "the test split stays sealed" in said
+    assert queue.RUN not in said
+    assert not list((state / "results").rglob("*.json"))
+
+
+def test_a_probe_counts_every_stage(queue: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mien
+    from mien import systems
+    from mien.training import Recipe
+
+    data = mien.load_dataset("drawn", count=140, seed=0)
+    recipe = Recipe.of(systems.card("compact"), "mien").with_(epochs=4, batch_size=len(data.train))
+    recipe = Recipe.from_dict({**recipe.to_dict(), "stages": [{"name": "first", "epochs": 10}, {"name": "second"}]})
+    asked = []
+
+    def train(_: str, some: object, __: object, *, recipe: Recipe, **___: object) -> Namespace:
+        asked.append([stage.epochs for stage in recipe.staged])
+        rates = (1.0, 2.0, 1.0, 3.0)  # seconds; the second epoch of each stage counts
+        return Namespace(log=[{"faces_per_second": len(data.train) / each, "seconds": each} for each in rates])
+
+    monkeypatch.setattr(mien, "train", train)
+    job = queue.Job.of({"system": "compact", "epochs": [4]}, seed=0, entry=0, seeds=1)
+    assert queue.probe(job, recipe, data, tmp_path, "cpu", None) == pytest.approx((10 * 2 + 4 * 3) / 4)
+    assert asked == [[2, 2]]
+
+
+def test_a_trial_runs_several_at_once(queue: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing has to be measured in it, so nothing waits for a length."""
+    together = []
+
+    class Process:
+        returncode = 0
+
+        def __init__(self) -> None:
+            together.append(self)
+
+        def poll(self) -> int | None:
+            return 0 if len(together) > 1 else None
+
+    monkeypatch.setattr(queue, "start", lambda *_: Process())
+    monkeypatch.setattr(queue, "prepare", lambda data: None)
+    monkeypatch.setattr(queue, "device", lambda: "cpu")
+    table = tmp_path / "jobs.toml"
+    table.write_text("".join(f'[[job]]\nsystem = "{name}"\nepochs = [3]\n' for name in ("vggnet", "compact")))
+    options = Namespace(
+        out=tmp_path / "out", data="drawn", steps=2, parallel=2, budget=60.0, jobs=table, systems="",
+        results=tmp_path / "results",
+    )  # fmt: skip
+    assert queue.supervise(options) == 0
+    assert len(together) == 2
 
 
 @pytest.mark.parametrize(
@@ -112,13 +223,15 @@ def test_a_length_leaves_time_for_the_other_seeds(queue: ModuleType, left: float
     """Three seeds have a mean; one long training has none, and is taken only where three short ones do not fit."""
     job = queue.Job.of({"system": "compact", "epochs": [200, 120, 60]}, seed=0, entry=0, seeds=3)
     assert queue.longest(job, 1.0, left) == epochs
-    if left > 3 * 60:
-        assert queue.longest(job, 1.0, left, parallel=2) == epochs, "three that take turns are as long as one by one"
 
 
 def test_one_training_beside_another_takes_twice_as_long(queue: ModuleType) -> None:
-    job = queue.Job.of({"system": "compact", "epochs": [200, 120, 60]}, seed=0, entry=0, seeds=1)
-    assert [queue.longest(job, 1.0, 250.0, parallel) for parallel in (1, 2)] == [200, 120]
+    one, three = (
+        queue.Job.of({"system": "compact", "epochs": [200, 120, 60]}, seed=0, entry=0, seeds=seeds) for seeds in (1, 3)
+    )
+    assert [queue.longest(one, 1.0, 250.0, parallel) for parallel in (1, 2)] == [200, 120]
+    # The third one takes its turns with a job of another entry.
+    assert [queue.longest(three, 1.0, left, 2) for left in (4 * 120 + 1.0, 4 * 120 - 1.0)] == [120, 60]
 
 
 def test_a_length_that_nobody_began_with_is_chosen_anew(queue: ModuleType, tmp_path: Path) -> None:

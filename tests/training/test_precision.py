@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import pytest
@@ -74,5 +75,17 @@ def test_a_run_that_goes_on_elsewhere_names_both(
 def test_pytorch_still_tells_what_the_processor_has() -> None:
     """Were the question renamed, every CPU would be taken for one without bf16."""
     assert torch.ops.mkldnn._is_mkldnn_bf16_supported() in (True, False)
-    if torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
-        assert precision.has_bf16()
+    if platform.machine() == "x86_64":
+        has = (torch.cpu._is_avx512_bf16_supported(), torch.cpu._is_amx_tile_supported())
+        assert precision.has_bf16() == any(has)
+
+
+def test_avx512_alone_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has vectors of bf16 that PyTorch widens first: a fifth of the speed of fp32."""
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    for has in (False, True):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
+        assert precision.has_bf16.__wrapped__() is has

@@ -244,7 +244,7 @@ def test_set_takes_values_as_toml() -> None:
         ('epochs = 3\nspeed = "high"\n', "no 'speed'"),
         ("epochs = 3\n[optim]\nlearning = 1\n", "no 'optim.learning'"),
         ("epochs = 3\noptim = 3\n", "optim is a group of settings"),
-        ("epochs = 3\n", "is incomplete: it lacks name and system_id and input; .* mien systems info"),
+        ("epochs = 3\n", "is incomplete: it lacks name, system_id and input; .* mien systems info"),
     ],
 )
 def test_bad_files(text: str, message: str) -> None:

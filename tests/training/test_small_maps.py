@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch import Tensor, nn
 
 from mien.training.compute import small_maps
@@ -58,6 +59,7 @@ def test_the_layer_computes_what_it_did(side: tuple[int, int], settings: dict[st
         layer, images = (thing.to(memory_format=torch.channels_last) for thing in (layer, images))
     plain, quick = both(layer, images)
     assert plain.keys() == quick.keys()
+    assert plain["out"].stride() == quick["out"].stride()
     for name, expected in plain.items():
         torch.testing.assert_close(quick[name], expected, rtol=1e-5, atol=1e-5, msg=name)
 
@@ -100,9 +102,49 @@ def test_fewer_channels_pay_on_the_smallest_outputs_alone(monkeypatch: pytest.Mo
     assert [layer._small(torch.empty(1, 4, side, side)) for side in (1, 2, 3)] == [True, True, False]
 
 
-def test_only_what_is_asked_for_is_computed() -> None:
+def test_only_what_is_asked_for_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    backward = small_maps._SmallMap.backward
+    monkeypatch.setattr(
+        small_maps._SmallMap, "backward", staticmethod(lambda *given: found.append(backward(*given)) or found[-1])
+    )
     layer = quickened(nn.Sequential(nn.Conv2d(4, 4, 3, padding=1)))
+    images = torch.randn(2, 4, 2, 2)
+    layer(images).sum().backward()
     layer[0].weight.requires_grad_(False)
-    layer(torch.randn(2, 4, 2, 2)).sum().backward()
-    assert layer[0].weight.grad is None
-    assert layer[0].bias.grad is not None
+    layer(images.requires_grad_()).sum().backward()
+    assert [[part is not None for part in given[:3]] for given in found] == [[False, True, True], [True, False, True]]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_what_follows_may_work_in_place(count: int, kernel: int) -> None:
+    """A view of the sums would be refused by autograd, and on a single pixel every other order of axes is a view."""
+    layer = quickened(nn.Sequential(nn.Conv2d(4, 4, kernel, padding=kernel // 2), nn.ReLU(inplace=True)))
+    for side in (1, 2):
+        layer(torch.randn(count, 4, side, side)).sum().backward()
+
+
+def test_a_map_that_is_too_small_is_refused_as_before() -> None:
+    layer = nn.Conv2d(4, 4, 3)
+    for side in (1, 2):
+        for module in (layer, quickened(nn.Sequential(copy.deepcopy(layer)))):
+            with pytest.raises(RuntimeError, match=r"Kernel size can't be greater than actual input size"):
+                module(torch.randn(2, 4, side, side))
+
+
+def test_no_face_at_all() -> None:
+    layer = quickened(nn.Sequential(nn.Conv2d(4, 4, 3, padding=1)))
+    out = layer(torch.randn(0, 4, 2, 2))
+    out.sum().backward()
+    assert out.shape == (0, 4, 2, 2)
+    assert not layer[0].weight.grad.any()
+
+
+def test_activations_may_be_computed_anew() -> None:
+    plain = nn.Sequential(nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(6, 4, 3, padding=1))
+    quick, images = quickened(copy.deepcopy(plain)), torch.randn(2, 4, 3, 3, requires_grad=True)
+    plain(images).square().sum().backward()
+    torch.utils.checkpoint.checkpoint(quick, images, use_reentrant=False).square().sum().backward()
+    for one, other in zip(plain.parameters(), quick.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, one.grad, rtol=1e-5, atol=1e-5)

@@ -227,7 +227,7 @@ def _mien(drop_path: float, rate: float) -> dict[str, Any]:
 
 
 def _card(
-    letter: str, size: str, dims: Sequence[int], depth: int, parameters: int, drop_path: float, rate: float = 1e-3
+    letter: str, size: str, dims: Sequence[int], depth: int, parameters: int, drop_path: float, rate: float = 7e-4
 ) -> Card:
     return Card(
         id=f"emonext-{letter}",

@@ -10,9 +10,9 @@ CBAM (S. Woo et al., ECCV 2018) in every block, `efficientnet_b2`.
 
 Recipe `mien`: starts from random weights instead of ImageNet's, sees 48 px and takes an early reduction out
 (`stem_stride`); the ResNets get a dropout of 0.2, and the blocks of EfficientNet-b2 begin as their shortcuts
-(`quiet_start`). AdamW on a cosine for 150 epochs, with mixup, smoothed labels,
-stronger augmentation and a moving average, instead of RAdam on plateaus: fresh weights need more epochs and overfit in
-them, and under SGD the deep ResNets learn much more slowly.
+(`quiet_start`). AdamW on a cosine for 150 epochs, with mixup, smoothed labels, stronger augmentation and a moving
+average, instead of RAdam on plateaus: fresh weights need more epochs and overfit in them, and under SGD the deep
+ResNets learn much more slowly.
 
 Deviations:
 - The source's ResNet50 starts from VGGFace2 faces. timm has no such weights; `faithful` starts from ImageNet.
@@ -234,7 +234,7 @@ def _resnet(
             "mien": from_scratch(
                 48,
                 # The deep ones learn more in small steps.
-                optim={"name": "adamw", "lr": 1e-3 if identity == "resnet18" else 5e-4, "weight_decay": 0.05},
+                optim={"name": "adamw", "lr": 1e-3 if identity == "resnet18" else 4e-4, "weight_decay": 0.05},
                 schedule={"name": "cosine", "warmup": 5.0},
                 system={"stem_stride": 2, "dropout": 0.2},
             ),
@@ -262,7 +262,7 @@ CARDS = {
                 "faithful": FAITHFUL,
                 "mien": from_scratch(
                     48,
-                    optim={"name": "adamw", "lr": 1e-3, "weight_decay": 0.05},
+                    optim={"name": "adamw", "lr": 1.4e-3, "weight_decay": 0.05},
                     schedule={"name": "cosine", "warmup": 5.0},
                     system={"stem_stride": 1, "quiet_start": True},
                 ),

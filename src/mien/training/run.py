@@ -199,8 +199,10 @@ class Run:
         return exported
 
     def continued(self, train: Split, selection: Split, *, resume: bool) -> Self:
-        """The run itself, if its caller may go on with it; an unfinished one of another commit is of none from then on:
-        ``dirty`` is set, and ``continued_with`` names the commits that follow.
+        """The run itself, if its caller may go on with it.
+
+        Where an unfinished one goes on with another commit, ``continued_with`` in ``run.json`` names it, and ``dirty``
+        is set: no one commit is the source of what comes out.
 
         Raises:
             RunError: he did not ask to, or gives other rows.
@@ -210,11 +212,15 @@ class Run:
         ours = (train.fingerprint, train.rows_hash, selection.rows_hash)
         if ours != tuple(self.info[key] for key in ("data_fingerprint", "train_rows", "selection_rows")):
             raise RunError(f"{self.folder} was trained on other data; give that data set or another folder")
+        if self.finished:
+            return self
         revision, dirty = source_state()
         before = [self.info.get("commit"), *self.info.get("continued_with", [])]
-        if self.finished or revision == before[-1]:
-            return self if self.finished or not dirty else replace(self, info={**self.info, "dirty": True})
-        return replace(self, info={**self.info, "dirty": True, "continued_with": [*before[1:], revision]})
+        if revision != before[-1]:
+            return replace(self, info={**self.info, "dirty": True, "continued_with": [*before[1:], revision]})
+        # With changes is worse than unknown, and unknown worse than without.
+        worse = max(self.info.get("dirty"), dirty, key=[False, None, True].index)
+        return replace(self, info={**self.info, "dirty": worse})
 
     def noted(self, status: str) -> Self:
         """The run with that status, which ``run.json`` has from now on, too."""

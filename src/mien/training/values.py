@@ -165,8 +165,9 @@ def build(cls: type, value: Any, path: str = "") -> Any:
         f.name for f in fields(cls) if f.name not in value and f.default is MISSING and f.default_factory is MISSING
     ]
     if missing:
+        lacks = ", ".join(missing[:-1]) + " and " * (len(missing) > 1) + missing[-1]
         raise RecipeError(
-            f"{path.rstrip('.') or 'the recipe'} is incomplete: it lacks {' and '.join(missing)}; "
+            f"{path.rstrip('.') or 'the recipe'} is incomplete: it lacks {lacks}; "
             "a whole one to change is printed by mien systems info ID --recipe NAME"
         )
     try:

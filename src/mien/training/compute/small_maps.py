@@ -3,10 +3,10 @@
 PyTorch's kernel (oneDNN) multiplies every weight with the padding, too: of a 3×3 window on a map of 2 × 2 px five
 ninths of the work are zeros, on a single pixel eight ninths, and on so few pixels what is left runs at a fifth of the
 processor's speed. Here each place of the window multiplies the pixels that it sees, all faces of the batch in one
-matrix product. On one core, batches of 128 faces, forward and both gradients together, by pixels of the output: nine
-times as quick for one, 4 to 10 times for 2 × 2, 2 to 7 times for 3 × 3, 1.6 to 2 times for 4 × 4; as quick as before
-for 5 × 5, and slower with fewer channels. Windows of one pixel: 2 to 6 times as quick for one and for 2 × 2, slower for
-more.
+matrix product. On one core, batches of 128 faces in fp32, forward and both gradients together, by pixels of the output:
+nine times as quick for one, 4 to 7 times for 2 × 2, 2 to 2.5 times for 3 × 3 (7 where steps of two lead there), 1.6 to
+2 times for 4 × 4; as quick as before for 5 × 5, and slower with fewer channels. Windows of one pixel: 2 to 6 times as
+quick for one and for 2 × 2, slower for more. In bf16 PyTorch's kernels are left alone.
 """
 
 from __future__ import annotations
@@ -51,13 +51,16 @@ class QuickSmallMaps(nn.Conv2d):
         if images.ndim != 4:
             return False
         where = (self.kernel_size, self.stride, self.padding, self.dilation)
-        side = max(_out(side, *(int(each[axis]) for each in where)) for axis, side in enumerate(images.shape[2:]))
+        sides = [_out(side, *(int(each[axis]) for each in where)) for axis, side in enumerate(images.shape[2:])]
         many = min(self.in_channels, self.out_channels) >= MANY_CHANNELS and max(self.kernel_size) > 1
-        return side <= (LARGER_SIDE if many else SIDE)
+        return min(sides) > 0 and max(sides) <= (LARGER_SIDE if many else SIDE)  # none at all is torch's to refuse
 
 
 class _SmallMap(torch.autograd.Function):
-    """Float (N, C, H, W), weights (C', C, h, w) and bias (C') or none → (N, C', H', W'), channels last."""
+    """Float (N, C, H, W), weights (C', C, h, w) and bias (C') or none → (N, C', H', W').
+
+    The channels come last where they do in images or weights, as they do behind PyTorch's kernel.
+    """
 
     @staticmethod
     def forward(
@@ -73,6 +76,7 @@ class _SmallMap(torch.autograd.Function):
         each = list(zip(sides, weight.shape[2:], stride, padding, dilation, strict=True))
         out = [_out(*axis) for axis in each]
         context.seen = [seen(places, side, end, *where) for (side, places, *where), end in zip(each, out, strict=True)]
+        last = any(_channels_last(given) for given in (images, weight))
         pixels, weight = _pixels(images), weight.contiguous(memory_format=torch.channels_last)
         sums = pixels.new_zeros(*out, count, len(weight))
         if bias is not None:
@@ -81,7 +85,13 @@ class _SmallMap(torch.autograd.Function):
             product = _rows(pixels[inputs]) @ weight[:, :, row, column].t()
             sums[outputs] += product.view(sums[outputs].shape)
         context.save_for_backward(pixels, weight)
-        return _images(sums)
+        # Memory of its own: a view of the sums could not be changed in place by an activation.
+        found = torch.empty(
+            (count, len(weight), *out),
+            dtype=sums.dtype,
+            memory_format=torch.channels_last if last else torch.contiguous_format,
+        )
+        return found.copy_(sums.permute(2, 3, 0, 1))
 
     @staticmethod
     @once_differentiable
@@ -99,7 +109,7 @@ class _SmallMap(torch.autograd.Function):
             if learnt is not None:
                 learnt[:, :, row, column] = rows.t() @ _rows(pixels[inputs])
         return (
-            None if inner is None else _images(inner),
+            None if inner is None else inner.permute(2, 3, 0, 1),
             learnt,
             gradient.sum((0, 2, 3)) if of_bias else None,
             None,
@@ -122,8 +132,8 @@ def _pixels(images: Tensor) -> Tensor:
     return images.permute(2, 3, 0, 1).contiguous()
 
 
-def _images(pixels: Tensor) -> Tensor:
-    return pixels.permute(2, 3, 0, 1).contiguous(memory_format=torch.channels_last)
+def _channels_last(tensor: Tensor) -> bool:
+    return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
 
 
 def _rows(pixels: Tensor) -> Tensor:
