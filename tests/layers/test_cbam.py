@@ -32,6 +32,22 @@ def test_gates_are_those_of_the_paper(bias: bool, norm: bool) -> None:
     assert not torch.allclose(out, features, atol=1e-2)
 
 
+@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
+def test_gradients_are_those_of_the_paper(form: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    block = Cbam(32)
+    given = torch.randn(3, 32, 5, 5).contiguous(memory_format=form)
+    weights = torch.randn(3, 32, 5, 5)
+    gradients = []
+    for compute in (block, lambda features: reference(block, features)):
+        features = given.clone().requires_grad_()
+        (compute(features) * weights).sum().backward()
+        assert features.grad is not None
+        gradients.append(features.grad)
+        block.zero_grad()
+    assert torch.allclose(*gradients, atol=1e-5)
+
+
 def test_parameters() -> None:
     def count(block: Cbam) -> int:
         return sum(p.numel() for p in block.parameters())

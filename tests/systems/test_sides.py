@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from mien import systems
 from mien.errors import InputError, RecipeError
@@ -89,6 +90,36 @@ def test_another_number_of_channels_is_named() -> None:
     faces = np.zeros((2, 48, 48), np.uint8)
     with pytest.raises(InputError, match=r"vggnet was made for images of 1 channel and got 3; .* channels=3"):
         score(faces, grey(40, resize=48, channels=3), torch_logits(module))
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (torch.zeros(1, 1, 64, 64), "vggnet takes no images of 64 px; it takes 32 to 47 px"),
+        (torch.zeros(1, 3, 40, 40), "vggnet was made for images of 1 channel and got 3; .* channels=3"),
+        (torch.zeros(1, 40, 40), r"float \(N, 1, S, S\), normalised as its input says, not of shape \(1, 40, 40\)"),
+        (torch.zeros(1, 1, 64, 40), r"not of shape \(1, 1, 64, 40\)"),
+        (torch.zeros(1, 1, 40, 40, dtype=torch.uint8), "not of uint8"),
+        (torch.zeros(1, 1, 40, 40, dtype=torch.float64), "vggnet computes in float32 and got images of float64"),
+        (np.zeros((1, 1, 40, 40), np.float32), "a tensor of images, not ndarray"),
+    ],
+)
+def test_a_network_that_is_called_names_what_it_takes(images: torch.Tensor, said: str) -> None:
+    module = systems.create("vggnet", width=4, hidden=16).eval()
+    with pytest.raises(InputError, match=said) as caught:
+        module(images)
+    assert isinstance(caught.value.__cause__, Exception)
+
+
+def test_a_fault_of_the_network_is_not_laid_to_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = systems.create("vggnet", width=4, hidden=16).eval()
+
+    def broken(images: torch.Tensor) -> torch.Tensor:
+        raise ValueError("a fault of its own")
+
+    monkeypatch.setattr(module, "forward", broken)
+    with pytest.raises(ValueError, match="a fault of its own"):
+        module(torch.zeros(1, 1, 40, 40))
 
 
 def test_training_refuses_before_anything_is_written(tmp_path, faces) -> None:

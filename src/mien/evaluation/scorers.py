@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mien.errors import InputError, ProcessError
+from mien.errors import ProcessError
 from mien.evaluation.processes import Processes
 from mien.faces.views import get_view
 
@@ -92,11 +92,7 @@ def torch_logits(module: torch.nn.Module, *, precision: str = "fp32", channels_l
         if channels_last:
             tensor = tensor.to(memory_format=torch.channels_last)
         with exact(device, precision), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            try:
-                out = module(tensor)
-            except RuntimeError:
-                _explain(module, images)
-                raise
+            out = module(tensor)
         module.train(training)
         scores: NDArray[np.float32] = out.float().cpu().numpy()
         return scores
@@ -117,19 +113,3 @@ def exact(device: torch.device, precision: str) -> Iterator[None]:
         enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
     ):
         yield
-
-
-def _explain(module: torch.nn.Module, images: NDArray[np.float32]) -> None:
-    """Raise an `InputError` that names what a system takes, if side or channels of the images are what is wrong."""
-    from mien.systems.base import System
-    from mien.systems.sides import check_side
-
-    if isinstance(module, System):
-        made, given = module.options["channels"], images.shape[1]
-        if given != made:
-            raise InputError(
-                f"{module.card.id} was made for images of {made} channel{'s' * (made != 1)} and got {given}; create it "
-                f"with channels={given}, or feed it what its own input says"
-            )
-        options = {key: value for key, value in module.options.items() if key not in ("classes", "channels")}
-        check_side(module.card, images.shape[-1], channels=images.shape[1], options=options)

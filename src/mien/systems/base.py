@@ -31,6 +31,23 @@ class System(nn.Module):
     options: dict[str, object]
     head: nn.Module
 
+    def __call__(self, images: Tensor) -> Tensor:
+        """``forward`` with the hooks; images that the network cannot take get an `InputError` that names what it does.
+
+        Only what fails is looked into, so images that fit pay nothing.
+        """
+        if torch.compiler.is_compiling():  # a graph is of images that fit
+            out: Tensor = super().__call__(images)
+            return out
+        try:
+            out = super().__call__(images)
+        except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+            from mien.systems.sides import explain  # which builds networks
+
+            explain(self, images, error)
+            raise
+        return out
+
     def embed(self, images: Tensor) -> Tensor:
         """Penultimate features, float32 (N, D)."""
         raise NotImplementedError(f"{type(self).__name__} has no penultimate features")

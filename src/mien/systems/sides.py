@@ -56,6 +56,37 @@ def check_side(card: Card, side: int, *, channels: int, options: Mapping[str, ob
     raise InputError(f"{card.id} takes images of no side that was tried, {side} px among them: {said}")
 
 
+def explain(module: System, images: object, error: Exception) -> None:
+    """Raise an `InputError` that names what a network takes, from ``error``, if the images are what was wrong."""
+    if isinstance(error, MienError) or not hasattr(module, "card"):
+        return
+    card, channels = module.card, module.options["channels"]
+    assert isinstance(channels, int)
+    if not isinstance(images, torch.Tensor):
+        raise InputError(f"{card.id} takes a tensor of images, not {type(images).__name__}") from error
+    if images.device.type == "meta":  # asked about shapes, by this module
+        return
+    takes = f"float (N, {channels}, S, S), normalised as its input says"
+    if images.ndim != 4 or images.shape[2] != images.shape[3]:
+        raise InputError(f"{card.id} takes images as {takes}, not of shape {tuple(images.shape)}") from error
+    if images.shape[1] != channels:
+        raise InputError(
+            f"{card.id} was made for images of {channels} channel{'s' * (channels != 1)} and got {images.shape[1]}; "
+            f"create it with channels={images.shape[1]}, or feed it what its own input says"
+        ) from error
+    if not images.is_floating_point():
+        raise InputError(f"{card.id} takes images as {takes}, not of {str(images.dtype)[6:]}") from error
+    if images.dtype != (own := next(module.parameters()).dtype) and not torch.is_autocast_enabled(images.device.type):
+        raise InputError(
+            f"{card.id} computes in {str(own)[6:]} and got images of {str(images.dtype)[6:]}; convert either"
+        ) from error
+    options = {key: value for key, value in module.options.items() if key not in ("classes", "channels")}
+    try:
+        check_side(card, images.shape[-1], channels=channels, options=options)
+    except InputError as refused:
+        raise refused from error
+
+
 def sides_taken(card: Card, near: int, *, channels: int, options: Mapping[str, object]) -> str:
     """The sides that a network takes in words: ``near`` px where it takes that, else those nearest to it; or nothing.
 
