@@ -30,4 +30,9 @@ def test_an_unknown_name_is_a_key_error_with_a_suggestion() -> None:
 
 def test_suggestions() -> None:
     assert suggestion("VGGNET", ["vggnet"]) == "did you mean 'vggnet'?"
+    known = ["cbam-resnet50", "emonext-t", "residual-masking-network", "resnet18", "resnet50", "vgg19-bn", "vggnet"]
+    assert suggestion("rmn", known) == "did you mean 'residual-masking-network'?"
+    assert suggestion("CBAM", known) == "did you mean 'cbam-resnet50'?"
+    assert suggestion("resnet", known).count(" or ") == 2, "three at most"
+    assert suggestion("t", known).startswith("known: "), "a letter is in many names"
     assert suggestion("q", [f"name{i:02}" for i in range(30)]).endswith("name19, …")

@@ -27,6 +27,24 @@ def test_a_result_says_of_which_network_it_is(tmp_path, invent, recipe, start, t
     assert (rows["began from"], rows["taught by"], rows["parameters"]) == (start, teacher, "10")
 
 
+@pytest.mark.parametrize(
+    ("stages", "training"),
+    [
+        ([], "mien, 6 epochs"),
+        ([{"name": "a", "epochs": 4}, {"name": "b", "epochs": 2}], "mien, 6 epochs"),
+        (
+            [{"name": "a", "epochs": 4, "augment": {"size": 24}}, {"name": "b", "epochs": 2}],
+            "mien, 6 epochs (4 at 24 px, 2 at 48 px)",
+        ),
+        ([{"name": "a", "epochs": 9, "augment": {"size": 24}}, {"name": "b", "epochs": 2}], "mien, 6 epochs"),
+    ],
+)
+def test_epochs_on_smaller_faces_are_told(tmp_path, invent, stages, training) -> None:
+    recipe = {"name": "mien", "input": {"size": 48}, "stages": stages}
+    made = invent(tmp_path, recipe=recipe, cost={"epochs": 6})
+    assert value(made, "training") == training
+
+
 def test_what_has_no_weights_began_from_nothing(tmp_path, invent) -> None:
     made = invent(tmp_path, kind="classical", cost={"seconds": 1.5})
     assert [value(made, name) for name in ("start", "teacher", "network")] == ["–", "–", "–"]

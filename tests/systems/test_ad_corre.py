@@ -49,6 +49,19 @@ def test_perfect_embeddings_have_no_feature_loss() -> None:
     assert float(feature_discrimination(embeddings, targets.flip(0))) > 0.5
 
 
+def test_a_face_without_a_label_counts_in_no_pair() -> None:
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.randn(9, 4, 16, generator=generator).requires_grad_()
+    targets = torch.cat([TARGETS, torch.zeros(1, 7)])
+    loss = feature_discrimination(embeddings, targets)
+    assert loss.item() == pytest.approx(feature_discrimination(embeddings[:8], TARGETS).item(), abs=1e-6)
+    loss.backward()
+    assert embeddings.grad is not None
+    assert not embeddings.grad[8].any()
+    assert embeddings.grad[:8].any()
+    assert feature_discrimination(embeddings, torch.zeros(9, 7)).item() == 0
+
+
 def gradient(**weights: float) -> torch.Tensor:
     torch.manual_seed(0)
     tiny = {"trunk": "test_resnet", "embeddings": 3, "size": 16, "dropout": 0.0}

@@ -53,6 +53,18 @@ def test_pooled_attention_is_a_linear_layer_and_attention_over_the_map_is_not() 
         assert torch.allclose(before, module(images), atol=1e-6) != changes
 
 
+@pytest.mark.parametrize("attend", ["pooled", "map"])
+def test_attention_and_gates_work_side_by_side(attend: str) -> None:
+    module = make(attend=attend)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        maps = module.trunk.forward_features(images)  # type: ignore[operator]
+        if attend == "pooled":
+            maps = maps.mean((2, 3), keepdim=True)
+        wanted = module.attention(maps).mean((2, 3)) + module.cbam(maps).mean((2, 3))
+        assert torch.allclose(module.embed(images), module.hidden(wanted), atol=1e-5)
+
+
 def test_the_blocks_can_begin_as_shortcuts() -> None:
     def untouched(**options: Any) -> list[bool]:
         blocks = [block for block in make(**options).trunk.modules() if getattr(block, "has_skip", False)]

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mien import systems
 from mien.errors import InputError, RecipeError, RunError
@@ -31,6 +32,23 @@ def test_sizes_are_those_of_the_paper() -> None:
     assert millions == {
         "emonext-t": 30.6, "emonext-s": 52.2, "emonext-b": 91.8, "emonext-l": 204.6, "emonext-xl": 362.3,
     }  # fmt: skip
+
+
+def test_the_warp_counts_from_the_centres_of_the_outermost_pixels() -> None:
+    module = make().eval()
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        for part in module.warp.parameters():  # some transformation that is none of the identity's neighbours
+            part.add_(0.1 * torch.randn_like(part))
+        theta = module.warp.theta(images).reshape(2, 2, 3)
+        grids = (functional.affine_grid(theta, [2, 3, 32, 32], align_corners=centres) for centres in (True, False))
+        wanted, other = (
+            functional.grid_sample(images, grid, align_corners=centres)
+            for grid, centres in zip(grids, (True, False), strict=True)
+        )
+        warped = module.warp(images)
+    assert torch.allclose(warped, wanted, atol=1e-4)
+    assert not torch.allclose(warped, other, atol=1e-2)
 
 
 def test_attention_weights_are_those_of_the_formula() -> None:

@@ -81,6 +81,11 @@ def test_misfits_tell_names_of_both_sides(state: dict[str, Tensor]) -> None:
         make().load_pretrained(whole)
 
 
+def test_weights_of_the_whole_network_are_called_so() -> None:
+    with pytest.raises(InputError, match=rf"weights of a whole trunked, not those published as {NAME}; .* --init RUN"):
+        make().load_pretrained(make().state_dict())
+
+
 def test_names_of_a_network_on_several_devices_are_known(state: dict[str, Tensor], tmp_path: Path) -> None:
     safetensors.torch.save_file({f"module.{name}": value for name, value in state.items()}, tmp_path / "w.safetensors")
     assert fetch(CARD, tmp_path / "w.safetensors").keys() == state.keys()

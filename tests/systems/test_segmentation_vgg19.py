@@ -47,3 +47,13 @@ def test_the_published_head_sees_224_px() -> None:
         assert module(torch.zeros(1, 3, 224, 224)).shape == (1, 7)
         with pytest.raises(InputError, match="at least 224 px, not 48; with the option pooled_head"):
             module(torch.zeros(1, 3, 48, 48))
+
+
+def test_masks_weigh_between_one_and_two() -> None:
+    module = tiny()
+    features = torch.rand(2, 4, 32, 32)
+    with torch.no_grad():
+        mask = module.masks["0"](features)
+        assert torch.allclose(module._weighed(features, 0), features + mask * features)
+    assert 0 < float(mask.min()) < float(mask.max()) < 1
+    assert torch.equal(module._weighed(features, 3), features), "the source masks all stages but the fourth"

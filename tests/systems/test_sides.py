@@ -111,15 +111,31 @@ def test_a_network_that_is_called_names_what_it_takes(images: torch.Tensor, said
     assert isinstance(caught.value.__cause__, Exception)
 
 
-def test_a_fault_of_the_network_is_not_laid_to_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = systems.create("vggnet", width=4, hidden=16).eval()
+@pytest.mark.parametrize(
+    ("name", "stage", "shape"),
+    [
+        ("resnet18", "", (1, 3, 32, 48)),  # no square, and taken nevertheless
+        ("residual-masking-network", "plain-40px", (1, 3, 40, 40)),  # taken in this stage alone
+        ("vggnet", "", (1, 1, 40, 40)),
+    ],
+)
+def test_another_fault_is_not_laid_to_the_images(
+    monkeypatch: pytest.MonkeyPatch, name: str, stage: str, shape: tuple[int, ...]
+) -> None:
+    card = systems.card(name)
+    module = systems.create(name, **card.tiny).eval()
+    if stage:
+        module.begin_stage(stage)
+    forward = module.forward
 
-    def broken(images: torch.Tensor) -> torch.Tensor:
-        raise ValueError("a fault of its own")
+    def short_of_memory(images: torch.Tensor) -> torch.Tensor:
+        if images.device.type == "meta":
+            return forward(images)
+        raise torch.OutOfMemoryError("no memory left")
 
-    monkeypatch.setattr(module, "forward", broken)
-    with pytest.raises(ValueError, match="a fault of its own"):
-        module(torch.zeros(1, 1, 40, 40))
+    monkeypatch.setattr(module, "forward", short_of_memory)
+    with pytest.raises(torch.OutOfMemoryError, match="no memory left"):
+        module(torch.zeros(shape))
 
 
 def test_training_refuses_before_anything_is_written(tmp_path, faces) -> None:

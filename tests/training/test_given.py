@@ -151,6 +151,29 @@ def test_extra_images(drawn: FaceSet, tmp_path: Path, monkeypatch: pytest.Monkey
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("name", ["ad-corre", "emonext-t", "lhc-net", "segmentation-vgg19"])
+def test_systems_with_losses_and_stages_of_their_own_learn_from_extra_images(
+    drawn: FaceSet, first: Run, tmp_path: Path, name: str
+) -> None:
+    path = manifest(tmp_path / "extra", int(drawn.train.rows[3]))
+    own = card(name)
+    tree = Recipe.of(own, "mien").to_dict()
+    if stages := [{"name": stage["name"], "epochs": 1} for stage in tree.get("stages", ())]:
+        tree["stages"] = stages
+    changed = {"epochs": 1, "batch_size": 96, "compile": False, "precision": "fp32"}
+    size = {**tree["input"], "size": own.tiny_size, "resize": 0}
+    recipe = Recipe.from_dict({**tree, **changed, "system": dict(own.tiny), "input": size})
+    plain = train(name, drawn.train, drawn.selection, recipe=recipe, out=tmp_path / "plain", device="cpu")
+    more: dict[str, Any] = {"recipe": recipe, "device": "cpu", "extra_images": path}
+    run = train(name, drawn.train, drawn.selection, out=tmp_path / "more", **more)
+    assert run.info["extra_images"]["images"] == 3
+    assert run.info["weights_sha256"] != plain.info["weights_sha256"]
+    path.write_text(path.read_text().replace("disgust,Drawn", ",Drawn"))  # a teacher tells what they show
+    taught = train(name, drawn.train, drawn.selection, out=tmp_path / "taught", teacher=first.folder, **more)
+    assert taught.info["extra_images"]["unlabelled"] == 3
+    assert all(np.isfinite(entry["loss"]) for entry in taught.log)
+
+
 def test_images_without_a_label_need_a_teacher(first: Run, drawn: FaceSet, tmp_path: Path) -> None:
     path = manifest(tmp_path / "extra", int(drawn.train.rows[3]))
     labelled = tiny.run(drawn, tmp_path / "labelled", "epochs=1", teacher=first.folder, extra_images=path)

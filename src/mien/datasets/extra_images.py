@@ -168,18 +168,25 @@ def check_sources(path: Path, entries: list[ExtraImage], face_set: FaceSet) -> N
             file=path,
             line=missing[0].line,
         )
+    sealed, problems = [], []
     for index, role in enumerate(face_set.roles):
-        if role == "train":
-            continue
         inside = [entry for entry in used if face_set.splits[_source(entry)] == index]
-        if inside:
-            raise DataError(
-                f"refused: {len(inside):,} images were made from faces of {face_set.split_names[index]} (the {role} "
-                f"split), source_id {_list(str(_source(entry)) for entry in inside)}; make images from the training "
-                "split only, anew",
-                file=path,
-                line=inside[0].line,
+        if role != "train" and inside:
+            sealed += inside
+            problems.append(
+                f"{_images(len(inside))} made from faces of {face_set.split_names[index]} (the {role} split), source_id "
+                f"{_list(str(_source(entry)) for entry in inside)}"
             )
+    if problems:
+        raise DataError(
+            f"refused: {', and '.join(problems)}; make images from the training split only, anew",
+            file=path,
+            line=min(entry.line for entry in sealed),
+        )
+
+
+def _images(count: int) -> str:
+    return "1 image was" if count == 1 else f"{count:,} images were"
 
 
 def _source(entry: ExtraImage) -> int:

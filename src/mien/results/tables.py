@@ -365,8 +365,7 @@ def value(result: Result, name: str) -> str:
         taught = result.recipe.get("distill", {}).get("teacher", "")
         return f"weights {taught[:8]}" if taught else "nobody" if "params" in result.cost else "–"
     if name == "training":
-        epochs = result.cost.get("epochs")
-        known = [str(result.recipe.get("name", "")), f"{epochs} epoch{'s' * (epochs != 1)}" if epochs else ""]
+        known = [str(result.recipe.get("name", "")), _epochs(result)]
         known += [f"view {result.views}"] if result.views not in ("one", "members") else []
         return ", ".join(escape(text) for text in known if text) or "–"
     if name == "network":
@@ -394,6 +393,19 @@ def value(result: Result, name: str) -> str:
     if isinstance(found, bool) or not isinstance(found, int | float):
         return escape(", ".join(map(str, found)) if isinstance(found, list) else str(found))
     return f"{found:,}" if isinstance(found, int) else f"{found:.3f}"
+
+
+def _epochs(result: Result) -> str:
+    """How many, and at which sizes where stages began with smaller faces."""
+    epochs = result.cost.get("epochs")
+    text = f"{epochs} epoch{'s' * (epochs != 1)}" if epochs else ""
+    stages = result.recipe.get("stages") or []
+    sizes = [{**result.recipe.get("augment", {}), **stage.get("augment", {})}.get("size") for stage in stages]
+    own = result.recipe.get("input", {}).get("size")
+    if not any(sizes) or sum(stage["epochs"] for stage in stages) != epochs:
+        return text
+    parts = [f"{stage['epochs']} at {size or own} px" for stage, size in zip(stages, sizes, strict=True)]
+    return f"{text} ({', '.join(parts)})"
 
 
 def _start(result: Result) -> str:

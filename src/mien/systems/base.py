@@ -34,7 +34,7 @@ class System(nn.Module):
     def __call__(self, images: Tensor) -> Tensor:
         """``forward`` with the hooks; images that the network cannot take get an `InputError` that names what it does.
 
-        Only what fails is looked into, so images that fit pay nothing.
+        Only what fails is looked into, so images that fit pay nothing; what has other reasons stays as it is.
         """
         if torch.compiler.is_compiling():  # a graph is of images that fit
             out: Tensor = super().__call__(images)
@@ -129,6 +129,8 @@ def build(card: Card, *, classes: int, channels: int | None, options: Mapping[st
     if channels not in (1, 3):
         raise InputError(f"{card.id} takes images of 1 or 3 channels, not {channels}")
     if not issubclass(card.module, System):
+        if card.kind == "ensemble":
+            raise InputError(f"{card.id} is no network; `mien ensemble {card.id}` makes it of its trained members")
         raise InputError(f"{card.id} is no network; it is fitted by mien.train and measured by mien.evaluate")
     chosen = {**card.options, **options}
     try:

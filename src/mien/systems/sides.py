@@ -57,7 +57,11 @@ def check_side(card: Card, side: int, *, channels: int, options: Mapping[str, ob
 
 
 def explain(module: System, images: object, error: Exception) -> None:
-    """Raise an `InputError` that names what a network takes, from ``error``, if the images are what was wrong."""
+    """Raise an `InputError` that names what a network takes, from ``error``, if the images are what was wrong.
+
+    Whether they are is asked of the network itself, as it stands in its training: it sees the same shape without
+    numbers. What it takes then, and yet failed at, had another reason.
+    """
     if isinstance(error, MienError) or not hasattr(module, "card"):
         return
     card, channels = module.card, module.options["channels"]
@@ -67,6 +71,15 @@ def explain(module: System, images: object, error: Exception) -> None:
     if images.device.type == "meta":  # asked about shapes, by this module
         return
     takes = f"float (N, {channels}, S, S), normalised as its input says"
+    if not images.is_floating_point():
+        raise InputError(f"{card.id} takes images as {takes}, not of {str(images.dtype)[6:]}") from error
+    own = next((parameter.dtype for parameter in module.parameters()), images.dtype)
+    if images.dtype != own and not torch.is_autocast_enabled(images.device.type):
+        raise InputError(
+            f"{card.id} computes in {str(own)[6:]} and got images of {str(images.dtype)[6:]}; convert either"
+        ) from error
+    if _fits(module, images):
+        return
     if images.ndim != 4 or images.shape[2] != images.shape[3]:
         raise InputError(f"{card.id} takes images as {takes}, not of shape {tuple(images.shape)}") from error
     if images.shape[1] != channels:
@@ -74,17 +87,22 @@ def explain(module: System, images: object, error: Exception) -> None:
             f"{card.id} was made for images of {channels} channel{'s' * (channels != 1)} and got {images.shape[1]}; "
             f"create it with channels={images.shape[1]}, or feed it what its own input says"
         ) from error
-    if not images.is_floating_point():
-        raise InputError(f"{card.id} takes images as {takes}, not of {str(images.dtype)[6:]}") from error
-    if images.dtype != (own := next(module.parameters()).dtype) and not torch.is_autocast_enabled(images.device.type):
-        raise InputError(
-            f"{card.id} computes in {str(own)[6:]} and got images of {str(images.dtype)[6:]}; convert either"
-        ) from error
     options = {key: value for key, value in module.options.items() if key not in ("classes", "channels")}
     try:
         check_side(card, images.shape[-1], channels=channels, options=options)
     except InputError as refused:
         raise refused from error
+
+
+@torch.no_grad()
+def _fits(module: System, images: torch.Tensor) -> bool:
+    """Whether these very weights take the shape, or nothing can be said of it."""
+    state = {name: value.to("meta") for name, value in (*module.named_parameters(), *module.named_buffers())}
+    try:
+        torch.func.functional_call(module, state, (images.to("meta"),))
+    except Exception as error:  # whatever the layers raise about a shape
+        return isinstance(error, NotImplementedError) or bool(re.search(r"\bmeta\b", str(error)))
+    return True
 
 
 def sides_taken(card: Card, near: int, *, channels: int, options: Mapping[str, object]) -> str:

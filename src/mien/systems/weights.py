@@ -61,6 +61,11 @@ def load_trunk(module: System, state: Mapping[str, Tensor]) -> None:
     if not isinstance(trunk, nn.Module):
         raise InputError(f"{module.card.id} has no part called trunk that published weights could go into")
     head = _classifier(module.card)
+    if state.keys() == module.state_dict().keys() and state.keys() != trunk.state_dict().keys():
+        raise InputError(
+            f"these are weights of a whole {module.card.id}, not those published as {published(module.card).model}; "
+            "from a run a training goes on with --init RUN"
+        )
     kept = {name: value for name, value in state.items() if not name.startswith(head)}
     own = {name: value for name, value in trunk.state_dict().items() if name.startswith(head)}
     load_strictly(trunk, {**kept, **own}, f"what was given as {published(module.card).model}")

@@ -133,8 +133,8 @@ def any_allowed(logits: Tensor, targets: Tensor) -> Tensor:
 def soft_targets(labels: Tensor, classes: int, smoothing: float) -> Tensor:
     """Labels (N,) → float (N, classes), rows sum to 1; zeros for a face without a label, which no loss then counts.
 
-    The right class keeps ``1 - smoothing`` and the others share ``smoothing``, as in both public codes that use it
-    on FER2013; PyTorch's own smoothing gives the right class a share of it as well.
+    The right class keeps ``1 - smoothing`` and the others share ``smoothing``, as in the public codes of VGGNet and
+    ResNet18 with tricks; PyTorch's own smoothing, which EmoNeXt's has, gives the right class a share of it as well.
     """
     off = smoothing / (classes - 1)
     known = labels < classes
