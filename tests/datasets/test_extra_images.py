@@ -108,6 +108,16 @@ def test_sources_that_are_measured_on_are_refused_with_their_rows(drawn: FaceSet
 
 
 @pytest.mark.parametrize("split", ["selection", "test"])
+def test_sources_in_both_sealed_splits_are_all_named(drawn: FaceSet, tmp_path: Path) -> None:
+    one, other = (drawn.rows(split)[0] for split in ("selection", "test"))
+    save(tmp_path / "a.png", changed(drawn.train.images[0]))
+    save(tmp_path / "b.png", changed(drawn.train.images[1]))
+    path = manifest(tmp_path, f"file,label,data,source_id\na.png,sad,Edits,{other}\nb.png,sad,Edits,{one}\n")
+    said = rf"line 2: refused: 1 image was .* of selection .*{one}, and 1 image was .* of test .*{other}; make images"
+    with pytest.raises(DataError, match=said):
+        read_manifest(path, drawn)
+
+
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_copies_of_faces_that_are_measured_on_are_refused(
     drawn: FaceSet, tmp_path: Path, split: str, mirrored: bool

@@ -173,10 +173,9 @@ def check_sources(path: Path, entries: list[ExtraImage], face_set: FaceSet) -> N
         inside = [entry for entry in used if face_set.splits[_source(entry)] == index]
         if role != "train" and inside:
             sealed += inside
-            problems.append(
-                f"{_images(len(inside))} made from faces of {face_set.split_names[index]} (the {role} split), source_id "
-                f"{_list(str(_source(entry)) for entry in inside)}"
-            )
+            split = f"{face_set.split_names[index]} (the {role} split)"
+            rows = _list(str(_source(entry)) for entry in inside)
+            problems.append(f"{_images(len(inside))} made from faces of {split}, source_id {rows}")
     if problems:
         raise DataError(
             f"refused: {', and '.join(problems)}; make images from the training split only, anew",
