@@ -107,7 +107,6 @@ def test_sources_that_are_measured_on_are_refused_with_their_rows(drawn: FaceSet
         read_manifest(path, drawn)
 
 
-@pytest.mark.parametrize("split", ["selection", "test"])
 def test_sources_in_both_sealed_splits_are_all_named(drawn: FaceSet, tmp_path: Path) -> None:
     one, other = (drawn.rows(split)[0] for split in ("selection", "test"))
     save(tmp_path / "a.png", changed(drawn.train.images[0]))
@@ -118,6 +117,7 @@ def test_sources_in_both_sealed_splits_are_all_named(drawn: FaceSet, tmp_path: P
         read_manifest(path, drawn)
 
 
+@pytest.mark.parametrize("split", ["selection", "test"])
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_copies_of_faces_that_are_measured_on_are_refused(
     drawn: FaceSet, tmp_path: Path, split: str, mirrored: bool

@@ -33,7 +33,11 @@ def test_a_result_says_of_which_network_it_is(tmp_path, invent, recipe, start, t
         ([], "mien, 6 epochs"),
         ([{"name": "a", "epochs": 4}, {"name": "b", "epochs": 2}], "mien, 6 epochs"),
         (
-            [{"name": "a", "epochs": 4, "augment": {"size": 24}}, {"name": "b", "epochs": 2}],
+            [
+                {"name": "a", "epochs": 4, "augment": {"size": 24}},
+                {"name": "b", "epochs": 1},
+                {"name": "c", "epochs": 1},
+            ],
             "mien, 6 epochs (4 at 24 px, 2 at 48 px)",
         ),
         ([{"name": "a", "epochs": 9, "augment": {"size": 24}}, {"name": "b", "epochs": 2}], "mien, 6 epochs"),

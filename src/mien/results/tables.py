@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -404,7 +405,8 @@ def _epochs(result: Result) -> str:
     own = result.recipe.get("input", {}).get("size")
     if not any(sizes) or sum(stage["epochs"] for stage in stages) != epochs:
         return text
-    parts = [f"{stage['epochs']} at {size or own} px" for stage, size in zip(stages, sizes, strict=True)]
+    by_size = itertools.groupby(zip(stages, sizes, strict=True), key=lambda pair: pair[1] or own)
+    parts = [f"{sum(stage['epochs'] for stage, _ in group)} at {size} px" for size, group in by_size]
     return f"{text} ({', '.join(parts)})"
 
 
