@@ -71,15 +71,14 @@ def speeds(record: Mapping[str, Any]) -> Iterator[str]:
     yield "\n## Speed\n"
     where = record["machine"]["processor"] if record["device"] == "cpu" else record["device"]
     recipe = record["recipe"]
-    yield f"Measured on {record['date']} with `python benchmarks/systems.py --record` on {where}"
+    at = f" at commit `{record['commit'][:7]}`" if record["commit"] else ""
+    yield f"Measured on {record['date']}{at} with `python benchmarks/systems.py --record` on {where}"
     yield f"({record['threads']} threads): batches of {record['batch']} faces, each system in the architecture, at the"
     computed = " and ".join(sorted({row["precision"] for row in rows.values() if "precision" in row}))
     yield f"input of its recipe `{recipe}`, computed in {computed}, in a process of its own, without"
     yield f"`torch.compile`. In brackets: how many times the time of `{record['reference']}` in the same run. Peak"
     yield "memory is that of the process while it trains. What bounds a step: the share it reaches of the speed of one"
     yield "large matrix product on the same machine, the stages that take its time, and the kinds of operation."
-    if record["commit"]:
-        yield f"What `src/mien/training/compute/` gained since commit {record['commit'][:7]} is not in these figures."
     if (record.get("others") or 0) > 0.05:
         yield f"Other programs used {record['others']:.0%} of the processor meanwhile."
     yield f"\nParameters, MACs and input are those of the recipe `{recipe}`, which may feed smaller faces than"
