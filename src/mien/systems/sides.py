@@ -47,11 +47,9 @@ def check_side(card: Card, side: int, *, channels: int, options: Mapping[str, ob
     problem = _problem(module, channels, side)
     if problem is None:
         return
-    if isinstance(problem, MienError):
-        raise problem
     # What torch says of shapes helps nobody who did not write the network, unless there is nothing better to say.
-    if takes := _taken(module, card, channels, side):
-        raise InputError(f"{card.id} takes no images of {side} px; it takes {takes}")
+    if better := _refusal(problem, module, channels, side):
+        raise better
     said = str(problem).strip().partition("\n")[0][:160]
     raise InputError(f"{card.id} takes images of no side that was tried, {side} px among them: {said}")
 
@@ -88,9 +86,9 @@ def explain(module: System, images: object, error: Exception) -> None:
             f"create it with channels={images.shape[1]}, or feed it what its own input says"
         ) from error
     options = {key: value for key, value in module.options.items() if key not in ("classes", "channels")}
-    try:
-        check_side(card, images.shape[-1], channels=channels, options=options)
-    except InputError as refused:
+    fresh, side = made(card, channels=channels, options=options).eval(), images.shape[-1]
+    problem = _problem(fresh, channels, side)
+    if problem is not None and (refused := _refusal(problem, fresh, channels, side)):
         raise refused from error
 
 
@@ -133,6 +131,14 @@ def made(card: Card, *, channels: int, options: Mapping[str, object], classes: i
             raise
     with torch.random.fork_rng(devices=[]):
         return build(card, classes=classes, channels=channels, options=options).to("meta")
+
+
+def _refusal(problem: Exception, module: System, channels: int, side: int) -> MienError | None:
+    """What is to be said of a side at which the network failed; nothing, if it fails at every other one as well."""
+    if isinstance(problem, MienError):
+        return problem
+    takes = _taken(module, module.card, channels, side)
+    return InputError(f"{module.card.id} takes no images of {side} px; it takes {takes}") if takes else None
 
 
 def _taken(module: System, card: Card, channels: int, near: int) -> str:
