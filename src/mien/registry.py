@@ -23,11 +23,11 @@ def suggestion(name: str, known: Iterable[str]) -> str:
         'known: a, b'
     """
     known, asked = sorted(known), name.lower()
-    close = difflib.get_close_matches(asked, known, n=3, cutoff=0.6)
     # What people call something for short: its initials, or a part of its name.
-    short = [one for one in known if asked == "".join(part[:1] for part in one.lower().split("-"))]
-    short += [one for one in known if len(asked) > 2 and asked in one.lower()]
-    close = list(dict.fromkeys([*short, *close] if len(short) <= 3 else [*close, *short]))[:3]
+    initials = [one for one in known if asked == "".join(part[:1] for part in one.lower().split("-"))]
+    parts = [one for one in known if len(asked) > 2 and asked in one.lower()]
+    alike = difflib.get_close_matches(asked, known, n=3, cutoff=0.6)
+    close = list(dict.fromkeys([*initials, *alike, *parts]))[:3]
     if close:
         return "did you mean " + " or ".join(repr(c) for c in close) + "?"
     shown = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
