@@ -54,6 +54,7 @@ test: $(VENV)/.test
 test-full: $(VENV)/.test-scale
 	@command -v chromium chromium-browser google-chrome >/dev/null || sudo -n apt-get install -qq -y chromium || apt-get install -qq -y chromium || echo "no Chromium: the browser tests will be skipped"
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || sudo -n apt-get install -qq -y postgresql || apt-get install -qq -y postgresql || echo "no PostgreSQL: the tests of searches on many machines will be skipped"
+	@command -v qemu-x86_64 qemu-x86_64-static >/dev/null || sudo -n apt-get install -qq -y qemu-user || apt-get install -qq -y qemu-user || echo "no QEMU: the test of a processor without VNNI will be skipped"
 	$(BIN)/python -m pytest --cov=mien --cov-report=term:skip-covered
 
 check: $(VENV)/.dev

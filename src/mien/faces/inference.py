@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from mien.errors import InputError
 from mien.store.cpu import cpu_count
 
 if TYPE_CHECKING:
     import onnxruntime
+
+PROBE = Path(__file__).with_name("int8_products.onnx")
+"""A product of matrices and a convolution whose sums need more than 16 bits (`tests/faces/test_int8_products.py`)."""
 
 
 def open_session(model: str | Path | bytes, *, threads: int | None = None) -> onnxruntime.InferenceSession:
@@ -29,7 +35,7 @@ def open_session(model: str | Path | bytes, *, threads: int | None = None) -> on
         raise InputError(f"{source} does not exist; give the path of an ONNX file")
     what = "the model" if isinstance(model, bytes) else str(model)
     try:
-        return _session(source, threads, precise=True)
+        return _session(source, threads, precise=not fast_products_are_exact())
     except Exception as error:  # onnxruntime raises classes of its own without a common, importable base
         if _opens_inexactly(source):
             raise InputError(
@@ -37,6 +43,21 @@ def open_session(model: str | Path | bytes, *, threads: int | None = None) -> on
                 "int8 weights; export it anew (`mien export` gives each layer its own), or take it as fp32"
             ) from None
         raise InputError(f"{what} cannot be run ({str(error).strip().splitlines()[0][:160]}); get it again") from None
+
+
+@functools.cache
+def fast_products_are_exact() -> bool:
+    """Whether onnxruntime's fast products of unsigned and signed bytes are exact on this processor.
+
+    Without VNNI two products are added in 16 bits and what does not fit is cut off: an eighth of the faces was decided
+    otherwise by that. The exact way costs up to five times the time, also where the fast one is exact, so each process
+    tries which it is, in a few milliseconds (docs/decisions/0013-saturation.md).
+    """
+    session = _session(str(PROBE), 1, precise=False)
+    row, faces = np.full((1, 64), 254, np.uint8), np.full((1, 16, 3, 3), 254, np.uint8)
+    product, convolved = session.run(["product", "convolved"], {"row": row, "faces": faces})
+    # 64 products of 254 · 127; the convolution's sum is shared out so that 127 is left.
+    return bool((product == 64 * 254 * 127).all() and (convolved == 127).all())
 
 
 def _opens_inexactly(source: str | bytes) -> bool:
@@ -56,7 +77,5 @@ def _session(source: str | bytes, threads: int | None, *, precise: bool) -> onnx
     options.log_severity_level = 4  # what it would log is in the error that it raises
     # Idle threads sleep: a detector's pool that spins takes the cores from the classifier that runs next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Without VNNI, onnxruntime's fast int8 products add two of them in 16 bits and cut off what does not fit: an eighth
-    # of the faces was decided otherwise by it (docs/decisions/0013-saturation.md). Elsewhere this changes nothing.
     options.add_session_config_entry("session.x64quantprecision", str(int(precise)))
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
