@@ -24,7 +24,9 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """
     known, asked = sorted(known), name.lower()
     # What people call something for short: its initials, or a part of its name.
-    initials = [one for one in known if asked == "".join(part[:1] for part in one.lower().split("-"))]
+    initials = [
+        one for one in known if len(asked) > 1 and asked == "".join(part[:1] for part in one.lower().split("-"))
+    ]
     parts = [one for one in known if len(asked) > 2 and asked in one.lower()]
     alike = difflib.get_close_matches(asked, known, n=3, cutoff=0.6)
     close = list(dict.fromkeys([*initials, *alike, *parts]))[:3]

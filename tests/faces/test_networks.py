@@ -117,6 +117,18 @@ def test_what_cannot_be_computed_exactly_is_refused(monkeypatch: pytest.MonkeyPa
         open_session(b"model")
 
 
+def test_where_fast_products_are_exact_nothing_is_said_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mien.faces import inference
+
+    def session(source: object, threads: object, *, precise: bool) -> object:
+        raise RuntimeError("another fault")
+
+    monkeypatch.setattr(inference, "_session", session)
+    monkeypatch.setattr(inference, "fast_products_are_exact", lambda: True)
+    with pytest.raises(InputError, match=r"the model cannot be run \(another fault\)"):
+        open_session(b"model")
+
+
 def test_files_that_are_no_detector(tmp_path: Path) -> None:
     (tmp_path / "no.onnx").write_bytes(b"no model")
     with pytest.raises(InputError, match=r"no\.onnx cannot be run"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mien.results.tables import measured, value
+from mien.results.tables import epochs_in_words, measured, value
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,13 @@ def test_epochs_on_smaller_faces_are_told(tmp_path, invent, stages, training) ->
     recipe = {"name": "mien", "input": {"size": 48}, "stages": stages}
     made = invent(tmp_path, recipe=recipe, cost={"epochs": 6})
     assert value(made, "training") == training
+    assert epochs_in_words(made) == training.removeprefix("mien, ")
+    onward = invent(tmp_path, recipe={**recipe, "start": {"kind": "run"}}, cost={"epochs": 6})
+    assert epochs_in_words(onward) == training.removeprefix("mien, ").replace("6 epochs", "6 more epochs")
+
+
+def test_what_has_no_epochs_has_no_words_for_them(tmp_path, invent) -> None:
+    assert epochs_in_words(invent(tmp_path, kind="classical", cost={"seconds": 1.5})) == ""
 
 
 def test_what_has_no_weights_began_from_nothing(tmp_path, invent) -> None:

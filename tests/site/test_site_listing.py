@@ -80,7 +80,7 @@ def test_what_is_installed_knows_what_was_measured_and_of_which_network() -> Non
     row = next(row for row in rows(listing()) if row[0] == "lhc-netc")
     assert row[3] == f"{100 * best['accuracy']:.1f} %"
     takes, size = "×".join(map(str, best["input"])), f"{best['parameters'] / 1e6:.3g} M"
-    assert row[8] == f"{best['recipe']}, {best['epochs']} epochs, {takes}, {size} parameters"
+    assert row[8] == f"{best['recipe']}, {best['trained_for']}, {takes}, {size} parameters"
     assert "1 more epoch," in next(row[8] for row in rows(listing()) if row[0] == "lhc-net"), "it went on from a run"
     alike = next(row[8] for row in rows(listing()) if row[0] == "vggnet")
     assert " M" not in alike, "what was measured is what the row describes, but for a few parameters"

@@ -62,6 +62,25 @@ def test_a_face_without_a_label_counts_in_no_pair() -> None:
     assert feature_discrimination(embeddings, torch.zeros(9, 7)).item() == 0
 
 
+def test_a_face_counts_by_the_share_of_it_that_has_a_label() -> None:
+    """Mixup adds a little of a labelled face to one without a label."""
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.randn(9, 4, 16, generator=generator)
+
+    def pull(row: torch.Tensor) -> float:
+        seen = embeddings.clone().requires_grad_()
+        feature_discrimination(seen, torch.cat([TARGETS, row[None]])).backward()
+        assert seen.grad is not None
+        return float(seen.grad[8].norm())
+
+    labelled = TARGETS[0]
+    assert 0 < pull(0.01 * labelled) < 0.03 * pull(labelled)
+    # The distribution of a mixed face is that of what is known of it.
+    whole = feature_discrimination(embeddings[[0, 8]], torch.stack([labelled, labelled]))
+    halves = feature_discrimination(embeddings[[0, 8]], torch.stack([labelled / 2, labelled / 2]))
+    assert halves.item() == pytest.approx(whole.item(), abs=1e-6)
+
+
 def gradient(**weights: float) -> torch.Tensor:
     torch.manual_seed(0)
     tiny = {"trunk": "test_resnet", "embeddings": 3, "size": 16, "dropout": 0.0}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -136,6 +137,57 @@ def test_another_fault_is_not_laid_to_the_images(
     monkeypatch.setattr(module, "forward", short_of_memory)
     with pytest.raises(torch.OutOfMemoryError, match="no memory left"):
         module(torch.zeros(shape))
+
+
+def test_a_refusal_leaves_the_network_to_others_as_it_is() -> None:
+    """Threads of a service share a network; one of them may feed it badly."""
+    module = systems.create("vggnet", width=4, hidden=16).eval()
+    wanted = module(torch.ones(2, 1, 40, 40))
+    seen: list[str] = []
+    hook = module.register_forward_pre_hook(lambda _, given: seen.append(given[0].device.type))
+    failures: list[BaseException] = []
+
+    def feed(side: int) -> None:
+        try:
+            for _ in range(12):
+                if side == 40:
+                    assert torch.equal(module(torch.ones(2, 1, 40, 40)), wanted)
+                else:
+                    with pytest.raises(InputError, match="takes no images of 64 px"):
+                        module(torch.ones(2, 1, side, side))
+        except BaseException as error:  # told by the test, not by the thread
+            failures.append(error)
+
+    threads = [threading.Thread(target=feed, args=(side,)) for side in (64, 40, 64, 40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    hook.remove()
+    assert not failures
+    assert set(seen) == {"cpu"}, "nobody's hook sees what the refusal tries"
+    assert {parameter.device.type for parameter in module.parameters()} == {"cpu"}
+
+
+def test_a_fault_of_a_hook_is_not_laid_to_the_images() -> None:
+    module = systems.create("resnet18", **systems.card("resnet18").tiny).eval()
+
+    def broken(*_: object) -> None:
+        raise ValueError("hook broke")
+
+    module.register_forward_hook(broken)
+    with pytest.raises(ValueError, match="hook broke") as caught:
+        module(torch.zeros(1, 3, 32, 48))
+    assert not isinstance(caught.value, InputError)
+
+
+def test_autocast_converts_no_double_precision() -> None:
+    module = systems.create("vggnet", width=4, hidden=16).eval()
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        pytest.raises(InputError, match="computes in float32 and got images of float64"),
+    ):
+        module(torch.zeros(1, 1, 40, 40, dtype=torch.float64))
 
 
 def test_training_refuses_before_anything_is_written(tmp_path, faces) -> None:

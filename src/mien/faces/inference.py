@@ -34,10 +34,11 @@ def open_session(model: str | Path | bytes, *, threads: int | None = None) -> on
     if isinstance(source, str) and not Path(source).is_file():
         raise InputError(f"{source} does not exist; give the path of an ONNX file")
     what = "the model" if isinstance(model, bytes) else str(model)
+    exact = fast_products_are_exact()
     try:
-        return _session(source, threads, precise=not fast_products_are_exact())
+        return _session(source, threads, precise=not exact)
     except Exception as error:  # onnxruntime raises classes of its own without a common, importable base
-        if _opens_inexactly(source):
+        if not exact and _opens_inexactly(source):
             raise InputError(
                 f"{what} cannot be computed exactly on this processor, which lacks VNNI: layers share their "
                 "int8 weights; export it anew (`mien export` gives each layer its own), or take it as fp32"
@@ -50,7 +51,7 @@ def fast_products_are_exact() -> bool:
     """Whether onnxruntime's fast products of unsigned and signed bytes are exact on this processor.
 
     Without VNNI two products are added in 16 bits and what does not fit is cut off: an eighth of the faces was decided
-    otherwise by that. The exact way costs up to five times the time, also where the fast one is exact, so each process
+    otherwise by that. The exact way can take five times as long also where the fast one is exact, so each process
     tries which it is, in a few milliseconds (docs/decisions/0013-saturation.md).
     """
     session = _session(str(PROBE), 1, precise=False)

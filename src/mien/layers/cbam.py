@@ -41,7 +41,7 @@ class Cbam(nn.Module):
 # timm's gates pool with `mean` and `amax` over (N, C, H, W). The gradient of such a mean lies channels first, whatever
 # the features do, and that of `amax` is made in five passes over all of them: a network in `channels_last` then copies
 # and adds maps of two orders. Pooled with the channels last, and by `max`, whose gradient goes to one place as in the
-# authors' code, the same gates add a quarter to a step of ResNet50, not two thirds.
+# authors' code, the same gates cost less than half of that (docs/LOG.md, 2026-11-30).
 
 
 class ChannelGate(ChannelAttn):

@@ -366,7 +366,7 @@ def value(result: Result, name: str) -> str:
         taught = result.recipe.get("distill", {}).get("teacher", "")
         return f"weights {taught[:8]}" if taught else "nobody" if "params" in result.cost else "–"
     if name == "training":
-        known = [str(result.recipe.get("name", "")), _epochs(result)]
+        known = [str(result.recipe.get("name", "")), epochs_in_words(result)]
         known += [f"view {result.views}"] if result.views not in ("one", "members") else []
         return ", ".join(escape(text) for text in known if text) or "–"
     if name == "network":
@@ -396,10 +396,17 @@ def value(result: Result, name: str) -> str:
     return f"{found:,}" if isinstance(found, int) else f"{found:.3f}"
 
 
-def _epochs(result: Result) -> str:
-    """How many, and at which sizes where stages began with smaller faces."""
+def epochs_in_words(result: Result) -> str:
+    """How many, and at which sizes where stages began with smaller faces.
+
+    "more" is said where the training went on from other weights, which had epochs of their own; nothing of a result
+    without epochs.
+    """
     epochs = result.cost.get("epochs")
-    text = f"{epochs} epoch{'s' * (epochs != 1)}" if epochs else ""
+    if not epochs:
+        return ""
+    fresh = (result.recipe.get("start") or {"kind": "fresh"})["kind"] == "fresh"
+    text = f"{epochs}{'' if fresh else ' more'} epoch{'s' * (epochs != 1)}"
     stages = result.recipe.get("stages") or []
     sizes = [{**result.recipe.get("augment", {}), **stage.get("augment", {})}.get("size") for stage in stages]
     own = result.recipe.get("input", {}).get("size")

@@ -12,7 +12,7 @@ from mien.errors import InputError
 from mien.registry import suggestion
 from mien.results import Result
 from mien.results.documents import DEFAULT_PROTOCOL
-from mien.results.tables import preferred, value
+from mien.results.tables import epochs_in_words, preferred, value
 from mien.systems.claims import claims
 from mien.systems.described import Described, described
 
@@ -213,6 +213,7 @@ def _short(result: Result) -> dict[str, Any]:
         "kind": result.kind,
         "recipe": result.recipe.get("name"),
         "epochs": result.cost.get("epochs"),
+        "trained_for": epochs_in_words(result),
         "input": result.cost.get("input"),
         "parameters": result.cost.get("params"),
         "start": None if start == "–" else start,
@@ -238,7 +239,7 @@ def _how(entry: Mapping[str, Any], usual: int | None) -> str:
     sizes = [f"{count / 1e6:.3g} M" for count in (usual, entry["parameters"]) if count]
     parts = (
         entry["recipe"],
-        _epochs(entry),
+        entry["trained_for"],
         entry["input"] and "×".join(map(str, entry["input"])),
         f"{sizes[-1]} parameters" if len(set(sizes)) == 2 else "",
         "" if entry["views"] in ("one", "members") else f"view {entry['views']}",
@@ -251,7 +252,7 @@ def _told(entry: Mapping[str, Any]) -> str:
     split = "on PrivateTest" if entry["protocol"] == DEFAULT_PROTOCOL else f"on {entry['protocol']}"
     parts = (
         f"recipe {entry['recipe']}" if entry["recipe"] else "",
-        _epochs(entry),
+        entry["trained_for"],
         entry["start"] and f"began from {entry['start']}",
         entry["input"] and " × ".join(map(str, entry["input"])),
         entry["parameters"] and f"{entry['parameters']:,} parameters",
@@ -259,14 +260,6 @@ def _told(entry: Mapping[str, Any]) -> str:
         f"result {entry['id']}",
     )
     return f"{100 * entry['accuracy']:.1f} % {split}: " + ", ".join(part for part in parts if part)
-
-
-def _epochs(entry: Mapping[str, Any]) -> str:
-    """How many; ``more`` where the training went on from other weights, which had epochs of their own."""
-    if not entry["epochs"]:
-        return ""
-    more = "" if entry["start"] in (None, "random weights") else " more"
-    return f"{entry['epochs']}{more} epoch{'s' * (entry['epochs'] != 1)}"
 
 
 def _place(entry: Mapping[str, Any], sort: str) -> tuple[bool, bool, Any]:

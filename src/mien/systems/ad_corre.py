@@ -136,16 +136,17 @@ def feature_discrimination(embeddings: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         embeddings: float (N, K, size).
-        targets: float (N, classes), rows sum to 1, or to 0 of a face without a label, which counts in no pair.
+        targets: float (N, classes), rows sum to 1. A face without a label has a row of 0 and counts in no pair; one
+            that labelled faces are mixed into has a row that sums to their share, and counts in its pairs by it.
 
     Returns:
         Mean absolute difference over all pairs of faces and all embeddings; a scalar.
     """
-    wanted = 2 * (targets[:, None] * targets[None]).sum(2) - 1
-    known = targets.any(1).to(wanted.dtype)
-    pairs = known[:, None] * known[None]
+    shares = targets.sum(1)
+    pairs = shares[:, None] * shares[None]
+    wanted = 2 * (targets[:, None] * targets[None]).sum(2) / pairs.clamp(min=1e-9) - 1
     differences = (wanted - correlations(embeddings.transpose(0, 1))).abs() * pairs
-    return differences.sum() / (len(differences) * pairs.sum()).clamp(min=1)
+    return differences.sum() / (len(differences) * pairs.sum()).clamp(min=1e-9)
 
 
 def mean_discrimination(embeddings: Tensor, targets: Tensor) -> Tensor:

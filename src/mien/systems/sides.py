@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from mien.errors import InputError, MienError
 from mien.systems.base import System, build
@@ -72,7 +74,9 @@ def explain(module: System, images: object, error: Exception) -> None:
     if not images.is_floating_point():
         raise InputError(f"{card.id} takes images as {takes}, not of {str(images.dtype)[6:]}") from error
     own = next((parameter.dtype for parameter in module.parameters()), images.dtype)
-    if images.dtype != own and not torch.is_autocast_enabled(images.device.type):
+    # Autocast converts all but double precision.
+    converted = torch.is_autocast_enabled(images.device.type) and torch.float64 not in (images.dtype, own)
+    if images.dtype != own and not converted:
         raise InputError(
             f"{card.id} computes in {str(own)[6:]} and got images of {str(images.dtype)[6:]}; convert either"
         ) from error
@@ -95,12 +99,23 @@ def explain(module: System, images: object, error: Exception) -> None:
 @torch.no_grad()
 def _fits(module: System, images: torch.Tensor) -> bool:
     """Whether these very weights take the shape, or nothing can be said of it."""
-    state = {name: value.to("meta") for name, value in (*module.named_parameters(), *module.named_buffers())}
     try:
-        torch.func.functional_call(module, state, (images.to("meta"),))
+        _emptied(module).forward(images.to("meta"))
     except Exception as error:  # whatever the layers raise about a shape
         return isinstance(error, NotImplementedError) or bool(re.search(r"\bmeta\b", str(error)))
     return True
+
+
+def _emptied(module: System) -> System:
+    """A copy without numbers and without anybody's hooks; others may compute with the network meanwhile."""
+    memo: dict[int, object] = {id(value): value.to("meta") for value in module.buffers()}
+    for parameter in module.parameters():
+        memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+    copied = copy.deepcopy(module, memo)
+    for part in copied.modules():
+        part._forward_hooks.clear()
+        part._forward_pre_hooks.clear()
+    return copied
 
 
 def sides_taken(card: Card, near: int, *, channels: int, options: Mapping[str, object]) -> str:
