@@ -123,13 +123,14 @@ def pack(state: Path, out: Path) -> list[str]:
 
 
 def save_rarely() -> None:
-    """From now on a training writes a checkpoint a minute, not one after each of its short epochs.
+    """From now on a training writes a checkpoint a minute, the first after one, not one after each of its short epochs.
 
     Four times the weights, and a wait for the disk, every few seconds cost more than a lost minute.
     """
     from mien.training import checkpoints
 
     checkpoints.SAVE_RATE = 1
+    checkpoints.SAVE_FIRST = checkpoints.LONGEST_SHARE
 
 
 def halve(folder: Path) -> Any:

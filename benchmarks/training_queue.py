@@ -21,7 +21,11 @@ machine that goes away takes nothing with it. Where no checkout's history travel
 trial of recorded steps needs more of them than `RecordedStep.WARM_UP`.
 
 `--collect` takes what came back into `results/` and `runs/`. The ledger that came back must continue the one at home.
-A second call with the same `--out` goes on: what was measured is not trained again, and no opening is forgotten.
+A second call with the same `--out` goes on: what was measured is not trained again, and no opening is forgotten. On
+another machine, collect first what the first call brought back: of the openings that machine knows the ledger at home.
+
+Only what lies in `--out` itself has to come back; the call works in a hidden folder beside it. A process may end 20
+seconds after the budget, so a machine that is there for ten minutes gets one of 540 seconds.
 
 (The file is not called queue.py: that would hide Python's own module `queue` from every script in this folder.)
 """
@@ -138,6 +142,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=HERE.parent / "runs", help="where --collect puts runs")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--deadline", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--beside", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.collect:
         sys.exit(collect(options.collect, options.results, options.runs))
@@ -231,9 +236,9 @@ def supervise(options: argparse.Namespace) -> int:
     state = begin(out, options.results / "ledger.jsonl", trial=bool(options.steps))
     jobs = wanted(options.jobs, options.systems)
     if options.steps:
-        first: dict[tuple[str, bool], Job] = {}
+        first: dict[tuple[str, str, bool], Job] = {}
         for job in jobs:
-            first.setdefault((job.system, bool(job.teachers)), job)
+            first.setdefault((job.system, job.recipe, bool(job.teachers)), job)
         tried = {f"{job.system}:{job.seed}" for job in first.values()}
         jobs = [replace(job, teachers=tuple(sorted(tried & set(job.teachers)))) for job in first.values()]
         for job in jobs:
@@ -255,7 +260,7 @@ def supervise(options: argparse.Namespace) -> int:
             if chosen is None:
                 break
             jobs.remove(chosen)
-            running[start(chosen, options, deadline)] = chosen
+            running[start(chosen, options, deadline, beside=len(running))] = chosen
         if jobs and not running and startable(jobs, [], state) is None:
             print(f"{', '.join(job.name for job in jobs)}: no teacher came about", flush=True)
             failed, jobs = failed + len(jobs), []
@@ -400,10 +405,11 @@ def prepare(data: str) -> None:
         mien.load_dataset("fer2013", data)
 
 
-def start(job: Job, options: argparse.Namespace, deadline: float) -> subprocess.Popen[bytes]:
+def start(job: Job, options: argparse.Namespace, deadline: float, *, beside: int) -> subprocess.Popen[bytes]:
+    """Begin a job beside so many others."""
     command = [sys.executable, __file__, "--worker", json.dumps(vars(job)), "--data", options.data]
     command += ["--out", str(options.out), "--deadline", str(deadline), "--steps", str(options.steps)]
-    command += ["--parallel", str(options.parallel)]
+    command += ["--parallel", str(options.parallel), "--beside", str(beside)]
     environment = {"OMP_NUM_THREADS": "2", "TORCHINDUCTOR_COMPILE_THREADS": "2", **os.environ}
     # A resumed job says more beneath what it said before.
     log = log_of(job, options.out).open("ab")
@@ -457,7 +463,8 @@ def work(job: Job, options: argparse.Namespace) -> None:
     try:
         epochs, known = 1, length(job, state)
         if not options.steps and not known.exists():
-            per_epoch = probe(job, base, data, state, where, progress)
+            # Of it alone: what runs beside it takes its turns, which `longest` and the check below count themselves.
+            per_epoch = probe(job, base, data, state, where, progress) / (1 + options.beside)
             # Where none fits the shortest is noted, too: no other seed of this call has to find that out.
             write_text(known, f"{longest(job, per_epoch * MARGIN, left(), options.parallel)} {per_epoch}")
         if not options.steps:

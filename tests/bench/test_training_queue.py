@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+import mien
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -138,13 +140,11 @@ def test_a_taught_job_trains_and_what_does_not_work_opens_nothing(
     queue: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the probe to the status, as on an accelerator; the teacher's weights have come back in half precision."""
-    import mien
-
     data = mien.load_dataset("drawn", count=140, seed=0)
     monkeypatch.setattr(queue, "load", lambda *_: data)
     monkeypatch.setattr(queue, "device", lambda: "cpu")
     small = ["system.widths=[4, 8]", "system.depths=[1, 1]", "compile=false", "batch_size=16"]
-    options = Namespace(out=tmp_path / "out", data="fer2013", steps=0, parallel=1, deadline=time.time() + 900)
+    options = Namespace(out=tmp_path / "out", data="fer2013", steps=0, parallel=1, beside=0, deadline=time.time() + 900)
     state = queue.work_folder(options.out)
     state.mkdir(parents=True)
     teacher, student = (
@@ -166,6 +166,25 @@ def test_a_taught_job_trains_and_what_does_not_work_opens_nothing(
     assert "the test split stays sealed" in said
     assert queue.RUN not in said
     assert not list((state / "results").rglob("*.json"))
+
+
+def test_an_epoch_that_was_measured_beside_another_job_is_noted_as_of_one_alone(
+    queue: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "load", lambda *_: mien.load_dataset("drawn", count=140, seed=0))
+    monkeypatch.setattr(queue, "probe", lambda *_: 60.0)
+    job = queue.Job.of({"system": "compact", "epochs": [4, 2, 1]}, seed=0, entry=0, seeds=1)
+    noted = []
+    for beside in (0, 1):
+        options = Namespace(
+            out=tmp_path / str(beside), data="fer2013", steps=0, parallel=2, beside=beside, deadline=time.time() + 200
+        )
+        state = queue.work_folder(options.out)
+        state.mkdir(parents=True)
+        monkeypatch.setattr(queue, "longest", lambda job, epoch, left, parallel: noted.append(epoch) or 99)
+        queue.work(job, options)
+        assert queue.status(job, state).read_text().startswith(queue.LEFT_OUT)
+    assert noted == pytest.approx([60 * queue.MARGIN, 30 * queue.MARGIN])
 
 
 def test_a_probe_counts_every_stage(queue: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +221,7 @@ def test_a_trial_runs_several_at_once(queue: ModuleType, tmp_path: Path, monkeyp
         def poll(self) -> int | None:
             return 0 if len(together) > 1 else None
 
-    monkeypatch.setattr(queue, "start", lambda *_: Process())
+    monkeypatch.setattr(queue, "start", lambda *_, beside: Process())
     monkeypatch.setattr(queue, "prepare", lambda data: None)
     monkeypatch.setattr(queue, "device", lambda: "cpu")
     table = tmp_path / "jobs.toml"

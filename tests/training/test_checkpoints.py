@@ -41,6 +41,14 @@ def test_large_checkpoints_are_rarer_but_never_by_more_than_a_minute(clock: list
     assert gap(clock, 1 << 40) == 60
 
 
+def test_a_short_training_may_do_without(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "SAVE_FIRST", 60.0)
+    rhythm = Rhythm()
+    assert not rhythm.epoch_due()
+    clock.append(60.0)
+    assert rhythm.epoch_due()
+
+
 def test_a_long_epoch_is_saved_within(clock: list[float]) -> None:
     rhythm = Rhythm()
     clock.append(600.0)

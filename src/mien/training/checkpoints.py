@@ -25,6 +25,8 @@ SAVE_RATE = 32 << 20
 """Bytes of checkpoints that are written per second of training at most: short epochs of large networks share one."""
 LONGEST_SHARE = 60.0
 """Seconds after which the end of an epoch is saved, however large the checkpoint is."""
+SAVE_FIRST = 0.0
+"""Seconds before which the end of an epoch is not saved."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ class Rhythm:
     """
 
     def __init__(self) -> None:
-        self._saved = self._shared_until = time.monotonic()
+        self._saved = time.monotonic()
+        self._shared_until = self._saved + SAVE_FIRST
 
     def began(self) -> None:
         """One is being written now."""

@@ -152,7 +152,10 @@ def _fastest() -> Iterator[None]:
     """Convolutions by the algorithm that is fastest when tried, each shape once."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True
+    # Each search would give all cached memory back to the driver afterwards, and the next one ask for it again.
+    torch._C._cudnn_set_conv_benchmark_empty_cache(False)
     try:
         yield
     finally:
+        torch._C._cudnn_set_conv_benchmark_empty_cache(True)
         torch.backends.cudnn.benchmark = before
