@@ -171,7 +171,7 @@ def _searcher(
 ) -> Callable[[NDArray[np.float32]], NDArray[np.uint16]]:
     if len(vocabulary) > 1 << 16:
         raise InputError(f"a vocabulary has at most 65,536 words, not {len(vocabulary):,}")
-    # |d - v|² is smallest where d · v - |v|² / 2 is largest: half the squares are one more row, for a -1 beneath each d.
+    # |d - v|² is smallest where d · v - |v|² / 2 is largest: half the squares are one more row, for a -1 below each d.
     squares = np.einsum("ij,ij->i", vocabulary, vocabulary)
     words = np.ascontiguousarray(np.concatenate([vocabulary, squares[:, None] / 2], 1, dtype=np.float32).T)
 
