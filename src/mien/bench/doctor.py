@@ -63,7 +63,7 @@ EXTRAS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("torch", "torchvision", "timm", "lightning-fabric", "scikit-learn", "scipy", "safetensors", "onnx",
          "onnxscript", "matplotlib"),
     ),
-    "classical": (("train",), ("opencv-python-headless", "faiss-cpu")),
+    "classical": (("train",), ("opencv-python-headless", "faiss-cpu", "threadpoolctl")),
     "table": ((), ("pandas", "pyarrow")),
     "audit": (("train",), ("cleanlab",)),
     "search": (("train",), ("optuna", "psycopg")),
