@@ -54,6 +54,8 @@ def fast_products_are_exact() -> bool:
     otherwise by that. The exact way can take five times as long also where the fast one is exact, so each process
     tries which it is, in a few milliseconds (docs/decisions/0013-saturation.md).
     """
+    if not PROBE.is_file():
+        raise InputError(f"{PROBE} is missing; install mien again")
     session = _session(str(PROBE), 1, precise=False)
     row, faces = np.full((1, 64), 254, np.uint8), np.full((1, 16, 3, 3), 254, np.uint8)
     product, convolved = session.run(["product", "convolved"], {"row": row, "faces": faces})

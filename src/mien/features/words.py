@@ -171,13 +171,15 @@ def _searcher(
 ) -> Callable[[NDArray[np.float32]], NDArray[np.uint16]]:
     if len(vocabulary) > 1 << 16:
         raise InputError(f"a vocabulary has at most 65,536 words, not {len(vocabulary):,}")
+    try:
+        from threadpoolctl import threadpool_limits
+    except ModuleNotFoundError:
+        raise MissingExtraError("visual words", "classical") from None
     # |d - v|² is smallest where d · v - |v|² / 2 is largest: half the squares are one more row, for a -1 below each d.
     squares = np.einsum("ij,ij->i", vocabulary, vocabulary)
     words = np.ascontiguousarray(np.concatenate([vocabulary, squares[:, None] / 2], 1, dtype=np.float32).T)
 
     def search(descriptors: NDArray[np.float32]) -> NDArray[np.uint16]:
-        from threadpoolctl import threadpool_limits
-
         flat = descriptors.reshape(-1, descriptors.shape[-1])
         found = np.empty(len(flat), np.uint16)
         with threadpool_limits(threads or thread_count(), "blas"):
